@@ -1,0 +1,1 @@
+"""Steps from annotation file to annotation file."""

@@ -1,0 +1,154 @@
+"""What every command shares: `--json`, `--quiet`, `--debug`, progress bars, errors, and how a summary is shown."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ovforge.errors import OvforgeError
+
+if TYPE_CHECKING:
+    from ovforge.records.reporting import Progress, StepSummary
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.", show_default=False)]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.", show_default=False)]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", show_default=False)]
+
+
+@dataclass(frozen=True)
+class Console:
+    """How a command talks: progress to stderr, results to stdout."""
+
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """A progress callback that draws a bar per stage on stderr; silent with `--quiet` or without a terminal."""
+        from ovforge.records.reporting import no_progress
+
+        if self.quiet or not sys.stderr.isatty():
+            yield no_progress
+            return
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Bars(*columns, console=RichConsole(stderr=True)) as bars:
+            tasks: dict[str, Any] = {}
+
+            def show(stage: str, done: int, total: int) -> None:
+                if stage not in tasks:
+                    tasks[stage] = bars.add_task(stage, total=total or None)
+                bars.update(tasks[stage], completed=done, total=total or None)
+
+            yield show
+
+    def show(self, summary: StepSummary) -> None:
+        """Print a step's summary to stdout."""
+        if self.json:
+            import msgspec
+
+            sys.stdout.write(msgspec.json.format(msgspec.json.encode(summary)).decode() + "\n")
+        else:
+            sys.stdout.write(_as_text(summary))
+
+
+def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register `function(console, ...) -> StepSummary | None` as a command.
+
+    The decorator adds the common options, hands in the `Console`, prints the summary that comes back, and
+    appends `example` to the help text.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(function, eval_str=True)
+
+        @functools.wraps(function)
+        def run(*, json_: bool, quiet: bool, debug: bool, **options: Any) -> None:
+            console = Console(json=json_, quiet=quiet, debug=debug)
+            try:
+                summary = function(console, **options)
+            except OvforgeError as error:
+                if debug:
+                    traceback.print_exc()
+                _print_error(error)
+                raise typer.Exit(error.exit_code) from None
+            if summary is not None:
+                console.show(summary)
+
+        own = list(signature.parameters.values())[1:]
+        common = [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+            for key, kind in (("json_", JsonOption), ("quiet", QuietOption), ("debug", DebugOption))
+        ]
+        keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+        run.__signature__ = signature.replace(parameters=[*keyword_only, *common])  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in (*keyword_only, *common)}
+        del run.__wrapped__  # typer would read the original's signature through it
+        epilog = f"Example:  [bold]{example}[/bold]"
+        return app.command(name, epilog=epilog)(run)
+
+    return decorate
+
+
+def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0 done, 1 failed, 2 bad usage or input, 130 interrupted."""
+    try:
+        result = app(args=arguments, standalone_mode=False)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: nothing is half-written; run the same command again\n")
+        return 130
+    except typer.Abort:
+        return 130
+    except OvforgeError as error:
+        _print_error(error)
+        return error.exit_code
+    except Exception as error:
+        # Typer's usage errors carry their own one-line message and exit code; anything else is a defect of ours.
+        if not hasattr(error, "format_message"):
+            raise
+        if not error.format_message():  # a group called without a command has shown its help already
+            return 2
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context is not None else "ovforge"
+        sys.stderr.write(f"error: {error.format_message()} (see '{where} --help')\n")
+        return 2
+    return result if isinstance(result, int) else 0
+
+
+def _print_error(error: OvforgeError) -> None:
+    sys.stderr.write(f"error: {error.message}\n")
+    if error.hint:
+        sys.stderr.write(f"  {error.hint}\n")
+
+
+def _as_text(summary: StepSummary) -> str:
+    lines = [f"{summary.step}: done"]
+    width = max((len(label) for label in (*summary.counts, *summary.outputs)), default=0)
+    lines += [f"  {label:<{width}}  {_number(value)}" for label, value in summary.counts.items()]
+    for drop in summary.drops:
+        examples = ", ".join(drop.examples[:3]) + (", ..." if drop.count > 3 and drop.examples else "")
+        lines.append(
+            f"  left out: {drop.count:,} {drop.kind}{'' if drop.count == 1 else 's'}, {drop.reason}"
+            + (f" ({examples})" if examples else "")
+        )
+    lines += [f"  note: {note}" for note in summary.notes]
+    lines += [f"  {label:<{width}}  {path}" for label, path in summary.outputs.items()]
+    if summary.next_command:
+        lines.append(f"  next: {summary.next_command}")
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

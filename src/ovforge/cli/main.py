@@ -1,0 +1,44 @@
+"""The `ovforge` command: one group per job."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ovforge import __version__
+from ovforge.cli.common import run_app
+
+app = typer.Typer(
+    name="ovforge",
+    help="Data for open-vocabulary detection and tracking: LVIS, COCO, ImageNet-21K, Visual Genome.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"ovforge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Data for open-vocabulary detection and tracking: LVIS, COCO, ImageNet-21K, Visual Genome."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run_app(app))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Exemplar pictures of every class: collected, sampled, cropped."""

@@ -1,0 +1,86 @@
+"""The protocol between the making of pairs and the engines that repaint a picture's background.
+
+Everything before (motion, masks, composing, size and padding) and after (cropping, back to the original size,
+encoding) is done once, for all engines. An engine gets composed pictures and hands back repainted ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class WorkingSize:
+    """How a composed picture is brought to the size an engine works at.
+
+    The picture is scaled to fit `width` x `height` with its proportions kept and padded at the right and below,
+    by repeating its edge, to multiples of `multiple` pixels.
+    """
+
+    width: int = 768
+    height: int = 512
+    multiple: int = 64
+
+
+@dataclass(frozen=True)
+class RepaintJob:
+    """One picture to repaint.
+
+    Attributes:
+        image: composed picture, uint8 RGB (height, width, 3), at the engine's working size, padded.
+        keep_mask: bool (height, width): True is kept, False is repainted. The padding is not kept.
+        content: (width, height) of the picture without its padding.
+        prompt: the caption drawn for the picture, or what stands in for it; empty for none.
+        image_id, variant, seed: the key of the picture's random numbers (see `synthesis.randomness`).
+    """
+
+    image: NDArray[np.uint8]
+    keep_mask: NDArray[np.bool_]
+    content: tuple[int, int]
+    prompt: str
+    image_id: int
+    variant: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Repainted:
+    """A repainted picture, of its job's size; `record` goes into the pair's record, `drops` into the summary."""
+
+    image: NDArray[np.uint8]
+    record: dict[str, Any] = field(default_factory=dict)
+    drops: tuple[tuple[str, str], ...] = ()
+    """(kind, reason) of whatever the engine had to give up on."""
+
+
+class Repainter(Protocol):
+    """An engine, opened in one worker. A picture's result depends on its job alone, not on its neighbours."""
+
+    working_size: WorkingSize | None
+    """None: the engine takes pictures of any size as they are."""
+
+    batch_size: int
+    """How many jobs of one padded size the engine likes to get at once."""
+
+    def repaint(self, jobs: Sequence[RepaintJob]) -> list[Repainted]:
+        """Repaint `jobs`, all of one size, at most `batch_size` of them; results in the same order."""
+
+    def close(self) -> None:
+        """Give back the model and its memory."""
+
+
+class Engine(Protocol):
+    """A picklable description of an engine, with its options: opened once per worker."""
+
+    name: str
+
+    def describe(self) -> dict[str, Any]:
+        """What the manifest says of the engine: options, model, hashes, versions. Equal means: equal pictures."""
+
+    def open(self, device: str | None) -> Repainter:
+        """Load what is needed onto `device`."""

@@ -1,0 +1,1 @@
+"""A read-only local web page over published outputs."""
