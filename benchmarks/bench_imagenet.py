@@ -34,7 +34,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="an empty folder on the pictures' disk, removed after")
-    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--files", type=int, default=100_000, help="names in the tree of folders, at most 1,200,000")
+    parser.add_argument("--tar-files", type=int, default=5_000, help="pictures in the class tars; 0 for no tars")
     arguments = parser.parse_args()
     pictures = sorted(arguments.pictures.glob("*.jpg"))[:200] or sorted(arguments.pictures.rglob("*.JPEG"))[:200]
     arguments.work.mkdir(parents=True)
@@ -42,12 +43,12 @@ def main() -> None:
         headers_against_decoding(pictures)
         lvis = make_categories(arguments.work)
         tree = make_tree(arguments.work / "tree", pictures, arguments.files)
-        tars = make_tars(arguments.work / "tars", pictures, arguments.files // 20)
+        tars = make_tars(arguments.work / "tars", pictures, arguments.tar_files)
         cores = len(os.sched_getaffinity(0))
-        for name, root in (("folders", tree), ("class tars", tars)):
+        for name, root in (("folders", tree), ("class tars", tars))[: 2 if arguments.tar_files else 1]:
             for workers in sorted({1, cores}):
                 index_tree(name, root, lvis, arguments.work, workers)
-        for resize in ("off", "256", "224"):
+        for resize in ("off", "256", "224") if arguments.tar_files else ():
             prepare_tars(tars, arguments.work, resize, cores)
     finally:
         shutil.rmtree(arguments.work)

@@ -196,7 +196,7 @@ def test_broken_pictures_are_named_and_kept_out_but_count_for_the_split(tmp_path
     reasons = dict(left_out(out))
     assert reasons["n02084071/n02084071_0.JPEG"] == "is empty"
     assert "cut short" in reasons["n02084071/n02084071_4.JPEG"]
-    assert reasons["n02084071/list.txt"] == "its name does not end in .JPEG"
+    assert reasons["n02084071/list.txt"] == "hidden, or its name does not end in .JPEG"
     assert sum(drop.count for drop in summary.drops) == 3
 
 
