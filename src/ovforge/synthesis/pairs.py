@@ -7,11 +7,13 @@ picture alone, so they may run in any order, in any thread.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -92,8 +94,9 @@ def variant_name(file_name: str, variant: int) -> str:
 
 def failed(picture: Picture, error: ImageError) -> Prepared:
     """A picture that cannot be used: its record has no variants and says why."""
-    reason = error.message.removeprefix(f"{picture.file_name}: ").split(":")[0]
-    drop = Drop("picture", _reason(reason), 1, (picture.file_name,))
+    # What follows a colon or stands in brackets is this picture's own: without it the reason counts many.
+    reason = re.split(r": | \(", error.message.removeprefix(f"{picture.file_name}: "))[0]
+    drop = Drop("picture", reason, 1, (picture.file_name,))
     return Prepared(picture, b"", (), (), PairRecord(picture.image_id, picture.file_name, [], (drop,)))
 
 
@@ -134,9 +137,7 @@ def prepare(
         )
         composed = compose(image, masks, motion)
         working, kept, content = to_working_size(composed.image, composed.masks.union(), working_size)
-        prompt = draw_caption(
-            picture.captions, names, seed=settings.seed, image_id=picture.image_id, variant=variant
-        )
+        prompt = draw_caption(picture.captions, names, seed=settings.seed, image_id=picture.image_id, variant=variant)
         job = RepaintJob(working, kept, content, prompt, picture.image_id, variant, settings.seed)
         planned.append(Planned(variant, motion, composed, job))
     record = PairRecord(picture.image_id, picture.file_name, [], drops.freeze())
@@ -198,12 +199,5 @@ def _names_by_size(objects: Sequence[UsableObject], class_names: dict[int, str])
 
 
 def _full_size(job: RepaintJob, size: tuple[int, int]) -> NDArray[np.uint8]:
-    import cv2
-
     kept = job.keep_mask[: job.content[1], : job.content[0]].astype(np.uint8)
     return np.asarray(cv2.resize(kept, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-
-
-def _reason(text: str) -> str:
-    """A reason that is the same for all pictures it applies to: without the numbers of this one."""
-    return text
