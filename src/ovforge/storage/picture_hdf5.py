@@ -77,7 +77,9 @@ class PictureWriter:
         access = h5p.create(h5p.FILE_ACCESS)
         access.set_libver_bounds(*_FORMAT)
         access.set_meta_block_size(_METADATA_BLOCK)
-        self._file = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, fapl=access)
+        root = h5p.create(h5p.FILE_CREATE)
+        root.set_obj_track_times(False)  # the root group would note when it was made
+        self._file = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, fcpl=root, fapl=access)
         self._descriptor = os.open(path, os.O_WRONLY)
         self._creation = h5p.create(h5p.DATASET_CREATE)
         self._creation.set_layout(h5d.CONTIGUOUS)
