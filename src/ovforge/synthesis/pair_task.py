@@ -109,7 +109,8 @@ class PairWorker:
             prepared = loading.popleft().result()
             # Without its planned views it holds no pixels: those are freed as soon as they are encoded.
             slim = replace(prepared, planned=())
-            unfinished.append((slim, promises := [Future() for _ in prepared.planned]))
+            promises: list[Future[Finished]] = [Future() for _ in prepared.planned]
+            unfinished.append((slim, promises))
             for planned, promise in zip(prepared.planned, promises, strict=True):
                 size = planned.job.image.shape
                 bucket = buckets.setdefault(size, [])

@@ -73,9 +73,7 @@ class PictureTable:
             self.captions.close()
 
 
-def read_pictures(
-    annotations: Path, captions: Path | None, *, variants: int, limit: int | None = None
-) -> PictureTable:
+def read_pictures(annotations: Path, captions: Path | None, *, variants: int, limit: int | None = None) -> PictureTable:
     """Index an LVIS or COCO annotation file, and a COCO caption file, by picture.
 
     Args:

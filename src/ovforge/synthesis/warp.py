@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ovforge.synthesis.repaint import RepaintJob, Repainted, Repainter, WorkingSize
+from ovforge.synthesis.repaint import Repainted, Repainter, RepaintJob, WorkingSize
 
 
 @dataclass(frozen=True)
