@@ -10,9 +10,9 @@ import typer
 
 from ovforge.cli.common import Console, command
 from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, GenerateOptions
+from ovforge.records.reporting import StepSummary
 
 if TYPE_CHECKING:
-    from ovforge.records.reporting import StepSummary
     from ovforge.synthesis.repaint import Engine
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ def _group() -> None:
 def generate(
     console: Console,
     name: Annotated[str, typer.Argument(help="The run's name: its folder and its files are called so.")],
+    *,
     engine: Annotated[
         EngineName, typer.Option(help="What repaints the background: warp leaves it as it is and needs no model.")
     ] = EngineName.WARP,
