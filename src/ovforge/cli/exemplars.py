@@ -38,9 +38,10 @@ LVIS_VAL = Path("datasets/lvis/lvis_v1_val.json")
 @command(app, "collate", example="ovforge exemplars collate --require 10")
 def collate(
     console: Console,
-    lvis_dir: Annotated[
-        Path, typer.Option("--lvis-dir", help="Folder with lvis_v1_train.json, or that file.")
-    ] = Path("datasets/lvis"),
+    *,
+    lvis_dir: Annotated[Path, typer.Option("--lvis-dir", help="Folder with lvis_v1_train.json, or that file.")] = Path(
+        "datasets/lvis"
+    ),
     imagenet_dir: Annotated[
         Path, typer.Option("--imagenet-dir", help="ImageNet-21K: its parts, a flat copy, or class tars.")
     ] = Path("datasets/imagenet/imagenet21k_P"),
@@ -98,6 +99,7 @@ def collate(
 @command(app, "sample", example="ovforge exemplars sample -k 5 --exclude-ann datasets/lvis/lvis_v1_val.json")
 def sample(
     console: Console,
+    *,
     exemplars: Annotated[
         Path, typer.Option("--exemplars", "--exemplar-dict-path", help="The dictionary that collate writes.")
     ] = DICTIONARY,
@@ -123,7 +125,9 @@ def sample(
     ] = None,
     visual_genome_dir: Annotated[
         Path,
-        typer.Option("--visual-genome-dir", help="Its image_data.json says which pictures are COCO's; see --exclude-ann."),
+        typer.Option(
+            "--visual-genome-dir", help="Its image_data.json says which pictures are COCO's; see --exclude-ann."
+        ),
     ] = Path("datasets/VisualGenome"),
     with_names: Annotated[
         bool, typer.Option("--with-names", help="Write a dictionary keyed by synset, not a list.", show_default=False)
@@ -159,6 +163,7 @@ def sample(
 @command(app, "crop", example="ovforge exemplars crop --form lists --out datasets/lvis_exemplars_ovmr_K30")
 def crop(
     console: Console,
+    *,
     exemplars: Annotated[
         Path, typer.Option("--exemplars", "--ann-path", help="What sample writes; the val list of --form lists.")
     ] = Path(MetadataFolder, "lvis_image_exemplar_dict_K-030_own.json"),
@@ -176,9 +181,9 @@ def crop(
             "--train-exemplars", "--train_ann_path", help="The train list of --form lists; default: the same list."
         ),
     ] = None,
-    out: Annotated[
-        Path, typer.Option("--out", "--save_dir", "--save-dir", help="Where the folders go.")
-    ] = Path("datasets/lvis_exemplars_final"),
+    out: Annotated[Path, typer.Option("--out", "--save_dir", "--save-dir", help="Where the folders go.")] = Path(
+        "datasets/lvis_exemplars_final"
+    ),
     lvis_images: Annotated[
         Path, typer.Option("--lvis-img-dir", help="Folder that holds train2017, or an HDF5 file of pictures.")
     ] = Path("datasets/coco"),
@@ -233,9 +238,10 @@ def crop(
 @command(app, "index", example="ovforge exemplars index --crops datasets/lvis_exemplars_ovmr_K30")
 def index(
     console: Console,
-    crops: Annotated[
-        Path, typer.Option("--crops", "--lvis-exemplar-path", help="The folder that crop writes.")
-    ] = Path("datasets/lvis_exemplars_ovmr_K30"),
+    *,
+    crops: Annotated[Path, typer.Option("--crops", "--lvis-exemplar-path", help="The folder that crop writes.")] = Path(
+        "datasets/lvis_exemplars_ovmr_K30"
+    ),
     categories: Annotated[
         Path, typer.Option("--categories", "--lvis-meta-path", help="LVIS file whose categories are wanted.")
     ] = LVIS_VAL,

@@ -12,11 +12,11 @@ import cv2
 import msgspec
 
 from ovforge.errors import ImageError, InputError, MissingInputError, OutputExistsError
-from ovforge.exemplars.crop_picture import Crop, EmptyBoxError, cut_out, decode, turned
+from ovforge.exemplars.crop_picture import Crop, EmptyBoxError, Picture, cut_out, decode, turned
 from ovforge.exemplars.crop_plan import PlannedClass, PlannedCrop, lists_share_their_pictures, plan_crops, samples_of
 from ovforge.exemplars.sheet import draw_sheet
 from ovforge.options.exemplars import CropForm, CropOptions
-from ovforge.records.crops import CLASSES_FILE, CroppedClass, CropIndex
+from ovforge.records.crops import CLASSES_FILE, CropIndex, CroppedClass
 from ovforge.records.exemplar import DATASETS, IMAGENET, LVIS, VISUAL_GENOME
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.runs.executors.local import LocalExecutor
@@ -89,7 +89,7 @@ def crop_exemplars(options: CropOptions, *, progress: Progress = no_progress) ->
     )
 
 
-@dataclass(frozen=True)
+@dataclass
 class CropTask:
     """The crops as a task of a run: items are classes, a shard's file is the receipt of the crops it wrote."""
 
@@ -168,7 +168,7 @@ def _crop(planned: PlannedCrop, options: CropOptions, pictures: ExemplarPictures
     return None
 
 
-def _tile(planned: PlannedCrop, crop: Crop) -> tuple[str, "cv2.typing.MatLike"]:
+def _tile(planned: PlannedCrop, crop: Crop) -> tuple[str, Picture]:
     name = planned.exemplar.file_name
     split, _, rest = planned.files[-1].partition("/")
     number = re.sub(r"^(train|val)_", "", rest.rpartition("/")[2]).partition("_")[0]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ovforge.errors import AnnotationFileError, InputError
+from ovforge.exemplars.substitutes import substitutes_of
 from ovforge.options.exemplars import CropForm, CropOptions
 from ovforge.records.exemplar import Exemplar
 from ovforge.sources.exemplars import DrawnClass, read_drawn
-from ovforge.taxonomy import class_by_id, substitute_synsets
+from ovforge.taxonomy import class_by_id
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def plan_crops(options: CropOptions) -> list[PlannedClass]:
     if [drawn.synset for drawn in val] != [drawn.synset for drawn in train]:
         raise InputError(
             f"{options.exemplars} has {len(val):,} classes and {train_path} {len(train):,}, or other ones",
-            hint="draw both with `ovforge exemplars sample` from the same categories, both with or without --with-names",
+            hint="draw both with `ovforge exemplars sample` from the same categories, in the same form",
         )
     return [_lists_class(*pair) for pair in zip(val, train, strict=True)]
 
@@ -107,15 +107,9 @@ def class_synset(drawn: DrawnClass) -> str | None:
         return drawn.synset
     seen = {record.key.synset for record in drawn.records}
     known = class_by_id().get(drawn.category_id)
-    if known is not None and seen <= {known.synset, *_stand_ins(known.synset)}:
+    if known is not None and seen <= {known.synset, *substitutes_of(known.synset)}:
         return known.synset
     return seen.pop() if len(seen) == 1 else None
-
-
-def _stand_ins(synset: str) -> Iterator[str]:
-    yield from substitute_synsets().get(synset, ())
-    if synset == "stop_sign.n.01":
-        yield "street_sign.n.01"
 
 
 def samples_of(classes: list[PlannedClass], dataset: str, count: int) -> list[str]:

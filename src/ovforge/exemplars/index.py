@@ -66,8 +66,11 @@ def index_exemplars(options: ExemplarIndexOptions, *, progress: Progress = no_pr
             hint="the crops were probably made for other categories",
         )
     counted = [{**category, "image_count": count} for category, count in zip(categories, counts, strict=True)]
-    sections = {"categories": map(_json, counted), "images": iter(images), "annotations": b"[]"}
-    write_annotation_file(options.output, sections, overwrite=options.overwrite)
+    write_annotation_file(
+        options.output,
+        {"categories": map(_json, counted), "images": images, "annotations": b"[]"},
+        overwrite=options.overwrite,
+    )
     return StepSummary(
         step="exemplars index",
         outputs={"annotation file": str(options.output)},
@@ -99,12 +102,12 @@ def _folders(crops: Path, categories: list[dict[str, Any]]) -> tuple[dict[int, s
         raise AnnotationFileError(
             path, f"is not what the crop step writes ({error})", hint="run `ovforge exemplars crop` again"
         ) from None
-    by_synset = {each.synset: each.folder for each in classes if each.synset is not None}
+    by_synset = {each.synset: each.folder for each in classes if each.synset}
     # Without a synset only the number is left to go by.
-    by_id = {each.category_id: each.folder for each in classes if each.synset is None}
+    by_id = {each.category_id: each.folder for each in classes if not each.synset}
     folders = {}
     for category in categories:
-        folder = by_synset.get(category.get("synset")) or by_id.get(category["id"])
+        folder = by_synset.get(category.get("synset", "")) or by_id.get(category["id"])
         if folder is not None:
             folders[category["id"]] = folder
     return folders, ()

@@ -54,8 +54,9 @@ def sample_exemplars(options: SampleOptions, *, progress: Progress = no_progress
     dictionary = ExemplarDictionary(options.exemplars)
     categories = sorted(read_records(options.categories, "categories", _Category), key=lambda category: category.id)
     _check_categories(options, categories, dictionary)
-    drops, notes = Drops(), []
-    excluded = _excluded(options, notes) if options.exclude else None
+    drops = Drops()
+    notes: list[str] = []
+    excluded = None if options.exclude is None else _excluded(options.exclude, options, notes)
 
     drawn: list[list[dict[str, Any]]] = []
     short: dict[str, int] = {}
@@ -173,9 +174,8 @@ def _without(records: list[ExemplarRecord], excluded: Excluded, drops: Drops) ->
     return kept
 
 
-def _excluded(options: SampleOptions, notes: list[str]) -> Excluded:
+def _excluded(path: Path, options: SampleOptions, notes: list[str]) -> Excluded:
     """Whether an exemplar's picture is in the excluded file, also where Visual Genome has it under its own name."""
-    path = options.exclude
     names = {picture.bare_name for picture in read_records(path, "images", _Picture)}
     names.discard("")
     if not names:
