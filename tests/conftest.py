@@ -46,7 +46,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def build_tiny_model() -> Callable[..., Path]:
-    """`build(folder, seed=0, in_channels=4, prediction_type="epsilon") -> folder`: other tiny models, or one to spoil."""
+    """`build(folder, seed=0, in_channels=4, prediction_type="epsilon") -> folder`: other tiny models."""
     return _build_tiny_model
 
 

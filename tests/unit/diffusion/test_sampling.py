@@ -69,12 +69,9 @@ def _diffusers_scheduler(sampler: Sampler, steps: int, strength: float):
 def _plain_loop(
     model: StableDiffusion,
     inputs: dict[str, torch.Tensor],
-    sampler: Sampler,
-    steps: int,
-    strength: float,
-    guidance: float,
+    options: DiffusionOptions,
 ) -> torch.Tensor:
-    scheduler, timesteps = _diffusers_scheduler(sampler, steps, strength)
+    scheduler, timesteps = _diffusers_scheduler(options.scheduler, options.steps, options.strength)
 
     def noised(timestep: int) -> torch.Tensor:
         alpha_bar = scheduler.alphas_cumprod[timestep]
@@ -84,9 +81,9 @@ def _plain_loop(
     with torch.inference_mode():
         for i, timestep in enumerate(timesteps):
             prediction = model.unet(latents, timestep, inputs["text"]).sample
-            if guidance:
+            if options.guidance:
                 without = model.unet(latents, timestep, inputs["empty"]).sample
-                prediction = without + guidance * (prediction - without)
+                prediction = without + options.guidance * (prediction - without)
             latents = scheduler.step(prediction, timestep, latents).prev_sample
             # PNDM's repeated call leads from the first timestep to the second, like the call before it.
             following = timesteps[i + 1] if i + 1 < len(timesteps) else 0
@@ -102,8 +99,8 @@ def test_agrees_with_a_plain_loop_on_diffusers_scheduler(
     model: StableDiffusion, sampler: Sampler, guidance: float, batch: int
 ) -> None:
     inputs = _inputs(model, batch)
-    ours = _ours(model, inputs, DiffusionOptions(scheduler=sampler, steps=20, guidance=guidance))
-    theirs = _plain_loop(model, inputs, sampler, 20, 0.75, guidance)
+    options = DiffusionOptions(scheduler=sampler, steps=20, guidance=guidance)
+    ours, theirs = _ours(model, inputs, options), _plain_loop(model, inputs, options)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-4)
     assert theirs.std() > 0.5
 
@@ -112,8 +109,8 @@ def test_agrees_with_a_plain_loop_on_diffusers_scheduler(
 @pytest.mark.parametrize(("steps", "strength"), [(50, 1.0), (50, 0.75), (7, 0.6)])
 def test_agrees_at_other_step_counts(model: StableDiffusion, sampler: Sampler, steps: int, strength: float) -> None:
     inputs = _inputs(model, 1)
-    ours = _ours(model, inputs, DiffusionOptions(scheduler=sampler, steps=steps, strength=strength, guidance=0))
-    theirs = _plain_loop(model, inputs, sampler, steps, strength, 0.0)
+    options = DiffusionOptions(scheduler=sampler, steps=steps, strength=strength, guidance=0)
+    ours, theirs = _ours(model, inputs, options), _plain_loop(model, inputs, options)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-4)
 
 

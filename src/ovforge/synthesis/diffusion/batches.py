@@ -62,7 +62,7 @@ class FixedBatches:
     def _size(self, bucket: Bucket) -> int:
         if bucket not in self.sizes:
             size = self.largest
-            if self._wanted is None and self._device.type != "cpu":
+            if self._wanted is None and size > 1:
                 while self._unless_out_of_memory(lambda: self._probe(bucket, size) or True) is None:  # noqa: B023
                     self._halve(bucket, size)
                     size = self.sizes[bucket]

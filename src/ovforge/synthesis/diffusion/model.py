@@ -12,7 +12,7 @@ import torch
 
 from ovforge.errors import InputError, WorkError
 from ovforge.options.diffusion import Precision
-from ovforge.synthesis.diffusion.model_folder import check_model_folder, read_config
+from ovforge.synthesis.diffusion.model_folder import ComponentWeights, check_model_folder, read_config
 from ovforge.synthesis.diffusion.sampling import NoisePredictor
 from ovforge.synthesis.diffusion.schedule import NoiseScale
 
@@ -88,10 +88,11 @@ class StableDiffusion:
         self._layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
         self._home = torch.device("cpu") if cpu_offload else device
         self.inpainting = report.inpainting
-        with _quiet_libraries(), _explained(folder):
-            self.tokenizer = _load_tokenizer(folder)
+        with _quiet_libraries():
+            self.tokenizer = _load_tokenizer(folder / "tokenizer")
             components = {
-                name: _load(name, folder, weights, self.dtype) for name, weights in sorted(report.weights.items())
+                name: _load(name, folder / name, weights, self.dtype)
+                for name, weights in sorted(report.weights.items())
             }
         for component in components.values():
             component.requires_grad_(False).eval().to(self._home)
@@ -211,34 +212,40 @@ class StableDiffusion:
 
 
 def _load_tokenizer(folder: Path) -> Any:
-    from transformers import CLIPTokenizer
+    with _explained(folder):
+        from transformers import CLIPTokenizer
 
-    return CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def _load(name: str, folder: Path, weights: Any, dtype: torch.dtype) -> Any:
+def _load(name: str, folder: Path, weights: ComponentWeights, dtype: torch.dtype) -> Any:
     options: dict[str, Any] = {
+        # Understood by every release of the libraries that this package allows; the newer ones also say `dtype`.
+        "torch_dtype": dtype,
         "use_safetensors": not weights.pickle,
         "variant": weights.variant or None,
         "local_files_only": True,
+        # Asked for so that tensors of another shape are listed, and refused below by name.
+        "ignore_mismatched_sizes": True,
         "output_loading_info": True,
     }
-    if name == "text_encoder":
-        from transformers import CLIPTextModel
+    with _explained(folder):
+        if name == "text_encoder":
+            from transformers import CLIPTextModel
 
-        # `torch_dtype` is understood by every release of transformers this package allows, `dtype` by the newer ones.
-        model, info = CLIPTextModel.from_pretrained(folder / name, torch_dtype=dtype, **options)
-    else:
-        from diffusers import AutoencoderKL, UNet2DConditionModel
+            model, info = CLIPTextModel.from_pretrained(folder, **options)
+        else:
+            from diffusers import AutoencoderKL, UNet2DConditionModel
 
-        kind = UNet2DConditionModel if name == "unet" else AutoencoderKL
-        model, info = kind.from_pretrained(folder / name, torch_dtype=dtype, low_cpu_mem_usage=False, **options)
+            kind = UNet2DConditionModel if name == "unet" else AutoencoderKL
+            model, info = kind.from_pretrained(folder, low_cpu_mem_usage=False, **options)
     # The libraries fill what is missing with random numbers and go on; a picture made with those is worthless.
-    if info["missing_keys"] or info["mismatched_keys"]:
-        keys = sorted(str(key) for key in (*info["missing_keys"], *info["mismatched_keys"]))
+    unfit = sorted(str(key) for key in info["missing_keys"])
+    unfit += sorted(str(key[0]) if isinstance(key, tuple) else str(key) for key in info["mismatched_keys"])
+    if unfit:
         raise InputError(
-            f"{folder}: the weights in {name}/ do not fit {name}/config.json:"
-            f" {len(keys)} tensors missing or of another shape, e.g. {keys[0]}",
+            f"{folder}: the weights do not fit config.json: {len(unfit)} tensors are missing or of another shape,"
+            f" e.g. {unfit[0]}",
             hint="copy the folder again from where the model came from",
         )
     return model
