@@ -20,7 +20,7 @@ def build_tiny_stable_diffusion(
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    vocabulary = _write_tokenizer(folder / "tokenizer")
+    vocabulary = write_settings(folder, prediction_type=prediction_type)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet = UNet2DConditionModel(
@@ -66,6 +66,12 @@ def build_tiny_stable_diffusion(
     unet.save_pretrained(folder / "unet")
     vae.save_pretrained(folder / "vae")
     text_encoder.save_pretrained(folder / "text_encoder")
+    return folder
+
+
+def write_settings(folder: Path, *, prediction_type: str = "epsilon") -> dict[str, int]:
+    """Write all that is no network: tokenizer, noise scale, index. Returns the vocabulary."""
+    vocabulary = _write_tokenizer(folder / "tokenizer")
     _write_json(
         folder / "scheduler" / "scheduler_config.json",
         {
@@ -81,7 +87,7 @@ def build_tiny_stable_diffusion(
         },
     )
     _write_json(folder / "model_index.json", {"_class_name": "StableDiffusionPipeline"})
-    return folder
+    return vocabulary
 
 
 def _write_tokenizer(folder: Path) -> dict[str, int]:

@@ -12,12 +12,10 @@ import torch
 
 from ovforge.errors import InputError, WorkError
 from ovforge.options.diffusion import Precision
+from ovforge.synthesis.diffusion.latents import CELL
 from ovforge.synthesis.diffusion.model_folder import ComponentWeights, check_model_folder, read_config
 from ovforge.synthesis.diffusion.sampling import NoisePredictor
 from ovforge.synthesis.diffusion.schedule import NoiseScale
-
-LATENT_CELL = 8
-"""Pixels per side of a latent cell."""
 
 COMPILED_LATENTS = frozenset({(64, 88), (64, 96), (64, 48)})
 """Latent sizes (height, width) that `--compile` compiles for: COCO's 640x480, 640x427 and both upright, in 768x512.
@@ -113,7 +111,7 @@ class StableDiffusion:
     @property
     def picture_multiple(self) -> int:
         """A picture's sides must be multiples of this: the VAE's 8, times the U-Net's halvings."""
-        return LATENT_CELL * int(2 ** (len(self.unet.config.down_block_types) - 1))
+        return CELL * int(2 ** (len(self.unet.config.down_block_types) - 1))
 
     def encode_text(self, prompt: str) -> torch.Tensor:
         """The prompt's embedding (1, tokens, width). Encoded alone and once, so it never depends on other prompts."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ovforge.options.diffusion import DiffusionOptions, Foreground
 from ovforge.synthesis.diffusion.batches import Bucket, FixedBatches
-from ovforge.synthesis.diffusion.latents import keep_cells, paste_kept
-from ovforge.synthesis.diffusion.model import LATENT_CELL, StableDiffusion, resolve_device
+from ovforge.synthesis.diffusion.latents import CELL, keep_cells, paste_kept
+from ovforge.synthesis.diffusion.model import StableDiffusion, resolve_device
 from ovforge.synthesis.diffusion.sampling import sample_latents
 from ovforge.synthesis.diffusion.schedulers import make_schedule
 from ovforge.synthesis.randomness import generator
@@ -94,13 +94,13 @@ class DiffusionRepainter:
         options = self._options
         images = torch.from_numpy(np.stack([job.image for job in jobs])).to(self._device)
         pictures = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        keep = np.stack([keep_cells(job.keep_mask, LATENT_CELL) for job in jobs])
+        keep = np.stack([keep_cells(job.keep_mask) for job in jobs])
         repaint_mask = 1.0 - torch.from_numpy(keep).to(self._device).float().unsqueeze(1)
 
         start = self._encode(pictures, self._noise(attempts, keep.shape[1:], "vae noise"))
         mask_channels = None
         if self.model.inpainting:
-            hole = repaint_mask.repeat_interleave(LATENT_CELL, 2).repeat_interleave(LATENT_CELL, 3)
+            hole = repaint_mask.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
             around = self._encode(pictures * (1.0 - hole), self._noise(attempts, keep.shape[1:], "vae noise, masked"))
             mask_channels = torch.cat((repaint_mask, around), dim=1)
 
@@ -154,7 +154,7 @@ class DiffusionRepainter:
     def _probe(self, bucket: Bucket, size: int) -> None:
         """Encode, one U-Net call and decode, at a batch size that may be too large for memory."""
         height, width = bucket
-        latents = torch.zeros(size, 4, height // LATENT_CELL, width // LATENT_CELL, device=self._device)
+        latents = torch.zeros(size, 4, height // CELL, width // CELL, device=self._device)
         copies = 2 if self._options.guided else 1
         text = torch.cat([self.model.encode_text("")] * size * copies)
         mask_channels = torch.zeros(size, 5, *latents.shape[2:], device=self._device) if self.model.inpainting else None
