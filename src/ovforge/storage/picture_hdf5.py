@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from h5py import h5d, h5f, h5l, h5p, h5s, h5t
@@ -53,6 +53,19 @@ class Location(NamedTuple):
 
     offset: int
     size: int
+
+
+class PictureSource(Protocol):
+    """What pictures are copied from: a `PictureReader`, or anything that hands out bytes by name."""
+
+    path: Path
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the file that `locate` speaks of."""
+
+    def locate(self, name: str) -> Location | bytes:
+        """Where a picture's bytes lie, or the bytes themselves."""
 
 
 class Copied(NamedTuple):
@@ -232,20 +245,20 @@ class PictureReader:
         self.close()
 
 
-def copy_pictures(pictures: Iterable[tuple[PictureReader, str]], writer: PictureWriter) -> Iterator[Copied]:
+def copy_pictures(pictures: Iterable[tuple[PictureSource, str]], writer: PictureWriter) -> Iterator[Copied]:
     """Copy pictures under their own names into `writer`, in order, and say what each was: name, size, SHA-256.
 
     Bytes are read, hashed and written in threads of their own while the library makes the next datasets here; what is
-    in flight is bounded, so memory does not grow with the run. The readers stay open until the iteration is over.
+    in flight is bounded, so memory does not grow with the run. The sources stay open until the iteration is over.
     """
     with ThreadPoolExecutor(_COPY_THREADS) as threads:
         waiting: deque[Future[list[Copied]]] = deque()
-        batch: list[tuple[PictureReader, str, Location | bytes, int]] = []
+        batch: list[tuple[PictureSource, str, Location | bytes, int]] = []
         size = 0
-        for reader, name in pictures:
-            found = reader.locate(name)
+        for source, name in pictures:
+            found = source.locate(name)
             length = found.size if isinstance(found, Location) else len(found)
-            batch.append((reader, name, found, writer.reserve(name, length)))
+            batch.append((source, name, found, writer.reserve(name, length)))
             size += length
             if size >= _BATCH:
                 waiting.append(threads.submit(_copy_batch, batch, writer.descriptor))
@@ -257,10 +270,10 @@ def copy_pictures(pictures: Iterable[tuple[PictureReader, str]], writer: Picture
             yield from waiting.popleft().result()
 
 
-def _copy_batch(batch: list[tuple[PictureReader, str, Location | bytes, int]], descriptor: int) -> list[Copied]:
+def _copy_batch(batch: list[tuple[PictureSource, str, Location | bytes, int]], descriptor: int) -> list[Copied]:
     done = []
-    for reader, name, found, offset in batch:
-        data = found if isinstance(found, bytes) else _read(reader.descriptor, found, reader.path, name)
+    for source, name, found, offset in batch:
+        data = found if isinstance(found, bytes) else _read(source.descriptor, found, source.path, name)
         _write(descriptor, data, offset)
         done.append(Copied(name, len(data), hashlib.sha256(data).hexdigest()))
     return done
