@@ -13,6 +13,7 @@ from ovforge.options.workflow import WorkflowOptions
 
 if TYPE_CHECKING:
     from ovforge.workflow.doctor import DoctorReport
+    from ovforge.workflow.inventory import InputState
 
 RootOption = Annotated[Path, typer.Option("--root", help="The folder with datasets/ and data/.")]
 KOption = Annotated[int, typer.Option("-k", "-K", help="Exemplars a class.", min=1)]
@@ -56,37 +57,47 @@ def _show(console: Console, report: DoctorReport) -> None:
     from rich.console import Console as RichConsole
     from rich.table import Table
 
-    out = RichConsole(file=sys.stdout, soft_wrap=False)
-    marks = {True: "[green]here[/green]", False: "[red]missing[/red]"}
+    out = RichConsole(file=sys.stdout, width=None if sys.stdout.isatty() else 120)  # a pipe has no width of its own
     for job in ("detection", "tracking"):
-        table = Table(
-            "input", "", "what it looks like", "where it belongs", "from", title=f"{job}: inputs", expand=False
-        )
+        inputs = Table(title=f"{job}: inputs", title_justify="left")
+        for heading in ("", "input", "what it looks like", "where it belongs"):
+            inputs.add_column(heading, overflow="fold")
         for state in report.inputs:
-            if state.job != job:
-                continue
-            seen = state.problem or state.looks_like
-            if state.files is not None and not state.problem:
-                seen = f"{seen}, {state.files:,}" if seen else f"{state.files:,}"
-            mark = "[yellow]unusable[/yellow]" if state.problem else marks[state.present]
-            if not state.present and state.optional and not state.problem:
-                mark = "not here"
-            source = "" if state.present else f"{state.site}: {state.download}"
-            table.add_row(state.what, mark, seen, state.place, source)
-        out.print(table)
-        steps = Table("step", "", "output", "what it waits for", title=f"{job}: steps", expand=False)
-        colours = {"done": "green", "ready": "cyan", "stale": "yellow", "blocked": "red"}
+            if state.job == job:
+                inputs.add_row(_mark(state), state.what, state.problem or state.looks_like, state.place)
+        steps = Table(title=f"{job}: steps", title_justify="left")
+        for heading in ("", "step", "output", "what it waits for"):
+            steps.add_column(heading, overflow="fold")
         for step in report.steps:
             if step.job == job:
-                mark = f"[{colours[step.standing.value]}]{step.standing.value}[/]"
-                waits = ", ".join(step.missing) or ("goes without " + ", ".join(step.without) if step.without else "")
-                steps.add_row(step.name, mark, step.output, waits)
-        out.print(steps)
+                waits = ", ".join(step.missing) or (f"goes without {', '.join(step.without)}" if step.without else "")
+                steps.add_row(_STANDINGS[step.standing.value], f"ovforge {step.name}", step.output, waits)
+        out.print(inputs, steps)
+    for state in report.inputs:
+        if not state.present and not (state.optional and not state.problem):
+            out.print(
+                f"\n{state.what}: get {state.download} at {state.site}, put or link it at {state.place}", style="bold"
+            )
+            if blocked := report.blocks.get(state.key):
+                out.print(f"  without it: no {', no '.join(blocked)}", markup=False)
     for extra in report.extras:
         if not extra.present:
-            out.print(
-                f"extra '{extra.name}' is not installed (lacks {', '.join(extra.missing)}): {extra.install}",
-                markup=False,
-            )
+            out.print(f"\nThe extra '{extra.name}' is not installed: {extra.install}", markup=False)
     if report.next_command:
-        out.print(f"next: {report.next_command}", markup=False)
+        out.print(f"\nnext: {report.next_command}", markup=False, soft_wrap=True)
+
+
+_STANDINGS = {
+    "done": "[green]done[/green]",
+    "ready": "[cyan]ready[/cyan]",
+    "stale": "[yellow]stale[/yellow]",
+    "blocked": "[red]blocked[/red]",
+}
+
+
+def _mark(state: InputState) -> str:
+    if state.problem:
+        return "[yellow]unusable[/yellow]"
+    if state.present:
+        return "[green]here[/green]"
+    return "not here" if state.optional else "[red]missing[/red]"

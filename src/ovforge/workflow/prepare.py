@@ -20,7 +20,10 @@ def prepare(options: WorkflowOptions, *, progress: Progress = no_progress) -> St
     """
     before = doctor(options)
     around = Surroundings(options.root, {state.key: state for state in before.inputs})
-    drops, outputs, notes, failures = Drops(), {}, [], {}
+    drops = Drops()
+    outputs: dict[str, str] = {}
+    notes: list[str] = []
+    failures: dict[str, OvforgeError] = {}
     counts = dict.fromkeys(("steps run", "steps that were done", "steps blocked"), 0)
     for step in all_steps(options):
         state = standing(step, around)

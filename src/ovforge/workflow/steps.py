@@ -233,6 +233,7 @@ def all_steps(options: WorkflowOptions) -> tuple[Step, ...]:
         "needs": ("exemplars sample", "coco-train-pictures"),
         "uses": ("imagenet", "visual-genome-pictures-1", "visual-genome-pictures-2"),
     }
+    model = (options.root / layout.DIFFUSION_MODEL).exists()
     archive = next((str(path) for path in layout.IMAGENET_ARCHIVES if (options.root / path).exists()), "ARCHIVE")
     return (
         Step(
@@ -314,9 +315,9 @@ def all_steps(options: WorkflowOptions) -> tuple[Step, ...]:
         Step(
             "pairs generate",
             "tracking",
-            "ovforge pairs generate my_pairs --engine diffusion",
+            f"ovforge pairs generate my_pairs --engine {'diffusion' if model else 'warp'}",
             (layout.PAIRS_DIR,),
-            ("lvis base-classes", "tracking-pictures", "diffusion-model"),
-            ("tracking-captions",),
+            ("lvis base-classes", "tracking-pictures"),
+            ("diffusion-model", "tracking-captions"),
         ),
     )
