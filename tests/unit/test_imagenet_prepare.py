@@ -161,7 +161,7 @@ def test_a_class_that_was_interrupted_is_done_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [fall11, winter21])
 def test_killed_at_any_moment_it_goes_on_to_the_same_tree(tmp_path: Path, make: Any) -> None:
-    classes = {f"n{i:08d}": pictures(f"n{i:08d}", 8) for i in range(1, 121)}
+    classes = {f"n{i:08d}": pictures(f"n{i:08d}", 7) for i in range(1, 151)}
     source, out = make(tmp_path / "in", classes), tmp_path / "out"
     code = (
         "from pathlib import Path; from ovforge.imagenet import prepare; from ovforge.options.imagenet import *\n"
