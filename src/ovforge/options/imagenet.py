@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from ovforge.options import layout
+
 
 @dataclass(frozen=True)
 class IndexOptions:
     """Options of `imagenet index`."""
 
-    imagenet: Path = Path("datasets/imagenet/imagenet21k_P")
+    imagenet: Path = layout.IMAGENET_21K
     """An ImageNet-21K tree: train, val and small classes, or flat class folders, or class tars."""
-    lvis: Path = Path("datasets/lvis/lvis_v1_val.json")
+    lvis: Path = layout.LVIS_VAL
     """Any annotation file with the LVIS categories; only its categories are read."""
-    out: Path = Path("datasets/imagenet/annotations/imagenet_lvis_image_info.json")
+    out: Path = layout.IMAGENET_LVIS_INFO
     strict: bool = False
     """Stop at an unreadable picture or a category without ImageNet id, instead of leaving it out with a message."""
     workers: int | None = None
@@ -47,7 +49,7 @@ class PrepareOptions:
 
     source: Path
     """`fall11_whole.tar`, `winter21_whole.tar.gz`, a folder of class tars, or a folder of class folders."""
-    out: Path = Path("datasets/imagenet/imagenet21k_P")
+    out: Path = layout.IMAGENET_21K
     resize: Resize = Resize.OFF
     classes: ClassChoice = ClassChoice.ALL
     small_limit: int = 500
