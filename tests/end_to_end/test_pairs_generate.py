@@ -194,7 +194,7 @@ def test_pictures_that_cannot_be_used_are_named_and_the_run_goes_on(
     reasons = {drop["reason"]: drop["examples"] for drop in summary["drops"] if drop["kind"] == "picture"}
     assert reasons.pop("without a usable object: its second view is the picture itself")
     assert reasons == {
-        "is not in data/lvis/train2017": ["000000000009.jpg"],
+        "is missing": ["000000000009.jpg"],
         "is cut short": ["000000000025.jpg"],
         "is no picture of a known format": ["000000000030.jpg"],
         "is empty": ["000000000034.jpg"],
@@ -382,3 +382,7 @@ def test_the_contact_sheet_shows_pairs_with_their_tracks(root: Path) -> None:
     colours = {track_colour(a["track_id"]) for a in json.loads(tracks.read_bytes())["annotations"]}
     found = {tuple(c) for c in picture.reshape(-1, 3).tolist()} & colours
     assert len(found) >= 6  # at least one track per pair is drawn
+    assert run_app(app, ["sheet", "demo", "--count", "6", "--seed", "3"]) == 0
+    assert (RUNS / "demo.png").read_bytes() == sheet.read_bytes()
+    assert run_app(app, ["sheet", "demo"]) == 2  # it is there
+    assert run_app(app, ["sheet", "nowhere"]) == 2
