@@ -28,7 +28,7 @@ from ovforge.runs.plan import MANIFEST, Plan, file_sha256, load_plan
 from ovforge.storage.annotation_file import read_records
 from ovforge.storage.atomic import atomic_path, check_output
 from ovforge.storage.image_store import ImageStore, open_image_store
-from ovforge.storage.picture_hdf5 import Location, PictureReader, PictureSource, PictureWriter, copy_pictures
+from ovforge.storage.picture_hdf5 import Location, PictureReader, PictureSource, PictureWriter, check_key, copy_pictures
 from ovforge.storage.restricted_pickle import ListWriter, load_list
 from ovforge.synthesis.pair_file import About, PairFileWriter, StoredPicture, read_about, read_lines, read_pairs
 from ovforge.synthesis.pairs import variant_name
@@ -49,8 +49,11 @@ def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> S
     target = merged_files(options.folder, options.name, options.out)
     check_output(target.h5, overwrite=options.overwrite)
     partitions, plan = _partitions(options)
-    images = read_records(planned_annotations(options.annotations, plan), "images", Image)
-    planned = [image.name for image in images][: plan.items if plan is not None else None]
+    annotations = planned_annotations(options.annotations, plan)
+    planned = [image.name for image in read_records(annotations, "images", Image)]
+    planned = planned[: plan.items if plan is not None else None]
+    for name in planned:
+        check_key(name, annotations)
     drops = Drops()
     with contextlib.ExitStack() as stack:
         parts = _open(partitions, planned, _variants(options, plan), stack)
