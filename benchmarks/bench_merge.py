@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import numpy as np
 from ovforge.records.pairs import VariantRecord
 from ovforge.runs.plan import Plan, freeze, input_file
 from ovforge.storage.picture_hdf5 import PictureWriter
+from ovforge.storage.range_copy import write_at
 from ovforge.storage.restricted_pickle import ListWriter
 from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair, StoredPicture
 from ovforge.synthesis.pairs import variant_name
@@ -72,34 +72,35 @@ def make_partition(
     run: Path, index: int, ids: range, *, variants: int, mean_bytes: int, pool: bytes, rng: np.random.Generator
 ) -> None:
     files = partition_files(run, index, PARTITIONS)
-    with PictureWriter(files.h5) as writer, open(files.pkl, "wb") as pkl, open(files.pairs, "wb") as pairs:
+    count = len(ids) * variants
+    with open(files.pkl, "wb") as pkl, open(files.pairs, "wb") as pairs:
         entries, records = ListWriter(pkl), PairFileWriter(pairs)
-
-        def store(name: str) -> StoredPicture:
-            # Log-normal, as the sizes of COCO's pictures are, with the mean that was asked for.
-            size = int(mean_bytes * np.exp(rng.normal(-0.08, 0.4)))
-            start = int(rng.integers(0, _POOL - size))
-            data = pool[start : start + size]
-            writer.add(name, data)
-            return StoredPicture(name, size, hashlib.sha256(data).hexdigest())
-
-        for image_id in ids:
-            name = f"{image_id:012d}.jpg"
-            views = [variant_name(name, r) for r in range(variants)]
-            pictures = [store(picture) for picture in (name, *views)]
-            made = []
-            for view in views:
-                objects = [_entry(image_id, number, view) for number in range(OBJECTS)]
-                entries.extend({**entry, "segmentation": _POLYGON} for entry in objects)
-                made.append(VariantRecord(view, _MOTION, "a caption of the picture", 0, {}, objects))
-            records.add(msgspec.json.encode(PublishedPair(image_id, name, made, pictures=pictures)))
+        with PictureWriter(files.h5) as writer:
+            for image_id in ids:
+                name = f"{image_id:012d}.jpg"
+                views = [variant_name(name, r) for r in range(variants)]
+                pictures = []
+                for picture in (name, *views):
+                    # Log-normal, as the sizes of COCO's pictures are, with the mean that was asked for.
+                    size = int(mean_bytes * np.exp(rng.normal(-0.08, 0.4)))
+                    start = int(rng.integers(0, _POOL - size))
+                    data = pool[start : start + size]
+                    offset = writer.reserve(picture, size)
+                    write_at(writer.descriptor, data, offset)
+                    pictures.append(StoredPicture(picture, size, hashlib.sha256(data).hexdigest(), offset))
+                made = []
+                for view in views:
+                    objects = [_entry(image_id, number, view) for number in range(OBJECTS)]
+                    entries.extend({**entry, "segmentation": _POLYGON} for entry in objects)
+                    made.append(VariantRecord(view, _MOTION, "a caption of the picture", 0, {}, objects))
+                records.add(msgspec.json.encode(PublishedPair(image_id, name, made, pictures=pictures)))
         entries.close()
-        count = len(ids) * variants
         records.close(
             About(
                 pictures=len(ids),
                 datasets=len(ids) + count,
                 entries=count * OBJECTS,
+                h5_size=files.h5.stat().st_size,
                 pkl_size=pkl.tell(),
                 pkl_sha256=entries.sha256,
             )
@@ -142,18 +143,16 @@ def timed_merge(folder: Path) -> tuple[float, float]:
     program = (
         "import sys; from pathlib import Path; from ovforge.options.tracks import MergeOptions;"
         "from ovforge.synthesis.merge import merge_pairs;"
-        f"merge_pairs(MergeOptions({NAME!r}, folder=Path(sys.argv[1])))"
+        f"merge_pairs(MergeOptions({NAME!r}, folder=Path(sys.argv[1])));"
+        # Not ru_maxrss: a new process inherits its parent's.
+        "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
     )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", program, str(folder)])
-    _, status, usage = os.wait4(process.pid, 0)
+    done = subprocess.run([sys.executable, "-c", program, str(folder)], check=True, capture_output=True, text=True)
     seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0 and before >= 0
     for path in folder.glob(f"{NAME}.*"):
         path.unlink()
-    return seconds, usage.ru_maxrss / 1024
+    return seconds, int(done.stdout) / 1024
 
 
 def main() -> None:

@@ -46,10 +46,12 @@ def category_info(options: CategoryInfo, *, progress: Progress = no_progress) ->
             image_counts = instance_counts = _count_positives(categories, images)
             lines, changes = _counted(categories, image_counts, instance_counts, options)
     else:
-        with CheckedFile(options.annotations) as source:
+        with CheckedFile(options.annotations, spans={"categories"}) as source:
             categories, annotations = source.categories, source.annotations
             image_counts, instance_counts = image_and_instance_counts(
-                annotations["image_id"], positions(annotations["category_id"], categories["id"]), len(categories)
+                positions(annotations["image_id"], source.images["id"]),
+                positions(annotations["category_id"], categories["id"]),
+                len(categories),
             )
             lines, changes = _counted(categories, image_counts, instance_counts, options)
     with atomic_file(options.output, overwrite=options.overwrite) as out:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,11 @@ class CheckedFile:
         annotations: type[Any] = lvis.AnnotationKey,
         images: type[Any] = ImageKey,
         categories: type[Any] = lvis.Category,
+        spans: Collection[str] | None = None,
     ) -> None:
         self.path = path
-        self.file = AnnotationFile(path, {"annotations": annotations, "images": images, "categories": categories})
+        records = {"annotations": annotations, "images": images, "categories": categories}
+        self.file = AnnotationFile(path, records, spans=spans)
         self.annotations = self.file.table("annotations", annotations)
         self.images = self.file.table("images", images)
         self.categories = self.file.table("categories", categories)

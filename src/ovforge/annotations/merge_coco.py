@@ -231,8 +231,7 @@ def _order(our_picture: Ints, their_picture: Ints, added: Ints, picture_count: i
     """The output's annotations in order: from which file (0 LVIS, 1 COCO) and which row of it."""
     # Pictures by their first LVIS annotation; those without one after them, in the order of the file.
     rank = np.arange(len(our_picture), len(our_picture) + picture_count)
-    pictures, first = np.unique(our_picture, return_index=True)
-    rank[pictures] = first
+    np.minimum.at(rank, our_picture, np.arange(len(our_picture)))
     source = np.repeat(np.array([0, 1], np.int8), [len(our_picture), len(added)])
     row = np.concatenate([np.arange(len(our_picture)), added])
     order = np.lexsort((row, source, rank[np.concatenate([our_picture, their_picture])]))

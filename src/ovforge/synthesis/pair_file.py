@@ -32,6 +32,8 @@ class StoredPicture(msgspec.Struct, frozen=True):
     size: int
     """Bytes."""
     sha256: str
+    offset: int
+    """Where its bytes lie in the partition's HDF5 file, as long as that has the noted size."""
 
 
 class PublishedPair(PairRecord, kw_only=True):
@@ -51,6 +53,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     """How many pictures the HDF5 file holds."""
     entries: int
     """How many annotations the pickle file holds."""
+    h5_size: int
+    """Bytes."""
     pkl_size: int
     pkl_sha256: str
     options: dict[str, Any] = {}

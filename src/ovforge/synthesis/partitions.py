@@ -1,8 +1,9 @@
 """Partitions of a pairs run: three files each, made from the run's finished shards.
 
 `NAME_total_p_P_split_i.h5` holds the pictures, `.pkl` the annotations of the second views (both as OVTrack writes
-them), and `.pairs.json` what was remembered of each pair (see `pair_file`): one record per planned picture. The last
-one is published last: where it is, the partition is whole. The original scripts' partitions have no `.pairs.json`, and no manifest beside them.
+them), and `.pairs.json` what was remembered of each pair (see `pair_file`): one record per
+planned picture. The last one is published last: where it is, the partition is whole. The original scripts'
+partitions have no `.pairs.json`, and no manifest beside them.
 """
 
 from __future__ import annotations
@@ -112,28 +113,26 @@ def publish_partition(files: PartitionFiles, shards: Sequence[Path], *, options:
         pairs = stack.enter_context(atomic_path(files.pairs, overwrite=overwrite))
         pkl = stack.enter_context(atomic_path(files.pkl, overwrite=overwrite))
         h5 = stack.enter_context(atomic_path(files.h5, overwrite=overwrite))
-        with (
-            PictureWriter(h5) as writer,
-            open(pkl, "wb", buffering=1 << 20) as pkl_file,
-            open(pairs, "wb", buffering=1 << 20) as pairs_file,
-        ):
+        counts = Counter[str]()
+        with open(pkl, "wb", buffering=1 << 20) as pkl_file, open(pairs, "wb", buffering=1 << 20) as pairs_file:
             entries, records = ListWriter(pkl_file), PairFileWriter(pairs_file)
-            counts = Counter[str]()
-            for shard in shards:
-                for record in _shard_records(shard, writer):
-                    for variant in record.variants:
-                        entries.extend(variant.annotations)
-                        counts["entries"] += len(variant.annotations)
-                    record.variants = [_without_polygons(variant) for variant in record.variants]
-                    records.add(msgspec.json.encode(record))
-                    counts["pictures"] += 1
-                    counts["datasets"] += len(record.pictures)
+            with PictureWriter(h5) as writer:
+                for shard in shards:
+                    for record in _shard_records(shard, writer):
+                        for variant in record.variants:
+                            entries.extend(variant.annotations)
+                            counts["entries"] += len(variant.annotations)
+                        record.variants = [_without_polygons(variant) for variant in record.variants]
+                        records.add(msgspec.json.encode(record))
+                        counts["pictures"] += 1
+                        counts["datasets"] += len(record.pictures)
             entries.close()
             records.close(
                 About(
                     pictures=counts["pictures"],
                     datasets=counts["datasets"],
                     entries=counts["entries"],
+                    h5_size=h5.stat().st_size,
                     pkl_size=pkl_file.tell(),
                     pkl_sha256=entries.sha256,
                     options=options or {},
@@ -149,7 +148,7 @@ def _shard_records(shard: Path, writer: PictureWriter) -> Iterator[PublishedPair
             raise WorkError(f"{shard}: has no records", hint=_AGAIN)
         records = msgspec.json.decode(reader.read(RECORDS), type=list[PairRecord])
         wanted = [_picture_names(record, shard, there) for record in records]
-        copied = copy_pictures([(reader, name) for names in wanted for name in names], writer)
+        copied = copy_pictures([(reader, name, None) for names in wanted for name in names], writer)
         for record, names in zip(records, wanted, strict=True):
             pictures = [_stored(next(copied)) for _ in names]
             fields = {field: getattr(record, field) for field in record.__struct_fields__}
