@@ -245,10 +245,9 @@ def record_spans(window: Window) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def iterate_windows(
-    file: ByteFile, start: int, decoder: msgspec.json.Decoder[list[Any]], *, section: str
+    file: ByteFile, start: int, decoder: msgspec.json.Decoder[list[Any]], *, section: str, first: int = 0
 ) -> Iterator[Window]:
     """The windows of the array whose first record starts at `start`, in order, the last one with its `array_end`."""
-    first = 0
     while True:
         stop, following = guess_boundary(file, start + WINDOW_BYTES)
         window = guessed_window(file, start, stop, decoder)

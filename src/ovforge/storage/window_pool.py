@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -62,19 +62,11 @@ class WindowPool:
 
     def blocks(self, file: ByteFile, start: int, record: type[Any], *, section: str, spans: bool) -> Iterator[Block]:
         """The columns of the array whose first record starts at `start`, window by window, in order."""
-        if file.size - start < SMALL_FILE_BYTES or not self._usable:
-            yield from _blocks_here(file, start, record, section=section, spans=spans)
-            return
         first = 0
-        while True:
-            try:
-                done = yield from self._guessed_blocks(file, start, record, section=section, first=first, spans=spans)
-            except BrokenProcessPool:
-                # No room for another process, or a script without `if __name__ == "__main__"`: one process will do.
-                self._usable = False
-                yield from _blocks_here(file, start, record, section=section, spans=spans)
-                return
-            start, first, finished = done
+        while self._usable and file.size - start >= SMALL_FILE_BYTES:
+            start, first, finished = yield from self._guessed_blocks(
+                file, start, record, section=section, first=first, spans=spans
+            )
             if finished:
                 return
             window = json_windows.exact_window(file, start, _decoder(record), section=section, first=first)
@@ -83,22 +75,29 @@ class WindowPool:
                 return
             first += len(window.records)
             start = json_windows.next_start(file, window)
+        decoder = _decoder(record)
+        for window in json_windows.iterate_windows(file, start, decoder, section=section, first=first):
+            yield tabulate(file.path, window, record, section=section, first=first, spans=spans)
+            first += len(window.records)
 
     def _guessed_blocks(
         self, file: ByteFile, start: int, record: type[Any], *, section: str, first: int, spans: bool
-    ) -> Any:
+    ) -> Generator[Block, None, tuple[int, int, bool]]:
         """Yield blocks while the guesses hold; return (position, record number, whether the array has ended)."""
-        executor = self._started()
-        waiting: deque[tuple[int, int, Future[Block | None]]] = deque()
+        waiting: deque[tuple[int, Future[Block | None]]] = deque()
         ahead = start
         try:
             while True:
                 while len(waiting) < 2 * self._workers and ahead < file.size:
                     stop, following = json_windows.guess_boundary(file, ahead + json_windows.WINDOW_BYTES)
-                    job = executor.submit(_block_there, file.path, ahead, stop, record, section=section, spans=spans)
-                    waiting.append((ahead, following, job))
+                    job = self._started().submit(
+                        _block_there, file.path, ahead, stop, record, section=section, spans=spans
+                    )
+                    waiting.append((following, job))
                     ahead = following
-                start, following, job = waiting.popleft()
+                if not waiting:
+                    return start, first, False
+                following, job = waiting.popleft()
                 block = job.result()
                 if block is None:
                     return start, first, False
@@ -106,10 +105,13 @@ class WindowPool:
                 first += block.records
                 if block.array_end is not None:
                     return start, first, True
-                if not waiting and ahead >= file.size:
-                    return following, first, False
+                start = following
+        except BrokenProcessPool:
+            # No room for another process, or a script without `if __name__ == "__main__"`: one process will do.
+            self._usable = False
+            return start, first, False
         finally:
-            for _, _, job in waiting:
+            for _, job in waiting:
                 job.cancel()
 
     def _started(self) -> ProcessPoolExecutor:
@@ -144,13 +146,6 @@ def _column(values: list[Any], kind: Any) -> NDArray[Any]:
     if kind in (int, float):
         return np.array(values, np.int64 if kind is int else np.float64)
     return np.fromiter(values, object, len(values))
-
-
-def _blocks_here(file: ByteFile, start: int, record: type[Any], *, section: str, spans: bool) -> Iterator[Block]:
-    first = 0
-    for window in json_windows.iterate_windows(file, start, _decoder(record), section=section):
-        yield tabulate(file.path, window, record, section=section, first=first, spans=spans)
-        first += len(window.records)
 
 
 def _block_there(path: Path, start: int, stop: int, record: type[Any], *, section: str, spans: bool) -> Block | None:

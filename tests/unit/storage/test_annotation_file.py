@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -326,3 +331,50 @@ def test_workers_and_one_process_name_the_same_place(tmp_path: Path, monkeypatch
         AnnotationFile(path, {"annotations": AnnotationKey})
     assert f"annotation number 401 (byte {byte:,}): has no category_id" in caught.value.message
     assert multiprocessing.active_children() == []
+
+
+def test_a_pool_that_breaks_midway_loses_and_doubles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Breaking:
+        """Does the first three jobs, then is broken, as a pool of which a worker was killed."""
+
+        def __init__(self) -> None:
+            self.done = 0
+
+        def submit(self, job: Any, *arguments: Any, **named: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            self.done += 1
+            if self.done <= 3:
+                future.set_result(job(*arguments, **named))
+            else:
+                future.set_exception(BrokenProcessPool("a worker died"))
+            return future
+
+        def shutdown(self, **_: Any) -> None:
+            pass
+
+    pool = Breaking()
+    monkeypatch.setattr(window_pool.WindowPool, "_started", lambda _: pool)
+    monkeypatch.setattr(window_pool, "SMALL_FILE_BYTES", 0)
+    monkeypatch.setattr(window_pool, "_processors", lambda: 2)
+    monkeypatch.setattr(json_windows, "WINDOW_BYTES", 1_000)
+    records = [key(n) for n in range(500)]
+    with AnnotationFile(written(tmp_path / "a.json", {"annotations": records}), {"annotations": AnnotationKey}) as file:
+        assert file.table("annotations", AnnotationKey)["id"].tolist() == list(range(500))
+    assert pool.done > 3
+
+
+def test_a_script_without_a_main_guard_gets_the_same(tmp_path: Path) -> None:
+    written(tmp_path / "a.json", {"annotations": [key(n) for n in range(200)]})
+    (tmp_path / "script.py").write_text(
+        "from ovforge.records.lvis import AnnotationKey\n"
+        "from ovforge.storage import window_pool\n"
+        "from ovforge.storage.annotation_file import AnnotationFile\n"
+        "window_pool.SMALL_FILE_BYTES, window_pool._processors = 0, lambda: 2\n"
+        "print(len(AnnotationFile('a.json', {'annotations': AnnotationKey}).table('annotations', AnnotationKey)))\n"
+    )
+    source = str(Path(window_pool.__file__).parents[2])
+    ran = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": source},
+        capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout) == (0, "200\n")
