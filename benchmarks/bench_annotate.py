@@ -24,12 +24,11 @@ from typing import Any
 import msgspec
 from make_lvis import make
 
-from ovforge.records.pairs import VariantRecord
+from ovforge.records.pairs import VariantRecord, variant_name
 from ovforge.storage.annotation_file import read_records
 from ovforge.storage.picture_hdf5 import PictureWriter
 from ovforge.storage.restricted_pickle import ListWriter
 from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair
-from ovforge.synthesis.pairs import variant_name
 
 NAME = "bench"
 

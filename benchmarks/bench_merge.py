@@ -10,25 +10,25 @@ Makes a run of made-up pictures (random bytes of log-normal sizes) with records,
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from ovforge.records.pairs import VariantRecord
+from ovforge.records.pairs import VariantRecord, variant_name
 from ovforge.runs.plan import Plan, freeze, input_file
 from ovforge.storage.picture_hdf5 import PictureWriter
 from ovforge.storage.range_copy import write_at
 from ovforge.storage.restricted_pickle import ListWriter
 from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair, StoredPicture
-from ovforge.synthesis.pairs import variant_name
 from ovforge.synthesis.partitions import partition_files, partition_sizes
 
 NAME = "bench"
@@ -87,7 +87,7 @@ def make_partition(
                     data = pool[start : start + size]
                     offset = writer.reserve(picture, size)
                     write_at(writer.descriptor, data, offset)
-                    pictures.append(StoredPicture(picture, size, hashlib.sha256(data).hexdigest(), offset))
+                    pictures.append(StoredPicture(picture, size, zlib.crc32(data), offset))
                 made = []
                 for view in views:
                     objects = [_entry(image_id, number, view) for number in range(OBJECTS)]
@@ -123,23 +123,30 @@ def _entry(image_id: int, number: int, view: str) -> dict[str, object]:
     }
 
 
-def timed_cat(folder: Path) -> tuple[float, float]:
-    """Seconds of `cat` over the partitions' bytes into a new file, without and with a `sync` after it."""
+def _busy() -> float:
+    """Processor seconds of the children that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def timed_cat(folder: Path) -> tuple[float, float, float]:
+    """Seconds of `cat` over the partitions' bytes into a new file, without and with a sync after it; its busy ones."""
     sources = sorted(p for p in (folder / NAME).iterdir() if p.suffix in (".h5", ".pkl"))
     out = folder / "cat.out"
-    start = time.perf_counter()
+    start, before = time.perf_counter(), _busy()
     with open(out, "wb") as file:
         subprocess.run(["cat", *sources], stdout=file, check=True)
     plain = time.perf_counter() - start
+    busy = _busy() - before
     with open(out, "rb") as file:
         os.fsync(file.fileno())
     synced = time.perf_counter() - start
     out.unlink()
-    return plain, synced
+    return plain, synced, busy
 
 
-def timed_merge(folder: Path) -> tuple[float, float]:
-    """Seconds and peak MB of `pairs merge` in a process of its own."""
+def timed_merge(folder: Path) -> tuple[float, float, float]:
+    """Seconds, busy seconds with its helpers, and peak MB without them of `pairs merge` in a process of its own."""
     program = (
         "import sys; from pathlib import Path; from ovforge.options.tracks import MergeOptions;"
         "from ovforge.synthesis.merge import merge_pairs;"
@@ -147,12 +154,13 @@ def timed_merge(folder: Path) -> tuple[float, float]:
         # Not ru_maxrss: a new process inherits its parent's.
         "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
     )
-    start = time.perf_counter()
+    start, before = time.perf_counter(), _busy()
     done = subprocess.run([sys.executable, "-c", program, str(folder)], check=True, capture_output=True, text=True)
     seconds = time.perf_counter() - start
+    busy = _busy() - before
     for path in folder.glob(f"{NAME}.*"):
         path.unlink()
-    return seconds, int(done.stdout) / 1024
+    return seconds, busy, int(done.stdout) / 1024
 
 
 def main() -> None:
@@ -168,10 +176,11 @@ def main() -> None:
         size = sum(p.stat().st_size for p in (options.folder / NAME).iterdir() if p.suffix in (".h5", ".pkl"))
         print(f"{options.pictures:,} pictures x (1 + {options.variants}), {size / 1e9:.2f} GB")
         for _ in range(options.rounds):
-            plain, synced = timed_cat(options.folder)
-            seconds, peak = timed_merge(options.folder)
+            plain, synced, cat_busy = timed_cat(options.folder)
+            seconds, busy, peak = timed_merge(options.folder)
             print(
-                f"cat {plain:.1f} s ({synced:.1f} s with sync), merge {seconds:.1f} s, {peak:.0f} MB: "
+                f"cat {plain:.1f} s ({synced:.1f} s with sync, {cat_busy:.1f} s busy), "
+                f"merge {seconds:.1f} s ({busy:.1f} s busy), {peak:.0f} MB: "
                 f"{plain / seconds:.2f} of cat's speed ({synced / seconds:.2f} with sync)",
                 flush=True,
             )

@@ -134,5 +134,3 @@ def _superblock(*, root: int, tree: int, heap: int, end: int) -> bytes:
 
 def _padded(name: bytes) -> bytes:
     return name + bytes(8 - len(name) % 8)  # at least one zero ends a name
-
-

@@ -252,7 +252,8 @@ def copy_pictures(
 ) -> Iterator[Copied]:
     """Copy pictures under their own names into `writer`, in order, and say what each was.
 
-    Beyond the first megabytes, bytes are copied and checked by helper processes; what is under way is bounded, so memory does not grow with the run.
+    Beyond the first megabytes, bytes are copied and checked by helper processes; what is under way is bounded, so
+    memory does not grow with the bytes.
 
     Args:
         pictures: (source, name, place); the place only where it is known already. Sources stay open meanwhile.
@@ -264,7 +265,14 @@ def copy_pictures(
     with contextlib.closing(_Copying(writer)) as copying:
         try:
             for source, name, place in pictures:
-                yield from copying.add(source, name, place or source.locate(name))
+                found = place or source.locate(name)
+                if copying.is_full(source):
+                    yield from copying.send()
+                if isinstance(found, bytes):
+                    yield from copying.finish()
+                    yield copying.store(name, found)
+                else:
+                    copying.add(source, name, found)
             yield from copying.finish()
         except EOFError as error:
             raise InputError(f"{error}: cut short", hint="write or fetch the file again") from error
@@ -283,24 +291,26 @@ class _Copying:
         self._bytes = 0
         self._under_way: deque[tuple[list[str], list[tuple[int, int, int]]]] = deque()
 
-    def add(self, source: PictureSource, name: str, found: Location | bytes) -> Iterator[Copied]:
-        """Take in one picture; hands back what is done by then."""
-        if isinstance(found, bytes):
-            yield from self.finish()
-            offset = self._writer.reserve(name, len(found))
-            write_at(self._writer.descriptor, found, offset)
-            yield Copied(name, len(found), zlib.crc32(found), offset)
-            return
-        if source is not self._source or self._bytes >= _BATCH or len(self._names) >= _BATCH_PICTURES:
-            yield from self._send()
+    def is_full(self, source: PictureSource) -> bool:
+        """Whether the batch has to go before a picture of `source` is added."""
+        return source is not self._source or self._bytes >= _BATCH or len(self._names) >= _BATCH_PICTURES
+
+    def add(self, source: PictureSource, name: str, place: Location) -> None:
+        """Take one picture into the batch."""
         self._source = source
         self._names.append(name)
-        self._ranges.append((found.offset, found.size, self._writer.reserve(name, found.size)))
-        self._bytes += found.size
+        self._ranges.append((*place, self._writer.reserve(name, place.size)))
+        self._bytes += place.size
+
+    def store(self, name: str, data: bytes) -> Copied:
+        """Store one picture now."""
+        offset = self._writer.reserve(name, len(data))
+        write_at(self._writer.descriptor, data, offset)
+        return Copied(name, len(data), zlib.crc32(data), offset)
 
     def finish(self) -> Iterator[Copied]:
         """Hand back all that is not done yet."""
-        yield from self._send()
+        yield from self.send()
         if self._copier is not None:
             yield from self._hand_back(self._copier.finish())
 
@@ -309,7 +319,8 @@ class _Copying:
         if self._copier is not None:
             self._copier.close()
 
-    def _send(self) -> Iterator[Copied]:
+    def send(self) -> Iterator[Copied]:
+        """Have the batch copied; hands back what is done by then."""
         names, ranges, source = self._names, self._ranges, self._source
         self._copied += self._bytes
         self._names, self._ranges, self._bytes = [], [], 0

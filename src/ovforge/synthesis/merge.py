@@ -1,7 +1,7 @@
 """Merge the partitions of a pairs run into one HDF5 file, one pickle file and one file of records.
 
 Nothing is published before it is proven complete: every planned picture and each of its second views is there once,
-with the size and the SHA-256 that were noted when the partition was made. What was planned is known from the run's
+with the size and the CRC-32 that were noted when the partition was made. What was planned is known from the run's
 manifest, or, for partitions of the original scripts, from the annotation file and the rule by which they divide it.
 
 The HDF5 file is published last, and an old one is taken away before anything else is replaced. So where `NAME.h5` is,
@@ -23,6 +23,7 @@ import msgspec
 from ovforge.errors import InputError, MissingInputError
 from ovforge.options.tracks import PAIRS_ANNOTATIONS, PAIRS_IMAGES, MergeOptions
 from ovforge.records.lvis import Image
+from ovforge.records.pairs import variant_name, variant_names
 from ovforge.records.reporting import Drop, Drops, Progress, StepSummary, no_progress
 from ovforge.runs.plan import MANIFEST, Plan, file_sha256, load_plan
 from ovforge.storage.annotation_file import read_records
@@ -31,7 +32,6 @@ from ovforge.storage.image_store import ImageStore, open_image_store
 from ovforge.storage.picture_hdf5 import Location, PictureReader, PictureSource, PictureWriter, check_key, copy_pictures
 from ovforge.storage.restricted_pickle import ListWriter, load_list
 from ovforge.synthesis.pair_file import About, PairFileWriter, StoredPicture, read_about, read_lines, read_pairs
-from ovforge.synthesis.pairs import variant_name
 from ovforge.synthesis.partitions import PartitionFiles, find_total, partition_files, partition_sizes
 
 _SHOWN = 5
@@ -124,25 +124,15 @@ class _Part:
     originals: PictureSource | None = None
     """Where the originals are, if not in the partition."""
 
-    @property
-    def is_as_noted(self) -> bool:
-        """Whether the HDF5 file is the one whose records say what lies where: then their hashes prove its pictures."""
-        return self.about is not None and self.about.h5_size == self.size
+    def __post_init__(self) -> None:
+        self.is_as_noted = self.about is not None and self.about.h5_size == self.size
+        """Whether the HDF5 file is the one whose records say what lies where: then their sums prove its pictures."""
 
     def records(self) -> Iterator[_Noted | None]:
         """A record per planned picture; None for each where the partition has no records."""
         if self.about is None:
             return iter([None] * len(self.planned))
         return read_pairs(self.files.pairs, _Noted)
-
-    def names(self, name: str) -> list[tuple[PictureSource, str]]:
-        """The pictures to be merged of one planned picture, and where each is."""
-        return [(self.originals or self.reader, name), *((self.reader, view) for view in self.views(name))]
-
-    def views(self, name: str) -> list[str]:
-        """The names of a picture's second views."""
-        stem = variant_name(name, 0).removesuffix("0.jpg")
-        return [f"{stem}{variant}.jpg" for variant in range(self.variants)]
 
 
 def _partitions(options: MergeOptions) -> tuple[list[PartitionFiles], Plan | None]:
@@ -238,7 +228,8 @@ def _prove_complete(parts: Sequence[_Part], originals: _Originals, drops: Drops)
                 part.originals = originals
                 if name not in originals.store:
                     lacking.append(f"{name} (neither in {part.files.h5.name} nor in {originals.path})")
-            lacking.extend(f"{view} ({part.files.h5.name})" for view in part.views(name) if view not in there)
+            views = variant_names(name, part.variants)
+            lacking.extend(f"{view} ({part.files.h5.name})" for view in views if view not in there)
         if seen != len(part.planned) or next(records, None) is not None:
             raise InputError(
                 f"{part.files.pairs}: has not one record for each of {len(part.planned):,} planned pictures",
@@ -264,10 +255,9 @@ def _write(
         recorded = all(part.about is not None for part in parts)
         pairs = stack.enter_context(atomic_path(target.pairs, overwrite=True)) if recorded else None
         with PictureWriter(h5) as writer:
-            for part in parts:
-                for _ in _copied(part, writer, counts, drops):
-                    if counts["pictures"] % _EVERY == 0:
-                        progress("merging pictures", counts["pictures"], total)
+            for number in _copied(parts, writer, counts, drops):
+                if number % _EVERY == 0:
+                    progress("merging pictures", counts["pictures"], total)
         entries = _join_entries(pkl, parts, counts)
         if pairs is not None:
             _join_records(pairs, parts, (h5.stat().st_size, pkl.stat().st_size), entries.sha256)
@@ -280,34 +270,36 @@ def _write(
     return counts
 
 
-def _copied(part: _Part, writer: PictureWriter, counts: dict[str, int], drops: Drops) -> Iterator[None]:
-    """Copy one partition's pictures and compare each with what was noted of it; yields after each."""
-    noted: deque[StoredPicture | None] = deque()
+def _copied(parts: Sequence[_Part], writer: PictureWriter, counts: dict[str, int], drops: Drops) -> Iterator[int]:
+    """Copy all pictures and compare each with what was noted of it; counts them."""
+    noted: deque[tuple[_Part, StoredPicture | None]] = deque()
 
     def wanted() -> Iterator[tuple[PictureSource, str, Location | None]]:
-        for name, record in zip(part.planned, part.records(), strict=True):
-            if record is not None and not record.variants:
-                drops.merge([drop for drop in record.drops if drop.kind == "picture"])
-                continue
-            known = {picture.name: picture for picture in record.pictures} if record is not None else {}
-            counts["pictures"] += 1
-            counts["second views"] += part.variants
-            for source, picture in part.names(name):
-                note = known.get(picture)
-                noted.append(note)
-                place = Location(note.offset, note.size) if note is not None and part.is_as_noted else None
-                yield source, picture, place
+        for part in parts:
+            for name, record in zip(part.planned, part.records(), strict=True):
+                if record is not None and not record.variants:
+                    drops.merge([drop for drop in record.drops if drop.kind == "picture"])
+                    continue
+                known = {picture.name: picture for picture in record.pictures} if record is not None else {}
+                counts["pictures"] += 1
+                counts["second views"] += part.variants
+                for picture in (name, *variant_names(name, part.variants)):
+                    note = known.get(picture)
+                    noted.append((part, note))
+                    place = Location(note.offset, note.size) if note is not None and part.is_as_noted else None
+                    away = part.originals if picture == name and place is None else None
+                    yield away or part.reader, picture, place
 
-    for copied in copy_pictures(wanted(), writer):
-        expected = noted.popleft()
-        if expected is not None and (copied.size, copied.sha256) != (expected.size, expected.sha256):
+    for number, copied in enumerate(copy_pictures(wanted(), writer), start=1):
+        part, expected = noted.popleft()
+        if expected is not None and (copied.size, copied.crc32) != (expected.size, expected.crc32):
             raise InputError(
-                f"{part.files.h5}: {copied.name} is not as it was written: {copied.size:,} bytes with the sha256 "
-                f"{copied.sha256[:12]}, noted were {expected.size:,} bytes with {expected.sha256[:12]}",
+                f"{part.files.h5}: {copied.name} is not as it was written: {copied.size:,} bytes with the check sum "
+                f"{copied.crc32:08x}, noted were {expected.size:,} bytes with {expected.crc32:08x}",
                 hint="the partition is damaged: fetch it again, or remove its three files and make it again",
             )
         counts["bytes"] += copied.size
-        yield
+        yield number
 
 
 def _join_entries(path: Path, parts: Sequence[_Part], counts: dict[str, int]) -> ListWriter:

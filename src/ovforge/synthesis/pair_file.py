@@ -31,7 +31,8 @@ class StoredPicture(msgspec.Struct, frozen=True):
     name: str
     size: int
     """Bytes."""
-    sha256: str
+    crc32: int
+    """Of its bytes; tells of damage, half as dear as SHA-256."""
     offset: int
     """Where its bytes lie in the partition's HDF5 file, as long as that has the noted size."""
 

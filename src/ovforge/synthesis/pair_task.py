@@ -17,7 +17,7 @@ import cv2
 import msgspec
 
 from ovforge.errors import ImageError, WorkError
-from ovforge.records.pairs import PairRecord, VariantRecord
+from ovforge.records.pairs import RECORDS, PairRecord, VariantRecord
 from ovforge.records.reporting import Drops
 from ovforge.runs.task import Shard, ShardReport, Slot
 from ovforge.storage.image_store import ImageStore, open_image_store
@@ -25,9 +25,6 @@ from ovforge.storage.picture_hdf5 import PictureWriter
 from ovforge.synthesis.pairs import PairSettings, Planned, Prepared, failed, failure_reason, finish, prepare
 from ovforge.synthesis.picture_table import PictureTable
 from ovforge.synthesis.repaint import Engine, Repainted, Repainter
-
-RECORDS = "__records__"
-"""The data set of a shard file that holds the JSON list of its `PairRecord`s."""
 
 Finished = tuple[bytes, VariantRecord, tuple[tuple[str, str], ...]]
 

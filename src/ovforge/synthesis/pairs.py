@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import cv2
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from ovforge.errors import ImageError
-from ovforge.records.pairs import PairRecord, VariantRecord
+from ovforge.records.pairs import PairRecord, VariantRecord, variant_name
 from ovforge.records.reporting import Drop, Drops
 from ovforge.storage.image_codec import decode_rgb, encode_jpeg
 from ovforge.synthesis.compose import Composed, compose, to_picture_size, to_working_size
@@ -88,11 +87,6 @@ class Prepared:
     planned: tuple[Planned, ...]
     record: PairRecord
     """Without the variants that are still to be repainted."""
-
-
-def variant_name(file_name: str, variant: int) -> str:
-    """`<stem>_v<r>.jpg`."""
-    return f"{PurePosixPath(file_name).stem}_v{variant}.jpg"
 
 
 def failed(picture: Picture, reason: str) -> Prepared:

@@ -18,14 +18,13 @@ from typing import Any
 import msgspec
 
 from ovforge.errors import InputError, WorkError
-from ovforge.records.pairs import PairRecord, VariantRecord
+from ovforge.records.pairs import RECORDS, PairRecord, VariantRecord
 from ovforge.runs.ledger import Ledger
 from ovforge.runs.plan import load_plan
 from ovforge.storage.atomic import atomic_path
 from ovforge.storage.picture_hdf5 import Copied, PictureReader, PictureWriter, copy_pictures
 from ovforge.storage.restricted_pickle import ListWriter
 from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair, StoredPicture
-from ovforge.synthesis.pair_task import RECORDS
 
 
 class PartitionFiles(msgspec.Struct, frozen=True):

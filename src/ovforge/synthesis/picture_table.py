@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError
 from ovforge.records.lvis import AnnotationKey
+from ovforge.records.pairs import variant_name
 from ovforge.storage.annotation_file import AnnotationFile, RecordTable
 from ovforge.storage.image_store import is_plain_name
 from ovforge.storage.record_index import RecordIndex
-from ovforge.synthesis.pairs import Picture, variant_name
+from ovforge.synthesis.pairs import Picture
 
 
 class _ImageRow(msgspec.Struct, frozen=True, gc=False):

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import msgspec
 
 from ovforge.errors import InputError
+from ovforge.records.pairs import variant_name
 from ovforge.records.reporting import Drop, Drops
 from ovforge.storage.picture_hdf5 import PictureReader
 from ovforge.storage.restricted_pickle import load_list
 from ovforge.synthesis.pair_file import read_about, read_pairs
-from ovforge.synthesis.pairs import variant_name
 from ovforge.synthesis.partitions import PartitionFiles
 
 

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from ovforge.errors import MissingInputError
 from ovforge.options.tracks import AnnotateOptions
+from ovforge.records.pairs import variant_name
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.runs.plan import MANIFEST, load_plan
 from ovforge.storage.annotation_file import AnnotationFile, FileRange, RecordTable, write_annotation_file
 from ovforge.storage.atomic import check_output
 from ovforge.synthesis.merge import merged_files, planned_annotations
-from ovforge.synthesis.pairs import variant_name
 from ovforge.synthesis.second_views import Entry, SecondViews, open_second_views
 
 PAIR_MIN_AREA = 64.0 * 64.0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import resource
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import h5py
@@ -154,7 +154,7 @@ def test_copying_keeps_order_bytes_and_hashes(tmp_path: Path) -> None:
         PictureWriter(tmp_path / "all.h5") as writer,
     ):
         copied = list(copy_pictures(((a if name in a else b, name, None) for name in pictures), writer))
-    expected = [(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in pictures.items()]
+    expected = [(name, len(data), zlib.crc32(data)) for name, data in pictures.items()]
     assert [tuple(picture[:3]) for picture in copied] == expected
     assert (tmp_path / "all.h5").read_bytes() == _write(tmp_path / "again.h5", pictures).read_bytes()
 

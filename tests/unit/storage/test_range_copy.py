@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
+import zlib
 from pathlib import Path
 
 import pytest
@@ -29,8 +29,8 @@ def test_helpers_give_the_same_file_as_copying_here(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(picture_hdf5, "_ALONE", -1)
     with PictureReader(tmp_path / "a.h5") as reader, PictureWriter(tmp_path / "b.h5") as writer:
         copied = list(copy_pictures(((reader, name, None) for name in pictures), writer))
-    assert [(c.name, c.size, c.sha256) for c in copied] == [
-        (name, len(data), hashlib.sha256(data).hexdigest()) for name, data in pictures.items()
+    assert [(c.name, c.size, c.crc32) for c in copied] == [
+        (name, len(data), zlib.crc32(data)) for name, data in pictures.items()
     ]
     assert (tmp_path / "b.h5").read_bytes() == (tmp_path / "a.h5").read_bytes()
 

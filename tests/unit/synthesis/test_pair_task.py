@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from ovforge.errors import WorkError
-from ovforge.records.pairs import PairRecord
+from ovforge.records.pairs import RECORDS, PairRecord
 from ovforge.runs.task import Shard, ShardReport, Slot
 from ovforge.storage.picture_hdf5 import PictureReader
-from ovforge.synthesis.pair_task import RECORDS, PairTask
+from ovforge.synthesis.pair_task import PairTask
 from ovforge.synthesis.pairs import PairSettings
 from ovforge.synthesis.picture_table import read_pictures
 from ovforge.synthesis.randomness import generator

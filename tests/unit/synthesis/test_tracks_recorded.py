@@ -17,14 +17,13 @@ import pytest
 
 from ovforge.errors import InputError, WorkError
 from ovforge.options.tracks import AnnotateOptions, MergeOptions
-from ovforge.records.pairs import PairRecord, VariantRecord
+from ovforge.records.pairs import RECORDS, PairRecord, VariantRecord
 from ovforge.records.reporting import Drop
 from ovforge.runs.ledger import Ledger, LedgerEntry
 from ovforge.runs.plan import Plan, file_sha256, freeze, input_file
 from ovforge.runs.task import Shard, ShardReport
 from ovforge.storage.picture_hdf5 import PictureReader, PictureWriter
 from ovforge.synthesis.merge import merge_pairs
-from ovforge.synthesis.pair_task import RECORDS
 from ovforge.synthesis.partitions import partition_files, partition_sizes, publish_partition, publish_partitions
 from ovforge.synthesis.tracks import annotate_pairs
 
