@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ovforge.cli import pairs_status, pairs_tracks
 from ovforge.cli.common import Console, command
 from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, GenerateOptions
 from ovforge.records.reporting import StepSummary
@@ -56,7 +57,7 @@ def generate(
         ),
     ] = None,
     ann: Annotated[
-        Path, typer.Option("--ann", "--coco_lvis_path", help="LVIS or COCO annotations.")
+        Path, typer.Option("--ann", "--annotations", "--coco_lvis_path", help="LVIS or COCO annotations.")
     ] = DEFAULT_ANNOTATIONS,
     captions: Annotated[
         Path | None,
@@ -66,7 +67,10 @@ def generate(
         ),
     ] = None,
     save_dir: Annotated[
-        Path, typer.Option("--out", "--save-dir", "--default_save_dir", help="Folder that the run's folder goes to.")
+        Path,
+        typer.Option(
+            "--folder", "--save-dir", "--out", "--default_save_dir", help="Folder that the run's folder goes to."
+        ),
     ] = DEFAULT_SAVE_DIR,
     min_area: Annotated[
         float, typer.Option("--min-area", help="Keep and follow objects larger than this, in square pixels.")
@@ -115,6 +119,10 @@ def generate(
             shards=part,
             progress=progress,
         )
+
+
+pairs_status.register(app)
+pairs_tracks.register(app)
 
 
 def _engine(name: EngineName) -> Engine:
