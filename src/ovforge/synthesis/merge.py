@@ -25,21 +25,14 @@ from ovforge.options.tracks import PAIRS_ANNOTATIONS, PAIRS_IMAGES, MergeOptions
 from ovforge.records.lvis import Image
 from ovforge.records.reporting import Drop, Drops, Progress, StepSummary, no_progress
 from ovforge.runs.plan import MANIFEST, Plan, file_sha256, load_plan
-from ovforge.storage.annotation_file import read_records, write_annotation_file
+from ovforge.storage.annotation_file import read_records
 from ovforge.storage.atomic import atomic_path, check_output
 from ovforge.storage.image_store import ImageStore, open_image_store
 from ovforge.storage.picture_hdf5 import Location, PictureReader, PictureSource, PictureWriter, copy_pictures
 from ovforge.storage.restricted_pickle import ListWriter, load_list
+from ovforge.synthesis.pair_file import About, PairFileWriter, StoredPicture, read_about, read_lines, read_pairs
 from ovforge.synthesis.pairs import variant_name
-from ovforge.synthesis.partitions import (
-    PartitionAbout,
-    PartitionFiles,
-    StoredPicture,
-    find_total,
-    partition_files,
-    partition_sizes,
-    read_about,
-)
+from ovforge.synthesis.partitions import PartitionFiles, find_total, partition_files, partition_sizes
 
 _SHOWN = 5
 _EVERY = 500  # pictures between two calls of `progress`
@@ -122,7 +115,7 @@ class _Part:
     planned: list[str]
     variants: int
     reader: PictureReader
-    about: PartitionAbout | None
+    about: About | None
     originals: PictureSource | None = None
     """Where the originals are, if not in the partition."""
 
@@ -130,7 +123,7 @@ class _Part:
         """A record per planned picture; None for each where the partition has no records."""
         if self.about is None:
             return iter([None] * len(self.planned))
-        return read_records(self.files.pairs, "pairs", _Noted)
+        return read_pairs(self.files.pairs, _Noted)
 
     def names(self, name: str) -> list[tuple[PictureSource, str]]:
         """The pictures to be merged of one planned picture, and where each is."""
@@ -318,7 +311,7 @@ def _join_entries(path: Path, parts: Sequence[_Part], counts: dict[str, int]) ->
 
 def _join_records(path: Path, parts: Sequence[_Part], *, pkl_size: int, pkl_sha256: str) -> None:
     abouts = [part.about for part in parts if part.about is not None]
-    about = PartitionAbout(
+    about = About(
         pictures=sum(about.pictures for about in abouts),
         datasets=sum(about.datasets for about in abouts),
         entries=sum(about.entries for about in abouts),
@@ -326,8 +319,12 @@ def _join_records(path: Path, parts: Sequence[_Part], *, pkl_size: int, pkl_sha2
         pkl_sha256=pkl_sha256,
         options=abouts[0].options,
     )
-    records = (bytes(record) for part in parts for record in read_records(part.files.pairs, "pairs", msgspec.Raw))
-    write_annotation_file(path, {"pairs": records, "about": [msgspec.json.encode(about)]})
+    with open(path, "wb", buffering=1 << 20) as file:
+        writer = PairFileWriter(file)
+        for part in parts:
+            for record in read_lines(part.files.pairs):
+                writer.add(record)
+        writer.close(about)
 
 
 def _flush(paths: Iterable[Path]) -> None:
