@@ -17,7 +17,7 @@ import numpy as np
 
 from ovforge import __version__
 from ovforge.errors import InputError, MissingInputError, OutputExistsError
-from ovforge.options.pairs import DEFAULT_CAPTIONS, DEFAULT_PICTURES, GenerateOptions
+from ovforge.options.pairs import DEFAULT_CAPTIONS, DEFAULT_PICTURES, DEFAULT_SAVE_DIR, GenerateOptions
 from ovforge.records.reporting import Progress, StepSummary, no_progress
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.plan import MANIFEST, InputFile, Plan, input_file, input_names
@@ -189,6 +189,7 @@ def _summary(options: GenerateOptions, prepared: PairRun, result: RunResult) -> 
         notes.append(f"{total - len(result.entries):,} of {total:,} shards are still to be done, by other parts")
     if result.done_before:
         notes.append(f"{result.done_before:,} shards were done by an earlier call")
+    elsewhere = "" if options.save_dir == DEFAULT_SAVE_DIR else f" --folder {options.save_dir}"
     return StepSummary(
         step="pairs generate",
         outputs={"partitions": str(options.folder / f"{options.name}_total_p_{options.partitions}_split_*.h5")},
@@ -196,7 +197,7 @@ def _summary(options: GenerateOptions, prepared: PairRun, result: RunResult) -> 
         drops=result.drops,
         notes=tuple(notes),
         next_command=(
-            f"ovforge pairs merge {options.name}"
+            f"ovforge pairs merge {options.name}{elsewhere}"
             if result.complete
             else "the same command again, when the other parts are done"
         ),
