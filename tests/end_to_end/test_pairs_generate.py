@@ -382,3 +382,7 @@ def test_the_contact_sheet_shows_pairs_with_their_tracks(root: Path) -> None:
     colours = {track_colour(a["track_id"]) for a in json.loads(tracks.read_bytes())["annotations"]}
     found = {tuple(c) for c in picture.reshape(-1, 3).tolist()} & colours
     assert len(found) >= 6  # at least one track per pair is drawn
+    assert run_app(app, ["sheet", "demo", "--count", "6", "--seed", "3"]) == 0
+    assert (RUNS / "demo.png").read_bytes() == sheet.read_bytes()
+    assert run_app(app, ["sheet", "demo"]) == 2  # it is there
+    assert run_app(app, ["sheet", "nowhere"]) == 2

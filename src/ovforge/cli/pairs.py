@@ -121,6 +121,37 @@ def generate(
         )
 
 
+@command(app, "sheet", example="ovforge pairs sheet my_pairs --out my_pairs.png --count 8")
+def sheet(
+    console: Console,
+    name: Annotated[str, typer.Argument(help="The run's name; it has to be merged and annotated.")],
+    *,
+    folder: Annotated[Path, typer.Option("--folder", "--save-dir", help="Where the merged files are.")] = (
+        DEFAULT_SAVE_DIR
+    ),
+    out: Annotated[Path | None, typer.Option(help="The PNG to write; NAME.png in that folder.")] = None,
+    count: Annotated[int, typer.Option(min=1, max=500, help="How many pairs.")] = 8,
+    seed: Annotated[int, typer.Option(help="Which pairs.")] = 0,
+    columns: Annotated[int, typer.Option(min=1, max=10, help="Pairs side by side.")] = 2,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
+) -> StepSummary:
+    """Draw pairs side by side on one sheet, boxes and labels coloured by track."""
+    del console
+    from ovforge.synthesis.contact_sheet import contact_sheet
+
+    path = out or folder / f"{name}.png"
+    drawn = contact_sheet(
+        folder / f"{name}.h5",
+        folder / "annotations" / f"{name}.json",
+        path,
+        count=count,
+        seed=seed,
+        columns=columns,
+        overwrite=overwrite,
+    )
+    return StepSummary(step="pairs sheet", outputs={"sheet": str(path)}, counts={"pairs": drawn})
+
+
 pairs_status.register(app)
 pairs_tracks.register(app)
 
