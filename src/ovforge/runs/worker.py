@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TypeGuard
 
 import msgspec
 
@@ -128,21 +129,25 @@ def attempt(error: BaseException, slot_name: str) -> Attempt:
 
 @contextlib.contextmanager
 def _unraisable_raised() -> Iterator[None]:
-    """Raise what Python could only have printed.
+    """Raise the failed writes that Python could only have printed.
 
-    h5py writes small data sets when their handles are freed; on a full disk that fails inside `__dealloc__`, where
-    nothing can be raised, and the file would be taken for whole.
+    h5py writes what it still holds when handles are freed; on a full disk that fails inside `__dealloc__`, where
+    nothing can be raised, and the file would be taken for whole. Whatever else cannot be raised is printed as ever.
     """
     caught: list[BaseException] = []
+    unraisable_hook, except_hook = sys.unraisablehook, sys.excepthook
 
     def keep(unraisable: sys.UnraisableHookArgs) -> None:
-        if unraisable.exc_value is not None:
+        if _is_failed_write(unraisable.exc_value):
             caught.append(unraisable.exc_value)
+        else:
+            unraisable_hook(unraisable)
 
     def keep_silently(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
         """Cython prints first, through this hook, what it then hands to the other."""
+        if not _is_failed_write(error):
+            except_hook(kind, error, at)
 
-    before = sys.unraisablehook, sys.excepthook
     sys.unraisablehook, sys.excepthook = keep, keep_silently
     try:
         yield
@@ -151,9 +156,13 @@ def _unraisable_raised() -> Iterator[None]:
             raise error from caught[0]  # the first that went wrong, and mostly the reason for the second
         raise
     finally:
-        sys.unraisablehook, sys.excepthook = before
+        sys.unraisablehook, sys.excepthook = unraisable_hook, except_hook
     if caught:
-        raise WorkError(f"an error while things were given back: {_one_line(caught[0])}") from caught[0]
+        raise WorkError(f"writing failed: {_one_line(caught[0])}") from caught[0]
+
+
+def _is_failed_write(error: BaseException | None) -> TypeGuard[BaseException]:
+    return isinstance(error, OSError) or (isinstance(error, RuntimeError) and "write failed" in str(error))
 
 
 def _check_published(path: Path, size: int) -> None:

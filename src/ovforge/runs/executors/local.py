@@ -17,6 +17,7 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -305,6 +306,7 @@ def _interrupt_held_back() -> Iterator[None]:
 
     Ctrl-C reaches the whole group: a worker that is still importing would answer it with a traceback.
     """
+    resource_tracker.ensure_running()  # the first process would start it, and it unblocks SIGINT when it has
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
