@@ -196,7 +196,10 @@ class _Crew:
     def _bury(self, member: _Member) -> None:
         """A worker has died: see what became of its shard, and put another worker in its place."""
         del self.members[member.pipe]
-        member.process.join()
+        member.process.join(_CLOSING_SECONDS)
+        if member.process.is_alive():  # its pipe is closed, but a thread of its own keeps it from ending
+            member.process.kill()
+            member.process.join()
         member.pipe.close()
         crash_report = _take_crash_report(self.job.folder, member)
         problem = _cause_of_death(member.process.exitcode)
