@@ -7,8 +7,11 @@ export OVFORGE_DEMO ?= demo
 .PHONY: demo test lint format clean
 .DEFAULT_GOAL := demo
 
+# Debian splits ensurepip off: without it, the machine's own pip puts pip into the new environment.
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) 2>/dev/null || { \
+		$(PYTHON) -m venv --clear --without-pip $(VENV) && \
+		$(PYTHON) -m pip --quiet --python $(VENV)/bin/python install pip; }
 
 # A stamp per set of extras: it is made anew when the pins or the package's own list change.
 $(VENV)/.demo-ready: $(VENV)/bin/python constraints.txt pyproject.toml
@@ -30,7 +33,7 @@ lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/.test-ready
 	$(BIN)/ruff check --fix .

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, TypeVar
@@ -79,6 +79,8 @@ class RecordTable:
             AnnotationFileError: names the second record of the first pair in file order, and where the first is.
         """
         values = self._columns[field]
+        if bool(np.all(values[1:] > values[:-1])):
+            return
         order = np.argsort(values, kind="stable")
         again = np.flatnonzero(values[order[1:]] == values[order[:-1]])
         if len(again):
@@ -154,6 +156,10 @@ class AnnotationFile:
     ) -> None:
         self.close()
 
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes [start, stop) of the file."""
+        return self._file.read(start, stop)
+
     def close(self) -> None:
         """Close the file. Tables stay usable, but for `raw`."""
         self._file.close()
@@ -199,6 +205,11 @@ class AnnotationFile:
         """The kept records as few ranges as possible: neighbours come in one, with what stands between them."""
         edges = np.flatnonzero(np.diff(np.concatenate([[False], keep, [False]]).astype(np.int8)))
         for first, after in zip(edges[0::2].tolist(), edges[1::2].tolist(), strict=True):
+            yield FileRange(self._file, int(table.starts[first]), int(table.stops[after - 1]))
+
+    def rows(self, table: RecordTable, first: int, after: int) -> Iterator[FileRange]:
+        """The records [first, after) as one range, or nothing if there are none."""
+        if first < after:
             yield FileRange(self._file, int(table.starts[first]), int(table.stops[after - 1]))
 
     def _span(self, section: str) -> _Span:
@@ -258,6 +269,30 @@ def read_value(path: Path | str, section: str) -> bytes:
             if name == section:
                 return file.read(span.start, span.stop)
         raise _missing(Path(path), section, tuple(sections))
+
+
+def gather(
+    files: Sequence[AnnotationFile],
+    tables: Sequence[RecordTable],
+    sources: NDArray[np.int8],
+    rows: NDArray[np.int64],
+) -> bytes:
+    """Records of one or more files, in any order, with commas between them.
+
+    Record i of the result is row `rows[i]` of `tables[sources[i]]`, a table of `files[sources[i]]`. Neighbours in a
+    file are read at once, with what stands between them.
+    """
+    new = np.append(True, (np.diff(rows) != 1) | (np.diff(sources) != 0))
+    first = np.flatnonzero(new)
+    last = np.append(first[1:], len(rows)) - 1
+    starts, stops = np.empty(len(first), np.int64), np.empty(len(first), np.int64)
+    for number, table in enumerate(tables):
+        mine = sources[first] == number
+        starts[mine] = table.starts[rows[first[mine]]]
+        stops[mine] = table.stops[rows[last[mine]]]
+    reads = [file.read for file in files]
+    runs = zip(sources[first].tolist(), starts.tolist(), stops.tolist(), strict=True)
+    return b", ".join([reads[source](start, stop) for source, start, stop in runs])
 
 
 def write_annotation_file(

@@ -1,0 +1,167 @@
+"""Pairs as a map-style PyTorch dataset, over the merged HDF5 file and its JSON."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ovforge.errors import ImageError, MissingExtraError
+from ovforge.sources.pair_index import PairIndex, open_pair_index
+from ovforge.storage.image_codec import decode_rgb
+from ovforge.storage.image_store import open_image_store
+
+if TYPE_CHECKING:
+    import torch
+
+Sample = tuple["torch.Tensor", "torch.Tensor", dict[str, Any]]
+
+
+class PairDataset:
+    """The pairs of one run: `dataset[i]` is (view_a, view_b, targets).
+
+    `view_a` (the original) and `view_b` (its second view) are uint8 tensors (3, height, width), RGB. `targets` holds
+
+    - `a` and `b`, each a dictionary of `boxes` float32 (n, 4) as x1, y1, x2, y2 in pixels; `labels` int64 (n,), the
+      category ids of the JSON; `track_ids` int64 (n,); `areas` float32 (n,); `fidelity` float32 (n,), NaN where the
+      run has none; and, with `masks`, `masks` uint8 (n, height, width) of the objects whose masks were kept (an
+      object without one has a mask of zeros);
+    - `match` int64 (n of a,): for each object of `a` the place of the same object in `b`, or -1 where it left;
+    - `image_ids` and `file_names` of the two views.
+
+    The HDF5 file is opened where a sample is first read, so a dataset may be pickled and handed to DataLoader workers,
+    forked or spawned. The annotations are mapped, not loaded: N workers share the pages of one index.
+
+    Args:
+        h5: the merged file, `data/tao/ovtrack/NAME.h5`.
+        annotations: the JSON of `pairs annotate`.
+        transform: called with (view_a, view_b, targets), returns what the dataset then returns.
+        masks: read the objects' masks too; they are decoded from the JSON, record by record.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        MissingInputError: one of the files is not there.
+        AnnotationFileError: the JSON is not a pairs JSON.
+        ImageError: at `dataset[i]`, a picture that is not in the HDF5 file, or is damaged.
+    """
+
+    def __init__(
+        self,
+        h5: Path | str,
+        annotations: Path | str,
+        *,
+        transform: Callable[[Any, Any, dict[str, Any]], Any] | None = None,
+        masks: bool = False,
+    ) -> None:
+        self.h5 = Path(h5)
+        self.annotations = Path(annotations)
+        self.transform = transform
+        self.masks = masks
+        # A store opens itself anew after a fork or a pickle, so that no worker shares an HDF5 handle.
+        self._store = open_image_store(self.h5)
+        self._index: PairIndex | None = None
+        self._length = len(self._open_index())
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, position: int) -> Any:
+        if not -self._length <= position < self._length:
+            raise IndexError(position)
+        torch = _torch()
+        index = self._open_index()
+        row_a, row_b = (int(row) for row in index.pairs[position])
+        names = index.file_name(row_a), index.file_name(row_b)
+        view_a, view_b = (
+            torch.from_numpy(np.ascontiguousarray(decode_rgb(self.get(name), name).transpose(2, 0, 1)))
+            for name in names
+        )
+        tracks_a, tracks_b = (np.asarray(index.track_id[index.objects(row)]) for row in (row_a, row_b))
+        targets = {
+            "a": self._objects(index, row_a),
+            "b": self._objects(index, row_b),
+            "match": torch.from_numpy(matches(tracks_a, tracks_b)),
+            "image_ids": (int(index.image_id[row_a]), int(index.image_id[row_b])),
+            "file_names": names,
+        }
+        if self.transform is not None:
+            return self.transform(view_a, view_b, targets)
+        return view_a, view_b, targets
+
+    def get(self, file_name: str | os.PathLike[str]) -> bytes:
+        """The encoded bytes of one picture, by its file name or any path that ends in it.
+
+        These are the semantics of OVTrack's HDF5 file client for data of type `lvis`, whose key is the bare name.
+
+        Raises:
+            ImageError: the file has no such picture.
+        """
+        name = os.fspath(file_name).replace("\\", "/").rpartition("/")[2]
+        if not name:
+            raise ImageError(os.fspath(file_name), "names no picture")
+        return self._store.read(name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_index": None}
+
+    def _open_index(self) -> PairIndex:
+        if self._index is None:
+            self._index = open_pair_index(self.annotations)
+        return self._index
+
+    def _objects(self, index: PairIndex, row: int) -> dict[str, Any]:
+        torch = _torch()
+        span = index.objects(row)
+        boxes = np.array(index.box[span], dtype=np.float32)
+        boxes[:, 2:] += boxes[:, :2]
+        objects = {
+            "boxes": torch.from_numpy(boxes),
+            "labels": torch.from_numpy(np.array(index.category_id[span], dtype=np.int64)),
+            "track_ids": torch.from_numpy(np.array(index.track_id[span], dtype=np.int64)),
+            "areas": torch.from_numpy(np.array(index.area[span], dtype=np.float32)),
+            "fidelity": torch.from_numpy(np.array(index.fidelity[span], dtype=np.float32)),
+        }
+        if self.masks:
+            width, height = (int(side) for side in index.image_size[row])
+            shapes = [_mask(index.object_fields(position), height, width) for position in range(span.start, span.stop)]
+            stacked = np.stack(shapes) if shapes else np.zeros((0, height, width), np.uint8)
+            objects["masks"] = torch.from_numpy(stacked)
+        return objects
+
+
+def matches(tracks_a: NDArray[np.int64], tracks_b: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each track of `a` its place in `b`, or -1; int64 (len(a),). Track ids are unique within a picture."""
+    if not len(tracks_b):
+        return np.full(len(tracks_a), -1, dtype=np.int64)
+    order = np.argsort(tracks_b, kind="stable")
+    place = np.minimum(np.searchsorted(tracks_b, tracks_a, sorter=order), len(tracks_b) - 1)
+    found = order[place]
+    return np.where(tracks_b[found] == tracks_a, found, -1).astype(np.int64)
+
+
+def _mask(fields: dict[str, Any], height: int, width: int) -> NDArray[np.uint8]:
+    from pycocotools import mask as coco_mask
+
+    outline = fields.get("segmentation")
+    if not outline:
+        return np.zeros((height, width), np.uint8)
+    if isinstance(outline, list):
+        encoded = coco_mask.merge(coco_mask.frPyObjects(outline, height, width))
+    elif isinstance(outline["counts"], list):
+        encoded = coco_mask.frPyObjects(outline, height, width)
+    else:
+        encoded = outline
+    decoded: NDArray[np.uint8] = coco_mask.decode(encoded)
+    return np.ascontiguousarray(decoded)
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError("torch", needed_for="PairDataset") from error
+    return torch

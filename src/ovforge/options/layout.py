@@ -1,0 +1,48 @@
+"""Where files live: the one list of the paths that the originals' documents name.
+
+All paths are relative to the root of the user's data: the folder with `datasets/` (detection, as MM-OVOD's document
+has it) or `data/` (tracking, as OVTrack's has it). Every step's default comes from here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# Detection: downloaded
+LVIS_DIR = Path("datasets/lvis")
+LVIS_TRAIN = LVIS_DIR / "lvis_v1_train.json"
+LVIS_VAL = LVIS_DIR / "lvis_v1_val.json"
+COCO_DIR = Path("datasets/coco")
+IMAGENET_DIR = Path("datasets/imagenet")
+IMAGENET_21K = IMAGENET_DIR / "imagenet21k_P"
+IMAGENET_ARCHIVES = (IMAGENET_DIR / "fall11_whole.tar", IMAGENET_DIR / "winter21_whole.tar.gz")
+VISUAL_GENOME_DIR = Path("datasets/VisualGenome")
+
+# Detection: made
+LVIS_TRAIN_NORARE = LVIS_DIR / "lvis_v1_train_norare.json"
+LVIS_TRAIN_CATEGORY_INFO = LVIS_DIR / "lvis_v1_train_cat_info.json"
+IMAGENET_LVIS_INFO = IMAGENET_DIR / "annotations/imagenet_lvis_image_info.json"
+METADATA_DIR = Path("datasets/metadata")
+EXEMPLAR_DICT = METADATA_DIR / "exemplar_dict.json"
+EXEMPLAR_CROPS = Path("datasets/lvis_exemplars_final")
+
+# Tracking: downloaded
+TRACKING_DIR = Path("data")
+TRACKING_LVIS_DIR = TRACKING_DIR / "lvis"
+TRACKING_PICTURES = TRACKING_LVIS_DIR / "train2017"
+TRACKING_LVIS_TRAIN = TRACKING_LVIS_DIR / "annotations/lvis_v1_train.json"
+TRACKING_COCO_TRAIN = TRACKING_DIR / "coco/annotations/instances_train2017.json"
+TRACKING_CAPTIONS = TRACKING_LVIS_DIR / "annotations/captions_train2017.json"
+DIFFUSION_MODEL = Path("saved_models/stable-diffusion-v1-4")
+
+# Tracking: made
+TRACKING_MERGED = TRACKING_LVIS_DIR / "annotations/lvis_v1_train+coco_mask_v1.json"
+TRACKING_MERGED_BOXES = TRACKING_LVIS_DIR / "annotations/lvis_v1_train+coco_box_v1.json"
+TRACKING_BASE = TRACKING_LVIS_DIR / "annotations/lvis_v1_train+coco_mask_v1_base.json"
+TRACKING_PACKED = TRACKING_LVIS_DIR / "train_imgs.hdf5"
+PAIRS_DIR = TRACKING_DIR / "tao/ovtrack"
+
+
+def exemplars_of(k: int) -> Path:
+    """Where the K exemplars a class that `exemplars sample` draws go."""
+    return METADATA_DIR / f"lvis_image_exemplar_dict_K-{k:03d}_own.json"

@@ -1,0 +1,1 @@
+"""Whole procedures: what is here, what is missing (`doctor`), and every step whose turn it is (`prepare`)."""

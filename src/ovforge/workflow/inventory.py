@@ -1,0 +1,321 @@
+"""What the two documents ask a user to download, and what of it is here.
+
+The list follows MM-OVOD's `datasets/` document and OVTrack's `data/` document. Nothing is judged by its name alone:
+annotation files say which release they look like, folders how many pictures or classes they hold.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from ovforge.errors import OvforgeError
+from ovforge.options import layout
+from ovforge.records.lvis import Category
+from ovforge.storage.annotation_file import read_records
+
+LVIS_SITE = "lvisdataset.org/dataset"
+COCO_SITE = "cocodataset.org/#download"
+IMAGENET_SITE = "image-net.org/download.php"
+VISUAL_GENOME_SITE = "homes.cs.washington.edu/~ranjay/visualgenome"
+MODEL_SITE = "huggingface.co/CompVis/stable-diffusion-v1-4"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at a place found."""
+
+    files: int | None = None
+    looks_like: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One thing to download, or to have from elsewhere."""
+
+    key: str
+    job: str
+    what: str
+    places: tuple[Path, ...]
+    site: str
+    download: str
+    look: Callable[[Path], Look]
+    optional: bool = False
+
+
+class InputState(msgspec.Struct, frozen=True):
+    """One input, as found."""
+
+    key: str
+    job: str
+    what: str
+    place: str
+    """Where it is, or where to put or link it."""
+    present: bool
+    optional: bool
+    files: int | None
+    """How many pictures, or class folders; None for a single file."""
+    looks_like: str
+    problem: str
+    site: str
+    download: str
+
+
+def take_inventory(root: Path) -> list[InputState]:
+    """Look at every input below `root`, in the documents' order."""
+    return [_state(root, wanted) for wanted in INPUTS]
+
+
+def _state(root: Path, wanted: Input) -> InputState:
+    found = next((place for place in wanted.places if (root / place).exists()), None)
+    dangling = next((place for place in wanted.places if (root / place).is_symlink()), None)
+    look = Look(problem="a link that leads nowhere" if dangling and not found else "")
+    if found is not None:
+        try:
+            look = wanted.look(root / found)
+        except OvforgeError as error:
+            look = Look(problem=error.message)
+        except OSError as error:
+            look = Look(problem=f"cannot be read: {error.strerror or error}")
+    return InputState(
+        key=wanted.key,
+        job=wanted.job,
+        what=wanted.what,
+        place=str(found or wanted.places[0]),
+        present=found is not None and not look.problem,
+        optional=wanted.optional,
+        files=look.files,
+        looks_like=look.looks_like,
+        problem=look.problem,
+        site=wanted.site,
+        download=wanted.download,
+    )
+
+
+def _annotations(path: Path) -> Look:
+    categories = list(read_records(path, "categories", Category))
+    frequencies = {category.frequency for category in categories} - {""}
+    releases = {1203: "LVIS v1", 1230: "LVIS v0.5", 80: "COCO instances"}
+    name = releases.get(len(categories), f"{len(categories):,} classes, no release known here")
+    if len(categories) not in (80,) and not frequencies:
+        return Look(looks_like=name, problem="its categories have no frequency (r, c, f): not an LVIS file")
+    return Look(looks_like=name)
+
+
+def _coco(path: Path) -> Look:
+    count = sum(1 for _ in read_records(path, "categories", Category))
+    if count != 80:
+        return Look(looks_like=f"{count:,} classes", problem="COCO instances have 80 classes")
+    return Look(looks_like="COCO 2017 instances" if "2017" in path.name else "COCO instances")
+
+
+def _captions(path: Path) -> Look:
+    # The first records tell: a captions file of 118,287 pictures need not be read to its end.
+    with open(path, "rb") as file:
+        head = file.read(1 << 16)
+        file.seek(max(0, path.stat().st_size - (1 << 16)))
+        tail = file.read()
+    if b'"caption"' not in head and b'"caption"' not in tail:
+        return Look(problem='has no "caption": COCO\'s captions file is another one')
+    return Look(looks_like="COCO captions")
+
+
+def _pictures(path: Path) -> Look:
+    if path.is_file():
+        return Look(looks_like="packed pictures")
+    names = [entry.name for entry in os.scandir(path) if entry.name.lower().endswith((".jpg", ".jpeg", ".png"))]
+    if not names:
+        return Look(files=0, problem="holds no pictures")
+    if any(name.startswith("COCO_") for name in names):
+        naming = "named as in COCO 2014 (COCO_train2014_...)"
+    elif all(len(name) == len("000000000139.jpg") and name[:12].isdigit() for name in names):
+        naming = "named as in COCO 2017"
+    else:
+        naming = ""
+    return Look(files=len(names), looks_like=f"{len(names):,} pictures" + (f", {naming}" if naming else ""))
+
+
+def _imagenet(path: Path) -> Look:
+    def classes(folder: Path) -> int:
+        return sum(_is_wnid(entry.name) for entry in os.scandir(folder)) if folder.is_dir() else 0
+
+    split = {name: classes(path / name) for name in ("train", "val", "imagenet21k_small_classes")}
+    if any(split.values()):
+        shown = ", ".join(f"{count:,} in {name}" for name, count in split.items())
+        missing = [name for name, count in split.items() if not count and name != "val"]
+        return Look(
+            files=split["train"] + split["imagenet21k_small_classes"],
+            looks_like=f"ImageNet-21K-P: classes {shown}" + (f"; no {missing[0]}" if missing else ""),
+        )
+    flat = classes(path)
+    if flat:
+        return Look(files=flat, looks_like=f"a flat copy of {flat:,} classes")
+    return Look(files=0, problem="holds no class folders (nXXXXXXXX)")
+
+
+def _archive(path: Path) -> Look:
+    release = "Fall 2011" if path.name.startswith("fall11") else "Winter 2021, which lacks classes that Fall 2011 has"
+    return Look(looks_like=f"ImageNet-21K {release}, {path.stat().st_size / 1e9:,.1f} GB")
+
+
+def _visual_genome(path: Path) -> Look:
+    with open(path, "rb") as file:
+        head = file.read(1 << 16)
+    if b'"objects"' not in head:
+        return Look(problem='has no "objects": Visual Genome\'s objects.json is another file')
+    if b'"synsets"' not in head:
+        return Look(looks_like="v1.0", problem="its objects have no synsets: take objects.json of version 1.2 or later")
+    return Look(looks_like="with synsets (v1.2 or later)")
+
+
+def _json(path: Path) -> Look:
+    with open(path, "rb") as file:
+        head = file.read(64).lstrip()
+    return Look() if head[:1] in (b"{", b"[") else Look(problem="is not JSON")
+
+
+def _is_wnid(name: str) -> bool:
+    name = name.removesuffix(".tar")
+    return len(name) == 9 and name[0] == "n" and name[1:].isdigit()
+
+
+def _place(folder: Path, name: str) -> tuple[Path, ...]:
+    return (folder / name,)
+
+
+INPUTS: tuple[Input, ...] = (
+    Input(
+        "lvis-train",
+        "detection",
+        "LVIS v1 train annotations",
+        (layout.LVIS_TRAIN,),
+        LVIS_SITE,
+        "lvis_v1_train.json.zip",
+        _annotations,
+    ),
+    Input(
+        "lvis-val",
+        "detection",
+        "LVIS v1 val annotations",
+        (layout.LVIS_VAL,),
+        LVIS_SITE,
+        "lvis_v1_val.json.zip",
+        _annotations,
+    ),
+    Input(
+        "coco-train-pictures",
+        "detection",
+        "COCO train2017 pictures",
+        _place(layout.COCO_DIR, "train2017"),
+        COCO_SITE,
+        "train2017.zip",
+        _pictures,
+    ),
+    Input(
+        "coco-val-pictures",
+        "detection",
+        "COCO val2017 pictures",
+        _place(layout.COCO_DIR, "val2017"),
+        COCO_SITE,
+        "val2017.zip",
+        _pictures,
+    ),
+    Input(
+        "imagenet-archive",
+        "detection",
+        "ImageNet-21K archive (only to make imagenet21k_P)",
+        layout.IMAGENET_ARCHIVES,
+        IMAGENET_SITE,
+        "fall11_whole.tar or winter21_whole.tar.gz",
+        _archive,
+        optional=True,
+    ),
+    Input(
+        "imagenet",
+        "detection",
+        "ImageNet-21K pictures by class",
+        (layout.IMAGENET_21K, layout.IMAGENET_DIR / "imagenet22k"),
+        IMAGENET_SITE,
+        "fall11_whole.tar, then `ovforge imagenet prepare`; or link an existing copy",
+        _imagenet,
+    ),
+    Input(
+        "visual-genome-objects",
+        "detection",
+        "Visual Genome objects",
+        _place(layout.VISUAL_GENOME_DIR, "objects.json"),
+        VISUAL_GENOME_SITE,
+        "objects.json.zip",
+        _visual_genome,
+    ),
+    Input(
+        "visual-genome-images",
+        "detection",
+        "Visual Genome picture list",
+        _place(layout.VISUAL_GENOME_DIR, "image_data.json"),
+        VISUAL_GENOME_SITE,
+        "image_data.json.zip",
+        _json,
+    ),
+    Input(
+        "visual-genome-pictures-1",
+        "detection",
+        "Visual Genome pictures, part 1",
+        _place(layout.VISUAL_GENOME_DIR, "VG_100K"),
+        VISUAL_GENOME_SITE,
+        "images.zip",
+        _pictures,
+    ),
+    Input(
+        "visual-genome-pictures-2",
+        "detection",
+        "Visual Genome pictures, part 2",
+        _place(layout.VISUAL_GENOME_DIR, "VG_100K_2"),
+        VISUAL_GENOME_SITE,
+        "images2.zip",
+        _pictures,
+    ),
+    Input(
+        "tracking-lvis",
+        "tracking",
+        "LVIS v1 train annotations",
+        (layout.TRACKING_LVIS_TRAIN,),
+        LVIS_SITE,
+        "lvis_v1_train.json.zip",
+        _annotations,
+    ),
+    Input(
+        "tracking-coco",
+        "tracking",
+        "COCO 2017 train instances",
+        (layout.TRACKING_COCO_TRAIN,),
+        COCO_SITE,
+        "annotations_trainval2017.zip",
+        _coco,
+    ),
+    Input(
+        "tracking-captions",
+        "tracking",
+        "COCO 2017 train captions",
+        (layout.TRACKING_CAPTIONS,),
+        COCO_SITE,
+        "annotations_trainval2017.zip",
+        _captions,
+        optional=True,
+    ),
+    Input(
+        "tracking-pictures",
+        "tracking",
+        "COCO train2017 pictures",
+        (layout.TRACKING_PICTURES, layout.TRACKING_PACKED),
+        COCO_SITE,
+        "train2017.zip",
+        _pictures,
+    ),
+)
+"""Every input of the two documents but the diffusion model, which `synthesis.diffusion` knows how to look at."""

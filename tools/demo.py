@@ -1,0 +1,63 @@
+"""`make demo`: the main job end to end on real photographs, through the commands that a user would type."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+OVFORGE = Path(sysconfig.get_path("scripts")) / "ovforge"
+
+DETECTION = (
+    "lvis remove-rare --ann datasets/lvis/lvis_v1_train.json",
+    "lvis category-info --ann datasets/lvis/lvis_v1_train.json",
+)
+TRACKING = (
+    "lvis merge-coco",
+    "lvis base-classes",
+    "lvis pack-images",
+    "pairs generate demo --engine warp --workers 2 --partitions 2 --variants 2 --seed 1 --masks",
+    "pairs merge demo",
+    "pairs annotate demo",
+    "pairs sheet demo --out contact_sheet.png",
+)
+
+
+def run(command: str, root: Path) -> float:
+    """Run one command as a user would, from the root of the data; stop the demo where it fails."""
+    print(f"\n$ ovforge {command}", flush=True)
+    started = time.monotonic()
+    result = subprocess.run([OVFORGE, *shlex.split(command)], cwd=root, check=False)
+    if result.returncode:
+        sys.exit(result.returncode)
+    return time.monotonic() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", type=Path, help="folder for the data; made anew")
+    root = parser.parse_args().root.resolve()
+    if root.exists():
+        if not (root / "SOURCES.md").exists():
+            sys.exit(f"error: {root} exists and is no earlier demo; name another folder with OVFORGE_DEMO=...")
+        shutil.rmtree(root)
+    seconds = run(f"sample-data {shlex.quote(str(root))}", Path.cwd())
+    for command in (*DETECTION, *TRACKING):
+        seconds += run(command, root)
+    print(f"\nThe work took {seconds:.1f} s. Everything is in {root}:")
+    for what, place in (
+        ("contact sheet of pairs", "contact_sheet.png"),
+        ("merged pictures", "data/tao/ovtrack/demo.h5"),
+        ("video annotations", "data/tao/ovtrack/annotations/demo.json"),
+        ("photographs and licences", "SOURCES.md"),
+    ):
+        print(f"  {what:<26}{root / place}")
+
+
+if __name__ == "__main__":
+    main()
