@@ -57,6 +57,9 @@ CompileOption = Annotated[
 ]
 VaeTilingOption = Annotated[bool, _option("--vae-tiling", help="Less memory; faint differences at the tiles' seams.")]
 CpuOffloadOption = Annotated[bool, _option("--cpu-offload", help="Each network on the GPU only while it runs.")]
+CpuThreadsOption = Annotated[
+    int | None, _option("--cpu-threads", help="Threads per worker on the CPU; one per core. Changes the last bits.")
+]
 AllowPickleOption = Annotated[bool, _option("--allow-pickle", help="Load weights from .bin files where need be.")]
 WorkingSizeOption = Annotated[
     str, _option("--working-size", help="WIDTHxHEIGHT that pictures are scaled to fit before they are repainted.")

@@ -30,7 +30,8 @@ def _status(
     console: Console,
     name: Annotated[str, typer.Argument(help="The name that `pairs generate` was given.")],
     save_dir: Annotated[
-        Path, typer.Option("--save-dir", "--default_save_dir", help="The folder that holds the run's folder.")
+        Path,
+        typer.Option("--folder", "--save-dir", "--default_save_dir", help="The folder that holds the run's folder."),
     ] = Path("data/tao/ovtrack"),
     watch: Annotated[bool, typer.Option("--watch", help="Show it anew every two seconds, until all is done.")] = False,
 ) -> None:

@@ -34,7 +34,7 @@ class DiffusionEngine:
             MissingExtraError: a library of the extra `diffusion` is not installed.
         """
         _check_libraries()
-        from ovforge.synthesis.diffusion.model import resolve_device, resolve_precision
+        from ovforge.synthesis.diffusion.model import resolve_device, resolve_precision, resolve_threads
         from ovforge.synthesis.diffusion.repainter import ATTEMPTS, guided_calls
 
         options = self.options
@@ -65,6 +65,7 @@ class DiffusionEngine:
             "working_size": [options.width, options.height],
             "batch_size": options.batch_size or "auto",
             "device": device.type,
+            "cpu_threads": resolve_threads(options.cpu_threads, device),
             "precision": resolve_precision(options.precision, device).value,
             "compile": options.compile,
             "vae_tiling": options.vae_tiling,

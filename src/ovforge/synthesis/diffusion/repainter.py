@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ovforge.options.diffusion import DiffusionOptions, Foreground
 from ovforge.synthesis.diffusion.batches import Bucket, FixedBatches
 from ovforge.synthesis.diffusion.latents import CELL, keep_cells, paste_kept
-from ovforge.synthesis.diffusion.model import StableDiffusion, resolve_device
+from ovforge.synthesis.diffusion.model import StableDiffusion, resolve_device, resolve_threads
 from ovforge.synthesis.diffusion.sampling import sample_latents
 from ovforge.synthesis.diffusion.schedulers import make_schedule
 from ovforge.synthesis.randomness import generator
@@ -41,6 +41,10 @@ class DiffusionRepainter:
         """
         self._options = options
         self._device = resolve_device(device or options.device)
+        threads = resolve_threads(options.cpu_threads, self._device)
+        self._threads_before = torch.get_num_threads()
+        if threads is not None:
+            torch.set_num_threads(threads)
         self.model = StableDiffusion(
             options.model,
             device=self._device,
@@ -81,6 +85,7 @@ class DiffusionRepainter:
     def close(self) -> None:
         """Give back the model and its memory."""
         self.model.close()
+        torch.set_num_threads(self._threads_before)
 
     def _pictures(self, attempts: list[_Attempt]) -> list[tuple[NDArray[np.uint8] | None, int]]:
         if not attempts:
