@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def main() -> None:
             print(f"generating {folder} ...", file=sys.stderr)
             generate(folder, scale)
             (folder / "done").touch()
-    print("| step | size | seconds | memory, GB | output, GB |\n|---|---|---|---|---|")
+    print("| step | size | seconds | CPU seconds | memory, GB | output, GB |\n|---|---|---|---|---|---|")
     for folder, size in ((full, arguments.scale), (tenth, arguments.scale / 10)):
         measure("collate", collate_command(folder), folder / "out" / "exemplars.json", size)
     measure("plain json baseline", baseline_command(tenth), tenth / "out" / "baseline.json", arguments.scale / 10)
@@ -216,6 +217,7 @@ def _ovforge(step: str) -> list[str]:
 
 def measure(label: str, command: list[str], output: Path, size: float) -> None:
     """Run a command and print its row."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     peak = [0]
@@ -226,8 +228,10 @@ def measure(label: str, command: list[str], output: Path, size: float) -> None:
     sampler.join()
     if code:
         sys.exit(f"{label} failed with exit code {code}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     gigabytes = output.stat().st_size / 1e9
-    print(f"| {label} | {size:g} | {seconds:.1f} | {peak[0] / 1e9:.2f} | {gigabytes:.2f} |", flush=True)
+    print(f"| {label} | {size:g} | {seconds:.1f} | {cpu:.1f} | {peak[0] / 1e9:.2f} | {gigabytes:.2f} |", flush=True)
 
 
 def _sample_memory(process: subprocess.Popen[bytes], peak: list[int]) -> None:
