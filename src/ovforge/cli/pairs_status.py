@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ovforge.cli.common import Console, command
+from ovforge.options import layout
 from ovforge.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def _status(
     save_dir: Annotated[
         Path,
         typer.Option("--folder", "--save-dir", "--default_save_dir", help="The folder that holds the run's folder."),
-    ] = Path("data/tao/ovtrack"),
+    ] = layout.PAIRS_DIR,
     watch: Annotated[bool, typer.Option("--watch", help="Show it anew every two seconds, until all is done.")] = False,
 ) -> None:
     """How far a run is: shards done, running, failed; speed, time left, and where the slow ones are.
