@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ovforge.cli.common import Console, command
-from ovforge.options import layout
 from ovforge.errors import InputError
+from ovforge.options import layout
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
