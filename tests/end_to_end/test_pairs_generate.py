@@ -194,7 +194,7 @@ def test_pictures_that_cannot_be_used_are_named_and_the_run_goes_on(
     reasons = {drop["reason"]: drop["examples"] for drop in summary["drops"] if drop["kind"] == "picture"}
     assert reasons.pop("without a usable object: its second view is the picture itself")
     assert reasons == {
-        "is not in data/lvis/train2017": ["000000000009.jpg"],
+        "is missing": ["000000000009.jpg"],
         "is cut short": ["000000000025.jpg"],
         "is no picture of a known format": ["000000000030.jpg"],
         "is empty": ["000000000034.jpg"],

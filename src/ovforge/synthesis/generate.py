@@ -65,6 +65,11 @@ def generate_pairs(
         WorkError: shards failed; everything else is done and stays.
     """
     _check_folder(options)
+    if options.overwrite and shards is not None and shards.parts > 1:
+        raise InputError(
+            "--overwrite and --shards exclude each other: each part would throw away what the others have done",
+            hint=f"remove {options.folder} first, then start the parts",
+        )
     prepared = plan_pairs(options, engine, threads=threads)
     if options.overwrite:
         _remove_partitions(options)
@@ -116,7 +121,9 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         inputs=inputs,
         versions=library_versions(),
     )
-    return PairRun(plan, PairTask(pictures, images, engine, settings, threads), tuple(notes))
+    # Workers on other machines have another current folder.
+    task = PairTask(pictures, images.absolute(), engine, settings, threads)
+    return PairRun(plan, task, tuple(notes))
 
 
 def _partition_sizes(pictures: int, partitions: int) -> tuple[int, ...]:
