@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ovforge.cli import pairs_status, pairs_tracks
+from ovforge.cli import pairs_replay, pairs_status, pairs_tracks
 from ovforge.cli.common import Console, command
+from ovforge.cli.diffusion_options import refuse_diffusion_options, with_diffusion_options
+from ovforge.options.diffusion import DiffusionOptions
 from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, GenerateOptions
 from ovforge.records.reporting import StepSummary
 
 if TYPE_CHECKING:
+    from ovforge.runs.executors.local import LocalExecutor
     from ovforge.synthesis.repaint import Engine
 
 app = typer.Typer(
@@ -25,6 +28,7 @@ class EngineName(str, Enum):
     """Who repaints the background."""
 
     WARP = "warp"
+    DIFFUSION = "diffusion"
 
 
 @app.callback()
@@ -33,15 +37,24 @@ def _group() -> None:
 
 
 @command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")
+@with_diffusion_options
 def generate(
     console: Console,
     name: Annotated[str, typer.Argument(help="The run's name: its folder and its files are called so.")],
     *,
     engine: Annotated[
-        EngineName, typer.Option(help="What repaints the background: warp leaves it as it is and needs no model.")
+        EngineName,
+        typer.Option(
+            help="What repaints the background: warp leaves it as it is and needs no model; diffusion has "
+            "Stable Diffusion do it."
+        ),
     ] = EngineName.WARP,
     workers: Annotated[
-        int, typer.Option(min=0, help="Worker processes; 0: one per core. No influence on the result.")
+        int,
+        typer.Option(
+            min=0,
+            help="Worker processes; 0: one per core, with --engine diffusion one per GPU. No influence on the result.",
+        ),
     ] = 0,
     partitions: Annotated[int, typer.Option("--partitions", "--total-p", help="HDF5 files to publish.")] = 1,
     variants: Annotated[int, typer.Option("--variants", "--repeat_num", help="Second views per picture.")] = 1,
@@ -82,6 +95,7 @@ def generate(
     shards: Annotated[
         str | None, typer.Option(help="Only one part of the work, as 3/16, beside other calls with other parts.")
     ] = None,
+    diffusion: DiffusionOptions,
 ) -> StepSummary:
     """Make a second view of every picture: warped, its objects kept, the rest repainted.
 
@@ -103,19 +117,17 @@ def generate(
         shard_size=shard_size,
         overwrite=overwrite,
     )
-    from ovforge.runs.executors.local import LocalExecutor
     from ovforge.runs.run import ShardSelection
     from ovforge.synthesis.generate import generate_pairs
 
     part = None if shards is None else ShardSelection.parse(shards)
-    cores = _cores()
-    processes = workers or cores
+    executor = _executor(engine, diffusion, workers)
     with console.progress() as progress:
         return generate_pairs(
             options,
-            _engine(engine),
-            LocalExecutor(processes),
-            threads=max(1, cores // processes),
+            _engine(engine, diffusion),
+            executor,
+            threads=max(1, _cores() // executor.workers),
             shards=part,
             progress=progress,
         )
@@ -152,16 +164,37 @@ def sheet(
     return StepSummary(step="pairs sheet", outputs={"sheet": str(path)}, counts={"pairs": drawn})
 
 
+pairs_replay.register(app)
 pairs_status.register(app)
 pairs_tracks.register(app)
 
 
-def _engine(name: EngineName) -> Engine:
-    """The engine with its options; other engines get theirs here."""
+def _engine(name: EngineName, diffusion: DiffusionOptions) -> Engine:
+    """The engine with its options."""
+    if name is EngineName.DIFFUSION:
+        from ovforge.synthesis.diffusion import DiffusionEngine
+
+        return DiffusionEngine(diffusion)
     from ovforge.synthesis.warp import WarpEngine
 
-    del name
+    refuse_diffusion_options(diffusion, name.value)
     return WarpEngine()
+
+
+def _executor(name: EngineName, diffusion: DiffusionOptions, workers: int) -> LocalExecutor:
+    """Worker processes: one per core for an engine without a model, else one per GPU, or a single one on the CPU."""
+    from ovforge.runs.executors.local import LocalExecutor, visible_gpus
+
+    if name is not EngineName.DIFFUSION:
+        return LocalExecutor(workers or _cores())
+    kind, _, number = diffusion.device.partition(":")
+    gpus = visible_gpus() if kind in ("auto", "cuda") else ()
+    if number.isdecimal():
+        gpus = gpus[int(number) : int(number) + 1]
+    if gpus:
+        return LocalExecutor(workers or len(gpus), gpus)
+    # Without a GPU, or on another kind of device: the engine says so if it cannot use what it is told to.
+    return LocalExecutor(workers or 1, ("cpu",) if kind in ("auto", "cpu") else None)
 
 
 def _cores() -> int:

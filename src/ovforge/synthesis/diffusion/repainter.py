@@ -72,13 +72,14 @@ class DiffusionRepainter:
             pictures = self._pictures(tried)
             for i, (picture, batch_size) in zip(waiting, pictures, strict=True):
                 if picture is not None:
-                    record = {"batch_size": batch_size, "attempt": attempt}
+                    record = {"engine": "diffusion", "batch_size": batch_size, "attempt": attempt}
                     results[i] = Repainted(self._finished(jobs[i], picture), record)
             waiting = [i for i in waiting if i not in results]
             if not waiting:
                 break
         for i in waiting:
-            record = {"batch_size": self.batches.sizes[_bucket(jobs[i])], "attempt": ATTEMPTS, "given_up": True}
+            batch_size = self.batches.sizes[_bucket(jobs[i])]
+            record = {"engine": "diffusion", "batch_size": batch_size, "attempt": ATTEMPTS, "given_up": True}
             results[i] = Repainted(jobs[i].image.copy(), record, (("repainted picture", GIVEN_UP),))
         return [results[i] for i in range(len(jobs))]
 
