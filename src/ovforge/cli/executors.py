@@ -43,22 +43,33 @@ ShardsOption = Annotated[
 
 
 def make_executor(
-    name: ExecutorName, *, workers: int = 0, address: str | None = None, use_gpus: bool = False
+    name: ExecutorName, *, workers: int = 0, address: str | None = None, device: str | None = None
 ) -> Executor:
-    """The executor that the options describe. With `use_gpus` every worker gets a GPU of its own, if there are any.
+    """The executor that the options describe.
+
+    Args:
+        workers: 0: one per GPU for work that wants GPUs, if there are any; else one per core, and a single one for work
+            that names a device but gets no GPU.
+        device: None for work on cores alone; else as in `--device`: `auto`, `cuda`, `cuda:1`, `cpu`, `mps`.
 
     Raises:
         InputError: an address without Ray.
     """
+    kind, _, number = (device or "").partition(":")
     if name is ExecutorName.RAY:
         from ovforge.runs.executors.ray import RayExecutor
 
-        return RayExecutor(address, workers or None, gpus_per_worker=1.0 if use_gpus else 0.0)
+        return RayExecutor(address, workers or None, gpus_per_worker=1.0 if kind in ("auto", "cuda") else 0.0)
     if address is not None:
         raise InputError(f"--address {address}: only for --executor ray", hint="add --executor ray")
     from ovforge.runs.executors.local import LocalExecutor, available_cores, visible_gpus
 
-    if not use_gpus:
+    if device is None:
         return LocalExecutor(workers or available_cores())
-    gpus = visible_gpus()
-    return LocalExecutor(workers or len(gpus) or 1, devices=gpus or ("cpu",))
+    gpus = visible_gpus() if kind in ("auto", "cuda") else ()
+    if number.isdecimal():
+        gpus = gpus[int(number) : int(number) + 1]
+    if gpus:
+        return LocalExecutor(workers or len(gpus), gpus)
+    # Without a GPU, or on another kind of device: the task says so if it cannot use what it is told to.
+    return LocalExecutor(workers or 1, ("cpu",) if kind in ("auto", "cpu") else None)

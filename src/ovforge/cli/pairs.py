@@ -11,12 +11,19 @@ import typer
 from ovforge.cli import pairs_replay, pairs_status, pairs_tracks
 from ovforge.cli.common import Console, command
 from ovforge.cli.diffusion_options import refuse_diffusion_options, with_diffusion_options
+from ovforge.cli.executors import (
+    AddressOption,
+    ExecutorName,
+    ExecutorOption,
+    ShardsOption,
+    WorkersOption,
+    make_executor,
+)
 from ovforge.options.diffusion import DiffusionOptions
 from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, GenerateOptions
 from ovforge.records.reporting import StepSummary
 
 if TYPE_CHECKING:
-    from ovforge.runs.executors.local import LocalExecutor
     from ovforge.synthesis.repaint import Engine
 
 app = typer.Typer(
@@ -49,13 +56,9 @@ def generate(
             "Stable Diffusion do it."
         ),
     ] = EngineName.WARP,
-    workers: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Worker processes; 0: one per core, with --engine diffusion one per GPU. No influence on the result.",
-        ),
-    ] = 0,
+    executor: ExecutorOption = ExecutorName.LOCAL,
+    address: AddressOption = None,
+    workers: WorkersOption = 0,
     partitions: Annotated[int, typer.Option("--partitions", "--total-p", help="HDF5 files to publish.")] = 1,
     variants: Annotated[int, typer.Option("--variants", "--repeat_num", help="Second views per picture.")] = 1,
     seed: Annotated[int, typer.Option(help="Same seed, same inputs: same pairs.")] = 0,
@@ -92,9 +95,7 @@ def generate(
     quality: Annotated[int, typer.Option(help="JPEG quality of the second views.")] = 95,
     limit: Annotated[int | None, typer.Option(help="Only the first so many pictures, for a trial.")] = None,
     shard_size: Annotated[int | None, typer.Option("--shard-size", help="Pictures per unit of work.")] = None,
-    shards: Annotated[
-        str | None, typer.Option(help="Only one part of the work, as 3/16, beside other calls with other parts.")
-    ] = None,
+    shards: ShardsOption = None,
     diffusion: DiffusionOptions,
 ) -> StepSummary:
     """Make a second view of every picture: warped, its objects kept, the rest repainted.
@@ -117,17 +118,19 @@ def generate(
         shard_size=shard_size,
         overwrite=overwrite,
     )
+    from ovforge.runs.executors.local import available_cores
     from ovforge.runs.run import ShardSelection
     from ovforge.synthesis.generate import generate_pairs
 
     part = None if shards is None else ShardSelection.parse(shards)
-    executor = _executor(engine, diffusion, workers)
+    device = diffusion.device if engine is EngineName.DIFFUSION else None
+    crew = make_executor(executor, workers=workers, address=address, device=device)
     with console.progress() as progress:
         return generate_pairs(
             options,
             _engine(engine, diffusion),
-            executor,
-            threads=max(1, _cores() // executor.workers),
+            crew,
+            threads=max(1, available_cores() // (crew.workers or available_cores())),
             shards=part,
             progress=progress,
         )
@@ -179,26 +182,3 @@ def _engine(name: EngineName, diffusion: DiffusionOptions) -> Engine:
 
     refuse_diffusion_options(diffusion, name.value)
     return WarpEngine()
-
-
-def _executor(name: EngineName, diffusion: DiffusionOptions, workers: int) -> LocalExecutor:
-    """Worker processes: one per core for an engine without a model, else one per GPU, or a single one on the CPU."""
-    from ovforge.runs.executors.local import LocalExecutor, visible_gpus
-
-    if name is not EngineName.DIFFUSION:
-        return LocalExecutor(workers or _cores())
-    kind, _, number = diffusion.device.partition(":")
-    gpus = visible_gpus() if kind in ("auto", "cuda") else ()
-    if number.isdecimal():
-        gpus = gpus[int(number) : int(number) + 1]
-    if gpus:
-        return LocalExecutor(workers or len(gpus), gpus)
-    # Without a GPU, or on another kind of device: the engine says so if it cannot use what it is told to.
-    return LocalExecutor(workers or 1, ("cpu",) if kind in ("auto", "cpu") else None)
-
-
-def _cores() -> int:
-    import os
-
-    # What this process may use, in a container or under Slurm, where the system tells.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

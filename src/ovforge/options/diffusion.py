@@ -7,8 +7,9 @@ from enum import Enum
 from pathlib import Path
 
 from ovforge.errors import InputError
+from ovforge.options import layout
 
-DEFAULT_MODEL = Path("saved_models/stable-diffusion-v1-4")
+DEFAULT_MODEL = layout.DIFFUSION_MODEL
 
 
 class Sampler(str, Enum):

@@ -24,8 +24,9 @@ from ovforge.storage.image_store import open_image_store
 from ovforge.storage.picture_hdf5 import PictureReader
 from ovforge.synthesis.diffusion import engine_from_description
 from ovforge.synthesis.generate import library_versions
+from ovforge.synthesis.pair_file import PublishedPair
 from ovforge.synthesis.pairs import PairSettings, finish, prepare
-from ovforge.synthesis.partitions import PartitionFiles, PublishedPair, partition_files
+from ovforge.synthesis.partitions import PartitionFiles, partition_files
 from ovforge.synthesis.picture_table import PictureTable, read_pictures
 from ovforge.synthesis.repaint import Engine
 from ovforge.synthesis.warp import WarpEngine
