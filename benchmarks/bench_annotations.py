@@ -115,11 +115,11 @@ def ours(step: str, folder: Path, out: Path) -> None:
 
     lvis, coco = folder / "lvis_v1_train.json", folder / "instances_train2017.json"
     run: dict[str, Callable[[], object]] = {
-        "remove-rare": lambda: steps.remove_rare(options.RemoveRare(lvis, out, overwrite=True)),
-        "category-info": lambda: steps.category_info(options.CategoryInfo(lvis, out, overwrite=True)),
-        "merge-coco": lambda: steps.merge_coco(options.MergeCoco(lvis, coco, out, overwrite=True)),
+        "remove-rare": lambda: steps.remove_rare(options.RemoveRareOptions(lvis, out, overwrite=True)),
+        "category-info": lambda: steps.category_info(options.CategoryInfoOptions(lvis, out, overwrite=True)),
+        "merge-coco": lambda: steps.merge_coco(options.MergeCocoOptions(lvis, coco, out, overwrite=True)),
         "base-classes": lambda: steps.base_classes(
-            options.BaseClasses(folder / "merged.json", out, out.with_suffix(".txt"), overwrite=True)
+            options.BaseClassesOptions(folder / "merged.json", out, out.with_suffix(".txt"), overwrite=True)
         ),
     }
     run[step]()

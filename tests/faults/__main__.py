@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--subject", choices=("pairs", "synthetic"), default="pairs")
     parser.add_argument("--executor", choices=("local", "ray"), default="local")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--engine", choices=("warp", "diffusion"), default="warp", help="of the subject pairs")
     given = parser.parse_args()
     subject: Subject
     if given.subject == "synthetic":
@@ -27,7 +28,7 @@ def main() -> int:
     else:
         from tests.faults.pairs import PairsSubject
 
-        subject = PairsSubject(given.executor, given.workers)
+        subject = PairsSubject(given.executor, given.workers, given.engine)
     seeds = range(given.first_seed, given.first_seed + given.kills)
     with tempfile.TemporaryDirectory(prefix="ovforge-faults-") as folder:
         kills, seconds = campaign(subject, Path(folder), seeds, tell=lambda text: _say(sys.stderr, text))

@@ -16,6 +16,7 @@ import os
 import random
 import shutil
 import signal
+import statistics
 import subprocess
 import time
 from collections import Counter
@@ -32,6 +33,7 @@ from ovforge.storage.machine import process_is_alive
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"local": ("worker", "parent", "group"), "ray": ("worker", "parent", "group", "raylet")}
+REMEASURE_EVERY = 5
 _PATIENCE = 300.0
 
 
@@ -64,10 +66,12 @@ class Kill:
     shards: int
     lost: int
     """Shards that were begun and had to be begun again."""
+    lost_work: float
+    """Seconds that workers had spent on those."""
     seconds: float
     """Killed run and resume together."""
     lost_seconds: float
-    """What that is more than an unbroken run."""
+    """What that is more than the unbroken run measured last."""
     equal: bool
 
 
@@ -119,7 +123,8 @@ def kill_and_resume(subject: Subject, folder: Path, seed: int, *, expected: dict
         running = start(subject, folder)
         time.sleep(moment)
         workers = _workers(subject, folder)
-        if _strike(kind, running.process, subject, folder, draw):
+        struck = _strike(kind, running.process, subject, folder, draw)
+        if struck is not None:
             break
         running.wait()  # it was faster than usual and is done: another moment
     before = running.elapsed()
@@ -140,39 +145,48 @@ def kill_and_resume(subject: Subject, folder: Path, seed: int, *, expected: dict
     _check_whole(subject, folder)
     _expect_nothing_left(subject, folder)
     total = total or _state(subject, folder)[2]
-    lost = 1 if kind == "worker" and at_work else len(at_work)
+    lost = {shard: spent for shard, spent in struck.items() if shard in at_work}
     return Kill(
         seed=seed,
         kind=kind,
         moment=round(moment, 3),
         done=done,
         shards=total,
-        lost=lost,
+        lost=len(lost),
+        lost_work=round(sum(lost.values()), 3),
         seconds=round(whole, 2),
         lost_seconds=round(whole - seconds, 2),
         equal=outputs == expected,
     )
 
 
-def _strike(kind: str, process: subprocess.Popen[bytes], subject: Subject, folder: Path, draw: random.Random) -> bool:
-    """Kill; False if the run is over already."""
+def _strike(
+    kind: str, process: subprocess.Popen[bytes], subject: Subject, folder: Path, draw: random.Random
+) -> dict[int, float] | None:
+    """Kill. The shards that the victims were at, with the seconds spent on them; None if the run is over already."""
     while process.poll() is None:
+        seen = [one for one in sightings(subject.run_folder(folder)) if one.alive]
+        spent = {one.worker.shard: one.age + one.worker.shard_seconds for one in seen if one.worker.shard is not None}
         if kind == "group":
             os.killpg(process.pid, signal.SIGKILL)
-            return True
+            return spent
         if kind == "parent":
             process.kill()
-            return True
+            return spent
         if kind == "raylet":
             victims = [child for child in children(process.pid) if "raylet/raylet" in _command_line(child)]
         else:
-            victims = sorted(pid for pid in _workers(subject, folder) if process_is_alive(pid))
+            victims = sorted(one.worker.pid for one in seen)
         if victims:
+            victim = draw.choice(victims)
             with contextlib.suppress(ProcessLookupError):
-                os.kill(draw.choice(victims), signal.SIGKILL)
-                return True
+                os.kill(victim, signal.SIGKILL)
+                if kind == "raylet":
+                    return spent
+                own = {one.worker.shard for one in seen if one.worker.pid == victim}
+                return {shard: seconds for shard, seconds in spent.items() if shard in own}
         time.sleep(0.005)  # none has started yet
-    return False
+    return None
 
 
 def _workers(subject: Subject, folder: Path) -> set[int]:
@@ -240,17 +254,25 @@ def _expect_nothing_left(subject: Subject, folder: Path) -> None:
 def campaign(
     subject: Subject, folder: Path, seeds: range, tell: Callable[[str], None] = lambda text: None
 ) -> tuple[list[Kill], float]:
-    """A kill for every seed; the kills, and the seconds of an unbroken run (the middle one of three)."""
-    runs = sorted((unbroken(subject, folder / "unbroken") for _ in range(3)), key=lambda run: run[1])
-    expected, seconds = runs[1]
-    assert all(outputs == expected for outputs, _ in runs), "unbroken runs differ among themselves"
-    tell(f"{subject.name}, {subject.executor}: an unbroken run takes {seconds:.2f} s, {len(expected)} outputs")
-    kills = []
+    """A kill for every seed; the kills, and the seconds of an unbroken run.
+
+    Every fifth kill an unbroken run is measured anew: machines are shared.
+    """
+    kills: list[Kill] = []
+    measured: list[float] = []
+    expected: dict[str, str] = {}
+    seconds = 0.0
     for seed in seeds:
+        if len(kills) % REMEASURE_EVERY == 0:
+            outputs, seconds = unbroken(subject, folder / "unbroken")
+            expected = expected or outputs
+            assert outputs == expected, "unbroken runs differ among themselves"
+            measured.append(seconds)
+            tell(f"{subject.name}, {subject.executor}: an unbroken run takes {seconds:.2f} s, {len(expected)} outputs")
         kill = kill_and_resume(subject, folder / "broken", seed, expected=expected, seconds=seconds)
         kills.append(kill)
         tell(json.dumps(asdict(kill)))
-    return kills, seconds
+    return kills, statistics.median(measured)
 
 
 def summary(subject: Subject, kills: list[Kill], seconds: float) -> dict[str, object]:
@@ -268,6 +290,8 @@ def summary(subject: Subject, kills: list[Kill], seconds: float) -> dict[str, ob
         "kills after the last shard": sum(kill.done == kill.shards > 0 for kill in kills),
         "shards lost": sum(kill.lost for kill in kills),
         "most shards lost by a kill": max(kill.lost for kill in kills),
+        "worker-seconds of work lost, mean": round(statistics.mean(kill.lost_work for kill in kills), 3),
+        "worker-seconds of work lost, most": max(kill.lost_work for kill in kills),
         "unbroken run, seconds": round(seconds, 2),
         "seconds lost, mean": round(sum(lost) / len(lost), 2),
         "seconds lost, most": max(lost),

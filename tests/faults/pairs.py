@@ -27,14 +27,24 @@ NAME = "pairs"
 
 @dataclass(frozen=True)
 class PairsSubject:
-    """40 photographs with two second views each, in 20 shards and 2 partitions."""
+    """40 photographs with two second views each, in 20 shards and 2 partitions.
+
+    With the engine `diffusion` a tiny model of the real classes repaints them; it is built once, beside the runs.
+    """
 
     executor: str = "local"
     workers: int = 2
     engine: str = "warp"
-    name: str = "pairs generate, 40 photographs"
+
+    @property
+    def name(self) -> str:
+        return f"pairs generate, 40 photographs, engine {self.engine}"
 
     def command(self, folder: Path) -> list[str]:
+        if self.engine == "diffusion" and not model(folder).exists():
+            from tests.tiny_stable_diffusion import build_tiny_stable_diffusion
+
+            build_tiny_stable_diffusion(model(folder))
         options = ["--executor", self.executor, "--workers", str(self.workers), "--engine", self.engine]
         return [sys.executable, "-m", "tests.faults.pairs", str(folder), *options]
 
@@ -49,6 +59,11 @@ class PairsSubject:
         found = {path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(paths)}
         assert {f"{NAME}.h5", f"{NAME}.pkl", f"annotations/{NAME}.json"} <= found.keys()
         return found
+
+
+def model(folder: Path) -> Path:
+    """Where the tiny model is."""
+    return folder.parent / "tiny-model"
 
 
 def options(folder: Path) -> GenerateOptions:
@@ -72,12 +87,18 @@ def main(args: list[str] | None = None, standalone_mode: bool = False) -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--engine", default="warp")
     given = parser.parse_args(args)
-    generate_pairs(options(given.folder), _engine(given.engine), executor_of(given.executor, given.workers))
+    generate_pairs(
+        options(given.folder), _engine(given.engine, given.folder), executor_of(given.executor, given.workers)
+    )
 
 
-def _engine(name: str) -> Engine:
-    if name != "warp":
-        raise SystemExit(f"no engine {name} here")
+def _engine(name: str, folder: Path) -> Engine:
+    if name == "diffusion":
+        from ovforge.options.diffusion import DiffusionOptions
+        from ovforge.synthesis.diffusion.engine import DiffusionEngine
+
+        small = {"batch_size": 2, "steps": 4, "width": 192, "height": 128, "cpu_threads": 1}
+        return DiffusionEngine(DiffusionOptions(model(folder), device="cpu", **small))  # type: ignore[arg-type]
     from ovforge.synthesis.warp import WarpEngine
 
     return WarpEngine()

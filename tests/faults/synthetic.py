@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from ovforge.cli.common import run_app
@@ -22,6 +21,7 @@ from ovforge.runs.plan import Plan, file_sha256
 from ovforge.runs.run import run
 from ovforge.runs.task import Shard, ShardReport, Slot
 from ovforge.storage.atomic import atomic_path
+from ovforge.storage.picture_hdf5 import PictureReader, PictureWriter
 
 PLAN = Plan(task="numbers", items=48, shard_size=4, groups=(20, 28))
 
@@ -37,11 +37,10 @@ class NumbersTask:
         return self
 
     def run(self, shard: Shard, out: Path) -> ShardReport:
-        with h5py.File(out, "w") as file:
+        with PictureWriter(out) as writer:
             for item in range(shard.start, shard.stop):
                 time.sleep(self.seconds)
-                noise = np.random.default_rng(item).integers(0, 256, 20_000, dtype=np.uint8)
-                file.create_dataset(f"{item:06d}", data=noise, track_times=False)
+                writer.add(f"{item:06d}", np.random.default_rng(item).bytes(20_000))
         return ShardReport(shard.stop - shard.start)
 
     def close(self) -> None:
@@ -56,11 +55,11 @@ def numbers(folder: Path, executor: Executor) -> None:
         if path.exists() and all(result.entries[shard.index].consumed_by for shard in group):
             continue
         if not path.exists():
-            with atomic_path(path) as temporary, h5py.File(temporary, "w") as joined:
+            with atomic_path(path) as temporary, PictureWriter(temporary) as joined:
                 for shard in group:
-                    with h5py.File(result.ledger.shard_path(shard, ".h5")) as file:
-                        for name in file:
-                            file.copy(name, joined, name)
+                    with PictureReader(result.ledger.shard_path(shard, ".h5")) as reader:
+                        for name in reader.names():
+                            joined.add(name, reader.read(name))
         result.ledger.mark_consumed(group, path)
         for shard in group:
             result.ledger.shard_path(shard, ".h5").unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -79,3 +80,27 @@ def _make_trouble(trouble: str) -> None:
             time.sleep(1.0)
         case "hang":
             time.sleep(3600)
+
+
+@dataclass(frozen=True)
+class PlainHdf5Task:
+    """Writes with h5py as one would, on a disk that is full: the error comes up where nothing can be raised."""
+
+    shard_suffix: str = ".h5"
+
+    def open(self, slot: Slot) -> PlainHdf5Task:
+        return self
+
+    def run(self, shard: Shard, out: Path) -> ShardReport:
+        out.write_text("looks whole")
+        with contextlib.suppress(BaseException):
+            _Unraisable()
+        return ShardReport(1)
+
+    def close(self) -> None:
+        pass
+
+
+class _Unraisable:
+    def __del__(self) -> None:
+        raise RuntimeError("Can't decrement id ref count (file write failed: errno = 28, error message = 'No space')")

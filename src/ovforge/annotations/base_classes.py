@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ovforge.annotations.checked import CheckedFile, check_frequencies, excluded_categories
 from ovforge.annotations.counts import positions
-from ovforge.options.annotations import BaseClasses, IdMode
+from ovforge.options.annotations import BaseClassesOptions, IdMode
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.storage.annotation_file import AnnotationFile, FileRange, RecordTable, gather, write_annotation_file
 from ovforge.storage.atomic import atomic_file, check_output
@@ -30,7 +30,7 @@ class ListedImage(msgspec.Struct, frozen=True):
     not_exhaustive_category_ids: list[int] = []
 
 
-def base_classes(options: BaseClasses, *, progress: Progress = no_progress) -> StepSummary:
+def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Copy an annotation file without the classes of the frequencies `options.exclude`; write the others' names.
 
     Annotations of these classes go, and so do their ids in `neg_category_ids` and `not_exhaustive_category_ids`. In

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ovforge.annotations.checked import CheckedFile
 from ovforge.annotations.counts import image_and_instance_counts, positions
 from ovforge.errors import InputError
-from ovforge.options.annotations import CategoryInfo
+from ovforge.options.annotations import CategoryInfoOptions
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import EXAMPLES_KEPT, Progress, StepSummary, no_progress
 from ovforge.storage.annotation_file import AnnotationFile, RecordTable
@@ -24,7 +24,7 @@ class PositiveImage(msgspec.Struct, frozen=True):
     pos_category_ids: list[int]
 
 
-def category_info(options: CategoryInfo, *, progress: Progress = no_progress) -> StepSummary:
+def category_info(options: CategoryInfoOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Write a list of the file's categories with `image_count` and `instance_count` counted anew.
 
     With `add_freq`, `frequency` is worked out anew too. Other fields and the order of fields stay as they are.
@@ -92,7 +92,10 @@ def _count_positives(categories: RecordTable, images: RecordTable) -> NDArray[np
 
 
 def _counted(
-    categories: RecordTable, image_counts: NDArray[np.int64], instance_counts: NDArray[np.int64], options: CategoryInfo
+    categories: RecordTable,
+    image_counts: NDArray[np.int64],
+    instance_counts: NDArray[np.int64],
+    options: CategoryInfoOptions,
 ) -> tuple[list[bytes], list[str]]:
     """The categories' new records, and what became of whose frequency."""
     lines, changes = [], []

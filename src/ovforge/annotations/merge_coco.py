@@ -12,7 +12,7 @@ from ovforge.annotations.checked import CheckedFile
 from ovforge.annotations.coco_classes import COCO_TO_LVIS_SYNSET
 from ovforge.annotations.counts import image_and_instance_counts, positions
 from ovforge.errors import InputError
-from ovforge.options.annotations import MergeCoco, MergeVariant
+from ovforge.options.annotations import MergeCocoOptions, MergeVariant
 from ovforge.records import coco, lvis
 from ovforge.records.reporting import EXAMPLES_KEPT, Drops, Progress, StepSummary, no_progress
 from ovforge.storage.annotation_file import RecordTable, gather, write_annotation_file
@@ -29,7 +29,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
-def merge_coco(options: MergeCoco, *, progress: Progress = no_progress) -> StepSummary:
+def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Write an LVIS file with the COCO annotations added that LVIS does not have yet.
 
     A COCO object is added if its picture is in the LVIS file, its class has an LVIS counterpart, that class is not in

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from ovforge.annotations.checked import CheckedFile, check_frequencies, excluded_categories
-from ovforge.options.annotations import RemoveRare
+from ovforge.options.annotations import RemoveRareOptions
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.storage.annotation_file import write_annotation_file
 from ovforge.storage.atomic import check_output
 
 
-def remove_rare(options: RemoveRare, *, progress: Progress = no_progress) -> StepSummary:
+def remove_rare(options: RemoveRareOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Copy an annotation file without the annotations whose class has one of the frequencies `options.exclude`.
 
     Pictures, categories and the pictures' lists of category ids stay as they are, as in MM-OVOD.

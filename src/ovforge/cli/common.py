@@ -144,7 +144,7 @@ def _as_text(summary: StepSummary) -> str:
     for drop in summary.drops:
         examples = ", ".join(drop.examples[:3]) + (", ..." if drop.count > 3 and drop.examples else "")
         lines.append(
-            f"  left out: {drop.count:,} {drop.kind}{'' if drop.count == 1 else 's'}, {drop.reason}"
+            f"  left out: {drop.count:,} {_plural(drop.kind, drop.count)}, {drop.reason}"
             + (f" ({examples})" if examples else "")
         )
     lines += [f"  note: {note}" for note in summary.notes]
@@ -152,6 +152,14 @@ def _as_text(summary: StepSummary) -> str:
     if summary.next_command:
         lines.append(f"  next: {summary.next_command}")
     return "\n".join(lines) + "\n"
+
+
+def _plural(noun: str, count: int) -> str:
+    if count == 1:
+        return noun
+    if noun.endswith("y"):
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(("s", "x", "ch")) else f"{noun}s"
 
 
 def _number(value: object) -> str:

@@ -1,9 +1,13 @@
-"""The options of the engine `diffusion`, for `pairs generate`: one `Annotated` type each, ready to be used."""
+"""The options of the engine `diffusion` for `pairs generate`: an `Annotated` type each, one decorator for all."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -57,6 +61,9 @@ CompileOption = Annotated[
 ]
 VaeTilingOption = Annotated[bool, _option("--vae-tiling", help="Less memory; faint differences at the tiles' seams.")]
 CpuOffloadOption = Annotated[bool, _option("--cpu-offload", help="Each network on the GPU only while it runs.")]
+CpuThreadsOption = Annotated[
+    int | None, _option("--cpu-threads", help="Threads per worker on the CPU; one per core. Changes the last bits.")
+]
 AllowPickleOption = Annotated[bool, _option("--allow-pickle", help="Load weights from .bin files where need be.")]
 WorkingSizeOption = Annotated[
     str, _option("--working-size", help="WIDTHxHEIGHT that pictures are scaled to fit before they are repainted.")
@@ -89,3 +96,62 @@ def parse_working_size(text: str) -> tuple[int, int]:
     if not (cross and width.isdecimal() and height.isdecimal()):
         raise InputError(f"--working-size {text}: must be WIDTHxHEIGHT in pixels, such as 768x512")
     return int(width), int(height)
+
+
+_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "model": (ModelOption, DEFAULTS.model),
+    "device": (DeviceOption, DEFAULTS.device),
+    "batch_size": (BatchSizeOption, "auto"),
+    "steps": (StepsOption, DEFAULTS.steps),
+    "strength": (StrengthOption, DEFAULTS.strength),
+    "guidance": (GuidanceOption, DEFAULTS.guidance),
+    "guidance_until": (GuidanceUntilOption, DEFAULTS.guidance_until),
+    "scheduler": (SchedulerOption, DEFAULTS.scheduler),
+    "blend_until": (BlendUntilOption, DEFAULTS.blend_until),
+    "n_sample": (NSampleOption, DEFAULTS.n_sample),
+    "jump_length": (JumpLengthOption, DEFAULTS.jump_length),
+    "jump_n_sample": (JumpNSampleOption, DEFAULTS.jump_n_sample),
+    "precision": (PrecisionOption, DEFAULTS.precision),
+    "foreground": (ForegroundOption, DEFAULTS.foreground),
+    "no_captions": (NoCaptionsOption, DEFAULTS.no_captions),
+    "compile": (CompileOption, DEFAULTS.compile),
+    "vae_tiling": (VaeTilingOption, DEFAULTS.vae_tiling),
+    "cpu_offload": (CpuOffloadOption, DEFAULTS.cpu_offload),
+    "cpu_threads": (CpuThreadsOption, DEFAULTS.cpu_threads),
+    "allow_pickle": (AllowPickleOption, DEFAULTS.allow_pickle),
+    "working_size": (WorkingSizeOption, DEFAULT_WORKING_SIZE),
+}
+
+
+def with_diffusion_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command all options of the engine; it gets them as one `diffusion: DiffusionOptions`."""
+    signature = inspect.signature(function, eval_str=True)
+
+    @functools.wraps(function)
+    def run(*arguments: Any, **given: Any) -> Any:
+        own = {name: given.pop(name) for name in _OPTIONS}
+        width, height = parse_working_size(own.pop("working_size"))
+        batch_size = parse_batch_size(own.pop("batch_size"))
+        options = DiffusionOptions(**own, batch_size=batch_size, width=width, height=height)
+        return function(*arguments, **given, diffusion=options)
+
+    kept = [parameter for name, parameter in signature.parameters.items() if name != "diffusion"]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in _OPTIONS.items()
+    ]
+    run.__signature__ = signature.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+    del run.__wrapped__  # the command line would read the original's signature through it
+    return run
+
+
+def refuse_diffusion_options(options: DiffusionOptions, engine: str) -> None:
+    """Refuse options of the engine `diffusion` that were given to another engine.
+
+    Raises:
+        InputError: names the option.
+    """
+    for field in fields(options):
+        if getattr(options, field.name) != getattr(DEFAULTS, field.name):
+            name = {"width": "working-size", "height": "working-size"}.get(field.name, field.name.replace("_", "-"))
+            raise InputError(f"--{name} belongs to --engine diffusion, not to --engine {engine}")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ovforge.cli.common import Console, command
+from ovforge.options import layout
 from ovforge.options.exemplars import (
     CollateOptions,
     CropForm,
@@ -30,25 +31,24 @@ app = typer.Typer(
 )
 
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.", show_default=False)]
-MetadataFolder = "datasets/metadata"
-DICTIONARY = Path(MetadataFolder, "exemplar_dict.json")
-LVIS_VAL = Path("datasets/lvis/lvis_v1_val.json")
 
 
 @command(app, "collate", example="ovforge exemplars collate --require 10")
 def collate(
     console: Console,
     *,
-    lvis_dir: Annotated[Path, typer.Option("--lvis-dir", help="Folder with lvis_v1_train.json, or that file.")] = Path(
-        "datasets/lvis"
-    ),
+    lvis_dir: Annotated[
+        Path, typer.Option("--lvis-dir", help="Folder with lvis_v1_train.json, or that file.")
+    ] = layout.LVIS_DIR,
     imagenet_dir: Annotated[
         Path, typer.Option("--imagenet-dir", help="ImageNet-21K: its parts, a flat copy, or class tars.")
-    ] = Path("datasets/imagenet/imagenet21k_P"),
+    ] = layout.IMAGENET_21K,
     visual_genome_dir: Annotated[
         Path, typer.Option("--visual-genome-dir", help="Folder with objects.json and image_data.json.")
-    ] = Path("datasets/VisualGenome"),
-    out: Annotated[Path, typer.Option("--out", "--output-path", help="Where the dictionary goes.")] = DICTIONARY,
+    ] = layout.VISUAL_GENOME_DIR,
+    out: Annotated[
+        Path, typer.Option("--out", "--output-path", help="Where the dictionary goes.")
+    ] = layout.EXEMPLAR_DICT,
     coverage: Annotated[
         Path | None, typer.Option("--coverage", help="Where the coverage report goes; default: beside the dictionary.")
     ] = None,
@@ -102,10 +102,10 @@ def sample(
     *,
     exemplars: Annotated[
         Path, typer.Option("--exemplars", "--exemplar-dict-path", help="The dictionary that collate writes.")
-    ] = DICTIONARY,
+    ] = layout.EXEMPLAR_DICT,
     categories: Annotated[
         Path, typer.Option("--categories", "--lvis-ann-path", help="LVIS file whose categories are wanted.")
-    ] = LVIS_VAL,
+    ] = layout.LVIS_VAL,
     k: Annotated[int, typer.Option("-k", "-K", help="Exemplars a class.")] = 5,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 42,
     shortage: Annotated[
@@ -128,14 +128,14 @@ def sample(
         typer.Option(
             "--visual-genome-dir", help="Its image_data.json says which pictures are COCO's; see --exclude-ann."
         ),
-    ] = Path("datasets/VisualGenome"),
+    ] = layout.VISUAL_GENOME_DIR,
     with_names: Annotated[
         bool, typer.Option("--with-names", help="Write a dictionary keyed by synset, not a list.", show_default=False)
     ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "--out-path", help=f"Default: {MetadataFolder}/lvis_image_exemplar_dict_K-00K_own.json, by K."
+            "--out", "--out-path", help="Default: datasets/metadata/lvis_image_exemplar_dict_K-00K_own.json, by K."
         ),
     ] = None,
     overwrite: OverwriteOption = False,
@@ -146,7 +146,7 @@ def sample(
     options = SampleOptions(
         exemplars=exemplars,
         categories=categories,
-        output=out or Path(MetadataFolder, f"lvis_image_exemplar_dict_K-{k:03d}_own.json"),
+        output=out or layout.exemplars_of(k),
         k=k,
         seed=seed,
         shortage=shortage or Shortage.REPEAT,
@@ -166,7 +166,7 @@ def crop(
     *,
     exemplars: Annotated[
         Path, typer.Option("--exemplars", "--ann-path", help="What sample writes; the val list of --form lists.")
-    ] = Path(MetadataFolder, "lvis_image_exemplar_dict_K-030_own.json"),
+    ] = layout.exemplars_of(30),
     form: Annotated[
         CropForm,
         typer.Option(
@@ -181,18 +181,18 @@ def crop(
             "--train-exemplars", "--train_ann_path", help="The train list of --form lists; default: the same list."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "--save_dir", "--save-dir", help="Where the folders go.")] = Path(
-        "datasets/lvis_exemplars_final"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "--save_dir", "--save-dir", help="Where the folders go.")
+    ] = layout.EXEMPLAR_CROPS,
     lvis_images: Annotated[
         Path, typer.Option("--lvis-img-dir", help="Folder that holds train2017, or an HDF5 file of pictures.")
-    ] = Path("datasets/coco"),
+    ] = layout.COCO_DIR,
     imagenet_images: Annotated[
         Path, typer.Option("--imagenet-img-dir", help="ImageNet-21K: its parts, a flat copy, class tars, or HDF5.")
-    ] = Path("datasets/imagenet/imagenet21k_P"),
+    ] = layout.IMAGENET_21K,
     visual_genome_images: Annotated[
         Path, typer.Option("--visual-genome-img-dir", help="Folder that holds VG_100K and VG_100K_2, or HDF5.")
-    ] = Path("datasets/VisualGenome"),
+    ] = layout.VISUAL_GENOME_DIR,
     context: Annotated[float, typer.Option("--context", help="Crops are wider than their boxes by this part.")] = 0.4,
     square: Annotated[
         bool, typer.Option("--square/--no-square", help="Make crops square where the picture allows.")
@@ -239,12 +239,12 @@ def crop(
 def index(
     console: Console,
     *,
-    crops: Annotated[Path, typer.Option("--crops", "--lvis-exemplar-path", help="The folder that crop writes.")] = Path(
-        "datasets/lvis_exemplars_ovmr_K30"
-    ),
+    crops: Annotated[
+        Path, typer.Option("--crops", "--lvis-exemplar-path", help="The folder that crop writes.")
+    ] = layout.EXEMPLAR_CROPS_OVMR,
     categories: Annotated[
         Path, typer.Option("--categories", "--lvis-meta-path", help="LVIS file whose categories are wanted.")
-    ] = LVIS_VAL,
+    ] = layout.LVIS_VAL,
     split: Annotated[str, typer.Option("--split", help="Which folder to list: train, val or all.")] = "val",
     out: Annotated[
         Path | None,

@@ -9,7 +9,14 @@ import typer
 
 from ovforge.cli.common import Console, command
 from ovforge.options import annotations as options
-from ovforge.options.annotations import BaseClasses, CategoryInfo, IdMode, MergeCoco, MergeVariant, RemoveRare
+from ovforge.options.annotations import (
+    BaseClassesOptions,
+    CategoryInfoOptions,
+    IdMode,
+    MergeCocoOptions,
+    MergeVariant,
+    RemoveRareOptions,
+)
 
 app = typer.Typer(
     help="LVIS annotation files: take rare classes out, count, add COCO, keep the base classes.", no_args_is_help=True
@@ -40,7 +47,7 @@ def remove_rare(
     from ovforge.annotations import remove_rare as step
 
     with console.progress() as progress:
-        return step(RemoveRare(ann, out, exclude=exclude, overwrite=overwrite), progress=progress)
+        return step(RemoveRareOptions(ann, out, exclude=exclude, overwrite=overwrite), progress=progress)
 
 
 @command(app, "category-info", example="ovforge lvis category-info --ann datasets/lvis/lvis_v1_train.json --add_freq")
@@ -60,7 +67,7 @@ def category_info(
     """Count pictures and objects of each class; write the list of categories with the counts."""
     from ovforge.annotations import category_info as step
 
-    chosen = CategoryInfo(
+    chosen = CategoryInfoOptions(
         ann, out, add_freq=add_freq, r_thresh=r_thresh, c_thresh=c_thresh, bypass=bypass, overwrite=overwrite
     )
     with console.progress() as progress:
@@ -85,7 +92,7 @@ def merge_coco(
     """Add the COCO annotations that LVIS does not have to an LVIS file."""
     from ovforge.annotations import merge_coco as step
 
-    chosen = MergeCoco(lvis, coco, out, variant=variant, iou_threshold=iou_threshold, overwrite=overwrite)
+    chosen = MergeCocoOptions(lvis, coco, out, variant=variant, iou_threshold=iou_threshold, overwrite=overwrite)
     with console.progress() as progress:
         return step(chosen, progress=progress)
 
@@ -94,7 +101,7 @@ def merge_coco(
 def base_classes(
     console: Console,
     *,
-    ann: Annotated[Path, _ann("The LVIS file, as lvis merge-coco writes it.")] = BaseClasses.annotations,
+    ann: Annotated[Path, _ann("The LVIS file, as lvis merge-coco writes it.")] = BaseClassesOptions.annotations,
     out: Annotated[Path | None, _out("*_base.json beside the input")] = None,
     class_names: Annotated[
         Path | None,
@@ -112,6 +119,6 @@ def base_classes(
     """Keep the base classes (common and frequent) only, in annotations, categories and the pictures' id lists."""
     from ovforge.annotations import base_classes as step
 
-    chosen = BaseClasses(ann, out, class_names, mode=mode, exclude=exclude, overwrite=overwrite)
+    chosen = BaseClassesOptions(ann, out, class_names, mode=mode, exclude=exclude, overwrite=overwrite)
     with console.progress() as progress:
         return step(chosen, progress=progress)

@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ovforge.cli import pairs_status, pairs_tracks
+from ovforge.cli import pairs_replay, pairs_status, pairs_tracks
 from ovforge.cli.common import Console, command
+from ovforge.cli.diffusion_options import refuse_diffusion_options, with_diffusion_options
+from ovforge.cli.executors import (
+    AddressOption,
+    ExecutorName,
+    ExecutorOption,
+    ShardsOption,
+    WorkersOption,
+    make_executor,
+)
+from ovforge.options.diffusion import DiffusionOptions
 from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, GenerateOptions
 from ovforge.records.reporting import StepSummary
 
@@ -25,6 +35,7 @@ class EngineName(str, Enum):
     """Who repaints the background."""
 
     WARP = "warp"
+    DIFFUSION = "diffusion"
 
 
 @app.callback()
@@ -33,16 +44,21 @@ def _group() -> None:
 
 
 @command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")
+@with_diffusion_options
 def generate(
     console: Console,
     name: Annotated[str, typer.Argument(help="The run's name: its folder and its files are called so.")],
     *,
     engine: Annotated[
-        EngineName, typer.Option(help="What repaints the background: warp leaves it as it is and needs no model.")
+        EngineName,
+        typer.Option(
+            help="What repaints the background: warp leaves it as it is and needs no model; diffusion has "
+            "Stable Diffusion do it."
+        ),
     ] = EngineName.WARP,
-    workers: Annotated[
-        int, typer.Option(min=0, help="Worker processes; 0: one per core. No influence on the result.")
-    ] = 0,
+    executor: ExecutorOption = ExecutorName.LOCAL,
+    address: AddressOption = None,
+    workers: WorkersOption = 0,
     partitions: Annotated[int, typer.Option("--partitions", "--total-p", help="HDF5 files to publish.")] = 1,
     variants: Annotated[int, typer.Option("--variants", "--repeat_num", help="Second views per picture.")] = 1,
     seed: Annotated[int, typer.Option(help="Same seed, same inputs: same pairs.")] = 0,
@@ -79,9 +95,8 @@ def generate(
     quality: Annotated[int, typer.Option(help="JPEG quality of the second views.")] = 95,
     limit: Annotated[int | None, typer.Option(help="Only the first so many pictures, for a trial.")] = None,
     shard_size: Annotated[int | None, typer.Option("--shard-size", help="Pictures per unit of work.")] = None,
-    shards: Annotated[
-        str | None, typer.Option(help="Only one part of the work, as 3/16, beside other calls with other parts.")
-    ] = None,
+    shards: ShardsOption = None,
+    diffusion: DiffusionOptions,
 ) -> StepSummary:
     """Make a second view of every picture: warped, its objects kept, the rest repainted.
 
@@ -103,19 +118,19 @@ def generate(
         shard_size=shard_size,
         overwrite=overwrite,
     )
-    from ovforge.runs.executors.local import LocalExecutor
+    from ovforge.runs.executors.local import available_cores
     from ovforge.runs.run import ShardSelection
     from ovforge.synthesis.generate import generate_pairs
 
     part = None if shards is None else ShardSelection.parse(shards)
-    cores = _cores()
-    processes = workers or cores
+    device = diffusion.device if engine is EngineName.DIFFUSION else None
+    crew = make_executor(executor, workers=workers, address=address, device=device)
     with console.progress() as progress:
         return generate_pairs(
             options,
-            _engine(engine),
-            LocalExecutor(processes),
-            threads=max(1, cores // processes),
+            _engine(engine, diffusion),
+            crew,
+            threads=max(1, available_cores() // (crew.workers or available_cores())),
             shards=part,
             progress=progress,
         )
@@ -152,20 +167,18 @@ def sheet(
     return StepSummary(step="pairs sheet", outputs={"sheet": str(path)}, counts={"pairs": drawn})
 
 
+pairs_replay.register(app)
 pairs_status.register(app)
 pairs_tracks.register(app)
 
 
-def _engine(name: EngineName) -> Engine:
-    """The engine with its options; other engines get theirs here."""
+def _engine(name: EngineName, diffusion: DiffusionOptions) -> Engine:
+    """The engine with its options."""
+    if name is EngineName.DIFFUSION:
+        from ovforge.synthesis.diffusion import DiffusionEngine
+
+        return DiffusionEngine(diffusion)
     from ovforge.synthesis.warp import WarpEngine
 
-    del name
+    refuse_diffusion_options(diffusion, name.value)
     return WarpEngine()
-
-
-def _cores() -> int:
-    import os
-
-    # What this process may use, in a container or under Slurm, where the system tells.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,6 +12,7 @@ import typer
 
 from ovforge.cli.common import Console, command
 from ovforge.errors import InputError
+from ovforge.options import layout
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,8 +31,9 @@ def _status(
     console: Console,
     name: Annotated[str, typer.Argument(help="The name that `pairs generate` was given.")],
     save_dir: Annotated[
-        Path, typer.Option("--save-dir", "--default_save_dir", help="The folder that holds the run's folder.")
-    ] = Path("data/tao/ovtrack"),
+        Path,
+        typer.Option("--folder", "--save-dir", "--default_save_dir", help="The folder that holds the run's folder."),
+    ] = layout.PAIRS_DIR,
     watch: Annotated[bool, typer.Option("--watch", help="Show it anew every two seconds, until all is done.")] = False,
 ) -> None:
     """How far a run is: shards done, running, failed; speed, time left, and where the slow ones are.

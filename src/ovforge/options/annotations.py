@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-LVIS_TRAIN = Path("datasets/lvis/lvis_v1_train.json")
+from ovforge.options import layout
+
+LVIS_TRAIN = layout.LVIS_TRAIN
 """Where MM-OVOD and OVMR keep the LVIS training file."""
-OVTRACK_LVIS_TRAIN = Path("data/lvis/annotations/lvis_v1_train.json")
+OVTRACK_LVIS_TRAIN = layout.TRACKING_LVIS_TRAIN
 """Where OVTrack keeps it."""
-OVTRACK_MERGED = Path("data/lvis/annotations/lvis_v1_train+coco_mask_v1.json")
+OVTRACK_MERGED = layout.TRACKING_MERGED
 """What `merge_coco` makes of it."""
-OVTRACK_COCO_TRAIN = Path("data/coco/annotations/instances_train2017.json")
+OVTRACK_COCO_TRAIN = layout.TRACKING_COCO_TRAIN
 CLASS_NAMES = "lvis_classes_v1.txt"
 
 
@@ -33,7 +35,7 @@ class IdMode(str, Enum):
 
 
 @dataclass(frozen=True)
-class RemoveRare:
+class RemoveRareOptions:
     """Options of `remove_rare`."""
 
     annotations: Path = LVIS_TRAIN
@@ -50,7 +52,7 @@ class RemoveRare:
 
 
 @dataclass(frozen=True)
-class CategoryInfo:
+class CategoryInfoOptions:
     """Options of `category_info`."""
 
     annotations: Path = LVIS_TRAIN
@@ -73,7 +75,7 @@ class CategoryInfo:
 
 
 @dataclass(frozen=True)
-class MergeCoco:
+class MergeCocoOptions:
     """Options of `merge_coco`."""
 
     lvis: Path = OVTRACK_LVIS_TRAIN
@@ -92,7 +94,7 @@ class MergeCoco:
 
 
 @dataclass(frozen=True)
-class BaseClasses:
+class BaseClassesOptions:
     """Options of `base_classes`."""
 
     annotations: Path = OVTRACK_MERGED

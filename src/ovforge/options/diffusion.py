@@ -7,8 +7,9 @@ from enum import Enum
 from pathlib import Path
 
 from ovforge.errors import InputError
+from ovforge.options import layout
 
-DEFAULT_MODEL = Path("saved_models/stable-diffusion-v1-4")
+DEFAULT_MODEL = layout.DIFFUSION_MODEL
 
 
 class Sampler(str, Enum):
@@ -64,6 +65,8 @@ class DiffusionOptions:
         compile: torch.compile the U-Net for the padded sizes that most COCO pictures have.
         vae_tiling: encode and decode in tiles: less memory, faint differences at the seams.
         cpu_offload: each component is on the GPU only while it runs.
+        cpu_threads: threads per worker when the networks run on the CPU; None: one per core. Their number changes
+            the last bits of a picture, so it is fixed here and does not follow the number of workers.
         allow_pickle: load weights from pickle files (`.bin`) where there are no safetensors.
         width, height: a picture is scaled to fit into this size before it is repainted.
     """
@@ -86,6 +89,7 @@ class DiffusionOptions:
     compile: bool = False
     vae_tiling: bool = False
     cpu_offload: bool = False
+    cpu_threads: int | None = None
     allow_pickle: bool = False
     width: int = 768
     height: int = 512
@@ -113,6 +117,9 @@ class DiffusionOptions:
                 "--scheduler ovtrack goes straight through: --n-sample and --jump-n-sample must be 1 with it",
                 hint="use --scheduler pndm for resampling",
             )
+
+        if self.cpu_threads is not None:
+            _within("--cpu-threads", self.cpu_threads, 1, 1024)
 
     @property
     def resamples(self) -> bool:

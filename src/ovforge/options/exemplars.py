@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from ovforge.options import layout
+
 SMALL_BOX = 32 * 32
 """Area in square pixels below which a box makes no exemplar (Kaul et al. 2023, appendix)."""
 
@@ -101,10 +103,10 @@ class CropOptions:
     form: CropForm = CropForm.SPLIT
     train_exemplars: Path | None = None
     """The `train` list of the form `lists`; None is `exemplars`."""
-    lvis_images: Path = Path("datasets/coco")
+    lvis_images: Path = layout.COCO_DIR
     """Folder that holds `train2017`, or an HDF5 file of pictures."""
-    imagenet_images: Path = Path("datasets/imagenet/imagenet21k_P")
-    visual_genome_images: Path = Path("datasets/VisualGenome")
+    imagenet_images: Path = layout.IMAGENET_21K
+    visual_genome_images: Path = layout.VISUAL_GENOME_DIR
     context: float = 0.4
     """How much wider than the box the crop is: 0.4 is 40 %."""
     square: bool = True

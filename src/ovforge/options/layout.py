@@ -25,6 +25,7 @@ IMAGENET_LVIS_INFO = IMAGENET_DIR / "annotations/imagenet_lvis_image_info.json"
 METADATA_DIR = Path("datasets/metadata")
 EXEMPLAR_DICT = METADATA_DIR / "exemplar_dict.json"
 EXEMPLAR_CROPS = Path("datasets/lvis_exemplars_final")
+EXEMPLAR_CROPS_OVMR = Path("datasets/lvis_exemplars_ovmr_K30")
 
 # Tracking: downloaded
 TRACKING_DIR = Path("data")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-DEFAULT_FOLDER = Path("data/lvis/train2017")
-DEFAULT_OUT = Path("data/lvis/train_imgs.hdf5")
-DEFAULT_ANNOTATIONS = Path("data/lvis/annotations/lvis_v1_train+coco_mask_v1_base.json")
+from ovforge.options import layout
+
+DEFAULT_FOLDER = layout.TRACKING_PICTURES
+DEFAULT_OUT = layout.TRACKING_PACKED
+DEFAULT_ANNOTATIONS = layout.TRACKING_BASE
 
 
 @dataclass(frozen=True)

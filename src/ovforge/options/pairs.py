@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovforge.errors import InputError
+from ovforge.options import layout
 
-DEFAULT_SAVE_DIR = Path("data/tao/ovtrack")
-DEFAULT_PICTURES = (Path("data/lvis/train_imgs.hdf5"), Path("data/lvis/train2017"))
+DEFAULT_SAVE_DIR = layout.PAIRS_DIR
+DEFAULT_PICTURES = (layout.TRACKING_PACKED, layout.TRACKING_PICTURES)
 """Where pictures are looked for: the first that is there."""
-DEFAULT_ANNOTATIONS = Path("data/lvis/annotations/lvis_v1_train+coco_mask_v1_base.json")
-DEFAULT_CAPTIONS = Path("data/lvis/annotations/captions_train2017.json")
+DEFAULT_ANNOTATIONS = layout.TRACKING_BASE
+DEFAULT_CAPTIONS = layout.TRACKING_CAPTIONS
 
 ENGINES = ("warp", "diffusion")
 

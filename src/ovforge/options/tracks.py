@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-PAIRS_FOLDER = Path("data/tao/ovtrack")
+from ovforge.options import layout
+
+PAIRS_FOLDER = layout.PAIRS_DIR
 """Where the runs of `pairs generate` and the merged files are, from the root of the user's data."""
-PAIRS_ANNOTATIONS = Path("data/lvis/annotations/lvis_v1_train+coco_mask_v1_base.json")
-PAIRS_IMAGES = (Path("data/lvis/train_imgs.hdf5"), Path("data/lvis/train2017"))
+PAIRS_ANNOTATIONS = layout.TRACKING_BASE
+PAIRS_IMAGES = (layout.TRACKING_PACKED, layout.TRACKING_PICTURES)
 """Where originals are looked for when the partitions lack them."""
 
 

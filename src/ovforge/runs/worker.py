@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
+import sys
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import TypeGuard
 
 import msgspec
 
@@ -87,7 +92,8 @@ def do_shard(job: Job, worker: Worker, shard: Shard, slot_name: str) -> int:
     started = time.monotonic()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        report = worker.run(shard, temporary)
+        with _unraisable_raised():
+            report = worker.run(shard, temporary)
         size, sha256 = temporary.stat().st_size, file_sha256(temporary)
         if (entry := ledger.entry_if_done(shard)) is not None:
             return entry.report.items
@@ -111,13 +117,52 @@ def do_shard(job: Job, worker: Worker, shard: Shard, slot_name: str) -> int:
             raise FatalError(_out_of_room(error, path)) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return report.items
 
 
 def attempt(error: BaseException, slot_name: str) -> Attempt:
     """What is remembered of a shard that failed with `error`; to be called where it is being handled."""
     return Attempt(_one_line(error), traceback.format_exc(), host_name(), slot_name)
+
+
+@contextlib.contextmanager
+def _unraisable_raised() -> Iterator[None]:
+    """Raise the failed writes that Python could only have printed.
+
+    h5py writes what it still holds when handles are freed; on a full disk that fails inside `__dealloc__`, where
+    nothing can be raised, and the file would be taken for whole. Whatever else cannot be raised is printed as ever.
+    """
+    caught: list[BaseException] = []
+    unraisable_hook, except_hook = sys.unraisablehook, sys.excepthook
+
+    def keep(unraisable: sys.UnraisableHookArgs) -> None:
+        if _is_failed_write(unraisable.exc_value):
+            caught.append(unraisable.exc_value)
+        else:
+            unraisable_hook(unraisable)
+
+    def keep_silently(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+        """Cython prints first, through this hook, what it then hands to the other."""
+        if not _is_failed_write(error):
+            except_hook(kind, error, at)
+
+    sys.unraisablehook, sys.excepthook = keep, keep_silently
+    try:
+        yield
+    except Exception as error:
+        if caught and error.__cause__ is None:
+            raise error from caught[0]  # the first that went wrong, and mostly the reason for the second
+        raise
+    finally:
+        sys.unraisablehook, sys.excepthook = unraisable_hook, except_hook
+    if caught:
+        raise WorkError(f"writing failed: {_one_line(caught[0])}") from caught[0]
+
+
+def _is_failed_write(error: BaseException | None) -> TypeGuard[BaseException]:
+    return isinstance(error, OSError) or (isinstance(error, RuntimeError) and "write failed" in str(error))
 
 
 def _check_published(path: Path, size: int) -> None:
@@ -143,7 +188,7 @@ def _is_out_of_room(error: BaseException | None) -> bool:
 
 
 def _out_of_room(error: BaseException, path: Path) -> WorkError:
-    if isinstance(error, WorkError):
+    if isinstance(error, WorkError) and not isinstance(error.__cause__, RuntimeError):
         return error
     return WorkError(
         f"{path}: cannot be written: no room left, or a read-only disk ({_one_line(error)})",

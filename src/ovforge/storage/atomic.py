@@ -54,7 +54,8 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             raise
         raise _explained(error, path) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a leftover is harmless, and must not hide what went wrong
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -119,7 +119,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
             "picture_list": pictures.digest(),
         },
         inputs=inputs,
-        versions=_versions(),
+        versions=library_versions(),
     )
     # Workers on other machines have another current folder.
     task = PairTask(pictures, images.absolute(), engine, settings, threads)
@@ -178,7 +178,7 @@ def _described(images: Path, pictures: PictureTable) -> InputFile:
         return input_names(images, pictures.names) if images.is_dir() else input_file(images)
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """Those whose release may change a pixel."""
     return {
         "ovforge": __version__,

@@ -19,7 +19,7 @@ from ovforge.exemplars import collate_exemplars, crop_exemplars, sample_exemplar
 from ovforge.imagenet import index as index_imagenet
 from ovforge.imagenet import prepare as prepare_imagenet
 from ovforge.options import layout
-from ovforge.options.annotations import CategoryInfo, RemoveRare
+from ovforge.options.annotations import CategoryInfoOptions, RemoveRareOptions
 from ovforge.options.exemplars import CollateOptions, CropOptions, SampleOptions
 from ovforge.options.imagenet import IndexOptions, PrepareOptions
 from ovforge.options.workflow import WorkflowOptions
@@ -145,12 +145,12 @@ def _time(path: Path) -> int:
 
 
 def _remove_rare(options: WorkflowOptions, overwrite: bool, progress: Progress) -> StepSummary:
-    step = RemoveRare(annotations=options.root / layout.LVIS_TRAIN, overwrite=overwrite)
+    step = RemoveRareOptions(annotations=options.root / layout.LVIS_TRAIN, overwrite=overwrite)
     return remove_rare(step, progress=progress)
 
 
 def _category_info(options: WorkflowOptions, overwrite: bool, progress: Progress) -> StepSummary:
-    step = CategoryInfo(annotations=options.root / layout.LVIS_TRAIN, overwrite=overwrite)
+    step = CategoryInfoOptions(annotations=options.root / layout.LVIS_TRAIN, overwrite=overwrite)
     return category_info(step, progress=progress)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ovforge.annotations import base_classes, category_info, merge_coco, remove_rare
 from ovforge.errors import AnnotationFileError, InputError, OutputExistsError
-from ovforge.options.annotations import BaseClasses, CategoryInfo, MergeCoco, RemoveRare
+from ovforge.options.annotations import BaseClassesOptions, CategoryInfoOptions, MergeCocoOptions, RemoveRareOptions
 
 LVIS: dict[str, Any] = {
     "info": {},
@@ -41,12 +41,12 @@ COCO: dict[str, Any] = {
 }
 
 STEPS: dict[str, Callable[[Path, Path, bool], object]] = {
-    "remove-rare": lambda path, out, overwrite: remove_rare(RemoveRare(path, out, overwrite=overwrite)),
-    "category-info": lambda path, out, overwrite: category_info(CategoryInfo(path, out, overwrite=overwrite)),
+    "remove-rare": lambda path, out, overwrite: remove_rare(RemoveRareOptions(path, out, overwrite=overwrite)),
+    "category-info": lambda path, out, overwrite: category_info(CategoryInfoOptions(path, out, overwrite=overwrite)),
     "merge-coco": lambda path, out, overwrite: merge_coco(
-        MergeCoco(path, path.with_name("coco.json"), out, overwrite=overwrite)
+        MergeCocoOptions(path, path.with_name("coco.json"), out, overwrite=overwrite)
     ),
-    "base-classes": lambda path, out, overwrite: base_classes(BaseClasses(path, out, overwrite=overwrite)),
+    "base-classes": lambda path, out, overwrite: base_classes(BaseClassesOptions(path, out, overwrite=overwrite)),
 }
 
 
@@ -129,7 +129,7 @@ def test_odd_numbers_unknown_fields_and_decoys_come_through_the_editing_steps(tm
     path, out = tmp_path / "a.json", tmp_path / "b.json"
     raw = WHOLE.replace(b"[1.1, 2]", b"[1.10, 2e0, 123456789012345678901234567890]").replace(b'"dog"', b'"d\\u006fg"')
     path.write_bytes(raw)
-    base_classes(BaseClasses(path, out))
+    base_classes(BaseClassesOptions(path, out))
     text = out.read_bytes()
     assert b'"area": 1e-07, "segmentation": [[1.10, 2e0, 123456789012345678901234567890]]' in text
     assert b'"category_id": 1, "bbox": [0, 0, 4, 4], "area": 16, "extra": {"category_id": 1}' in text
@@ -141,7 +141,7 @@ def test_merge_counts_what_it_cannot_place_and_fills_pictures_without_annotation
     lvis, coco, out = tmp_path / "a.json", tmp_path / "coco.json", tmp_path / "b.json"
     lvis.write_bytes(changed(lambda d: [image.update(neg_category_ids=[]) for image in d["images"]]))
     coco.write_text(json.dumps(COCO))
-    summary = merge_coco(MergeCoco(lvis, coco, out))
+    summary = merge_coco(MergeCocoOptions(lvis, coco, out))
     annotations = json.loads(out.read_bytes())["annotations"]
     assert [(a["id"], a["image_id"], a["category_id"]) for a in annotations] == [
         (1, 7, 2),
@@ -164,7 +164,7 @@ def test_merging_with_nothing_is_the_other(tmp_path: Path, empty: str) -> None:
         data[empty][section] = []
     lvis.write_text(json.dumps(data["lvis"]))
     coco.write_text(json.dumps(data["coco"]))
-    merge_coco(MergeCoco(lvis, coco, out))
+    merge_coco(MergeCocoOptions(lvis, coco, out))
     assert json.loads(out.read_bytes())["annotations"] == data["lvis"]["annotations"]
 
 
@@ -181,10 +181,10 @@ def test_options_out_of_range_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(WHOLE)
     for run in (
-        lambda: remove_rare(RemoveRare(path, exclude="x")),
-        lambda: remove_rare(RemoveRare(path, exclude="")),
-        lambda: category_info(CategoryInfo(path, r_thresh=5, c_thresh=4)),
-        lambda: merge_coco(MergeCoco(path, path, iou_threshold=0)),
+        lambda: remove_rare(RemoveRareOptions(path, exclude="x")),
+        lambda: remove_rare(RemoveRareOptions(path, exclude="")),
+        lambda: category_info(CategoryInfoOptions(path, r_thresh=5, c_thresh=4)),
+        lambda: merge_coco(MergeCocoOptions(path, path, iou_threshold=0)),
     ):
         with pytest.raises(InputError):
             run()

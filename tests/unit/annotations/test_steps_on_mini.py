@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from ovforge.annotations import base_classes, category_info, merge_coco, remove_rare
-from ovforge.options.annotations import BaseClasses, CategoryInfo, IdMode, MergeCoco, MergeVariant, RemoveRare
+from ovforge.options.annotations import (
+    BaseClassesOptions,
+    CategoryInfoOptions,
+    IdMode,
+    MergeCocoOptions,
+    MergeVariant,
+    RemoveRareOptions,
+)
 
 
 def same(ours: object, theirs: object) -> None:
@@ -40,7 +47,7 @@ def coco(mini: Path) -> Path:
 
 def test_remove_rare(train: Path, mini_expected: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "norare.json"
-    summary = remove_rare(RemoveRare(train, out))
+    summary = remove_rare(RemoveRareOptions(train, out))
     same(load(out), unpacked(mini_expected, "remove_lvis_rare/lvis_v1_train_norare.json.gz"))
     assert (summary.counts["annotations in"], summary.counts["annotations out"]) == (267, 248)
     assert [(drop.reason, drop.count) for drop in summary.drops] == [("its class has frequency r", 19)]
@@ -52,7 +59,7 @@ def test_removing_nothing_gives_the_same_bytes(train: Path, tmp_path: Path) -> N
         category["frequency"] = "f"
     source, out = tmp_path / "a.json", tmp_path / "b.json"
     source.write_text(json.dumps(data))
-    remove_rare(RemoveRare(source, out))
+    remove_rare(RemoveRareOptions(source, out))
     assert out.read_bytes() == source.read_bytes()
 
 
@@ -67,7 +74,7 @@ def test_removing_nothing_gives_the_same_bytes(train: Path, tmp_path: Path) -> N
 def test_category_info(train: Path, mini_expected: Path, tmp_path: Path, name: str, options: dict[str, Any]) -> None:
     out = tmp_path / "info.json"
     expected = unpacked(mini_expected, f"get_lvis_cat_info/{name}.json.gz")
-    summary = category_info(CategoryInfo(train, out, **options))
+    summary = category_info(CategoryInfoOptions(train, out, **options))
     same(load(out), expected)
     if options:
         before = {category["id"]: category["frequency"] for category in load(train)["categories"]}
@@ -80,14 +87,14 @@ def test_category_info_without_annotations(mini_expected: Path, tmp_path: Path) 
     source, out = tmp_path / "imagenet.json", tmp_path / "info.json"
     folder = mini_expected / "create_imagenetlvis_json"
     source.write_bytes(gzip.decompress((folder / "imagenet_lvis_image_info.sorted.json.gz").read_bytes()))
-    category_info(CategoryInfo(source, out, bypass=True, add_freq=True))
+    category_info(CategoryInfoOptions(source, out, bypass=True, add_freq=True))
     name = "get_lvis_cat_info/imagenet_lvis_image_info.sorted_cat_info.bypass_add_freq.json.gz"
     same(load(out), unpacked(mini_expected, name))
 
 
 def test_merge_coco(train: Path, coco: Path, mini_expected: Path, tmp_path: Path) -> None:
     out = tmp_path / "merged.json"
-    summary = merge_coco(MergeCoco(train, coco, out))
+    summary = merge_coco(MergeCocoOptions(train, coco, out))
     ours, theirs = load(out), unpacked(mini_expected, "merge_lvisv1_coco/lvis_v1_train+coco_mask_v1.json.gz")
     assert list(ours) == list(theirs)
     for section in ("info", "images", "licenses"):
@@ -123,8 +130,8 @@ def test_merge_coco(train: Path, coco: Path, mini_expected: Path, tmp_path: Path
 
 def test_merge_coco_boxes_are_the_masks_without_outlines(train: Path, coco: Path, tmp_path: Path) -> None:
     masks, boxes = tmp_path / "masks.json", tmp_path / "boxes.json"
-    merge_coco(MergeCoco(train, coco, masks))
-    merge_coco(MergeCoco(train, coco, boxes, variant=MergeVariant.BOX))
+    merge_coco(MergeCocoOptions(train, coco, masks))
+    merge_coco(MergeCocoOptions(train, coco, boxes, variant=MergeVariant.BOX))
     expected = load(masks)
     for annotation in expected["annotations"]:
         del annotation["segmentation"]
@@ -136,7 +143,7 @@ def test_the_threshold_is_met_by_an_iou_of_exactly_so_much(train: Path, coco: Pa
     pizzas = {}
     for threshold in (0.7, 0.701):
         out = tmp_path / f"{threshold}.json"
-        merge_coco(MergeCoco(train, coco, out, iou_threshold=threshold))
+        merge_coco(MergeCocoOptions(train, coco, out, iou_threshold=threshold))
         pizzas[threshold] = [a for a in load(out)["annotations"] if a["image_id"] == 194 and a["bbox"][2:] == [100, 49]]
     assert len(pizzas[0.7]) == 0
     assert len(pizzas[0.701]) == 1
@@ -153,7 +160,7 @@ def merged_by_the_original(mini_expected: Path, tmp_path: Path) -> Path:
 
 def test_base_classes(merged_by_the_original: Path, mini_expected: Path) -> None:
     source = merged_by_the_original
-    options = BaseClasses(source)
+    options = BaseClassesOptions(source)
     summary = base_classes(options)
     ours = load(source.with_name("lvis_v1_train+coco_mask_v1_base.json"))
     theirs = unpacked(mini_expected, "create_base_lvis/lvis_v1_train+coco_mask_v1_base.json.gz")
@@ -176,7 +183,7 @@ def test_base_classes(merged_by_the_original: Path, mini_expected: Path) -> None
 
 def test_base_classes_with_their_ids(merged_by_the_original: Path, tmp_path: Path) -> None:
     out = tmp_path / "kept.json"
-    base_classes(BaseClasses(merged_by_the_original, out, tmp_path / "names.txt", mode=IdMode.KEEP_IDS))
+    base_classes(BaseClassesOptions(merged_by_the_original, out, tmp_path / "names.txt", mode=IdMode.KEEP_IDS))
     expected = load(merged_by_the_original)
     rare = {category["id"] for category in expected["categories"] if category["frequency"] == "r"}
     expected["categories"] = [c for c in expected["categories"] if c["id"] not in rare]

@@ -27,7 +27,7 @@ def open_engine(tiny_model: Path) -> Callable[..., DiffusionRepainter]:
     """`open_engine(**options)`: the engine on the tiny model, with few steps."""
 
     def open_(model: Path = tiny_model, **options: object) -> DiffusionRepainter:
-        defaults = {"steps": 4, "batch_size": 2, "scheduler": Sampler.DDIM, "device": "cpu"}
+        defaults = {"steps": 4, "batch_size": 2, "scheduler": Sampler.DDIM, "device": "cpu", "cpu_threads": 1}
         repainter = DiffusionEngine(DiffusionOptions(model=model, **{**defaults, **options})).open(None)
         assert isinstance(repainter, DiffusionRepainter)
         return repainter
@@ -253,6 +253,14 @@ def test_each_prompt_is_encoded_once(open_engine, make_job: MakeJob) -> None:
     engine.repaint([make_job(i) for i in range(4)])
     engine.repaint([make_job(i) for i in range(4)])
     assert len(encoded) == 2  # the caption they share, and the empty one
+
+
+def test_threads_are_the_engines_own_not_the_executors(open_engine) -> None:
+    before = torch.get_num_threads()
+    engine = open_engine(cpu_threads=before + 1)
+    assert torch.get_num_threads() == before + 1
+    engine.close()
+    assert torch.get_num_threads() == before
 
 
 def test_the_working_size_follows_the_unet(open_engine) -> None:

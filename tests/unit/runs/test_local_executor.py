@@ -19,6 +19,7 @@ from ovforge.runs.ledger import Ledger
 from ovforge.runs.plan import Plan
 from ovforge.runs.run import RunResult, ShardSelection, run
 from ovforge.storage.machine import process_is_alive
+from tests.faults.harness import children
 from tests.faults.tasks import TextTask
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -333,6 +334,7 @@ from ovforge.cli.common import run_app
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.plan import Plan
 from ovforge.runs.run import run
+from tests.faults.harness import children
 from tests.faults.tasks import TextTask
 
 def app(args, standalone_mode):
@@ -391,6 +393,22 @@ def test_ctrl_c_in_a_terminal_reaches_the_whole_group_and_ends_quietly(tmp_path:
     assert process.returncode == 130
     assert "Traceback" not in errors
     check_clean(tmp_path / "run", task)
+
+
+def test_ctrl_c_while_workers_are_being_born_ends_quietly_too(tmp_path: Path):
+    process = start_script(tmp_path)
+    wait_until(lambda: [child for child in children(process.pid) if is_worker(child)])
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+
+
+def is_worker(pid: int) -> bool:
+    try:
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def test_processes_that_start_together_from_nothing_share_the_work(tmp_path: Path):

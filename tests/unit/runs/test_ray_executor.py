@@ -123,9 +123,16 @@ def no_ray() -> Iterator[None]:
     ray.shutdown()
 
 
-def test_no_cluster_at_that_address(tmp_path: Path, no_ray: None):
+def test_no_cluster_at_that_address(tmp_path: Path, no_ray: None, monkeypatch: pytest.MonkeyPatch):
+    import ray
+
+    def init(**options: object) -> None:  # "auto" would find the cluster of a test that runs beside this one
+        raise ConnectionError("Could not find any running Ray instance.\nPlease specify the one to connect to")
+
+    monkeypatch.setattr(ray, "init", init)
     with pytest.raises(InputError, match="no Ray cluster at 'auto'") as caught:
         run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), RayExecutor(address="auto"))
+    assert caught.value.message.endswith("'auto': Could not find any running Ray instance.")
     assert "ray start --head" in caught.value.hint
 
 

@@ -37,6 +37,10 @@ Outcome = Finished | SetAside
 class Executor(Protocol):
     """Does shards, in any order, on any number of workers."""
 
+    @property
+    def workers(self) -> int | None:
+        """How many at most at once; None: as many as there is room for."""
+
     def execute(self, job: Job, shards: Sequence[Shard], report: Callable[[Outcome], None]) -> None:
         """Do `shards`; call `report` once for each, in this thread.
 

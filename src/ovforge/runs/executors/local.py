@@ -17,6 +17,7 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -195,7 +196,10 @@ class _Crew:
     def _bury(self, member: _Member) -> None:
         """A worker has died: see what became of its shard, and put another worker in its place."""
         del self.members[member.pipe]
-        member.process.join()
+        member.process.join(_CLOSING_SECONDS)
+        if member.process.is_alive():  # its pipe is closed, but a thread of its own keeps it from ending
+            member.process.kill()
+            member.process.join()
         member.pipe.close()
         crash_report = _take_crash_report(self.job.folder, member)
         problem = _cause_of_death(member.process.exitcode)
@@ -305,6 +309,7 @@ def _interrupt_held_back() -> Iterator[None]:
 
     Ctrl-C reaches the whole group: a worker that is still importing would answer it with a traceback.
     """
+    resource_tracker.ensure_running()  # the first process would start it, and it unblocks SIGINT when it has
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -4,7 +4,7 @@ Importing this package loads no torch: `DiffusionEngine` and `inspect_model_fold
 and `repainter` load it where they are imported.
 """
 
-from ovforge.synthesis.diffusion.engine import DiffusionEngine
+from ovforge.synthesis.diffusion.engine import DiffusionEngine, engine_from_description
 from ovforge.synthesis.diffusion.model_folder import ModelReport, inspect_model_folder
 
-__all__ = ["DiffusionEngine", "ModelReport", "inspect_model_folder"]
+__all__ = ["DiffusionEngine", "ModelReport", "engine_from_description", "inspect_model_folder"]

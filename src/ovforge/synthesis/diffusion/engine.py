@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from ovforge.errors import MissingExtraError
-from ovforge.options.diffusion import DiffusionOptions
+from ovforge.errors import InputError, MissingExtraError
+from ovforge.options.diffusion import DiffusionOptions, Foreground, Precision, Sampler
 from ovforge.synthesis.diffusion.model_folder import check_model_folder, read_config, weight_hashes
 from ovforge.synthesis.diffusion.schedule import NoiseScale
 from ovforge.synthesis.diffusion.schedulers import make_schedule
@@ -34,7 +36,7 @@ class DiffusionEngine:
             MissingExtraError: a library of the extra `diffusion` is not installed.
         """
         _check_libraries()
-        from ovforge.synthesis.diffusion.model import resolve_device, resolve_precision
+        from ovforge.synthesis.diffusion.model import resolve_device, resolve_precision, resolve_threads
         from ovforge.synthesis.diffusion.repainter import ATTEMPTS, guided_calls
 
         options = self.options
@@ -44,7 +46,7 @@ class DiffusionEngine:
         calls = make_schedule(scale, options).calls
         device = resolve_device(options.device)
         return {
-            "name": self.name,
+            "engine": self.name,
             "model": str(options.model),
             "weights": weight_hashes(report),
             "inpainting_unet": report.inpainting,
@@ -54,7 +56,7 @@ class DiffusionEngine:
             "unet_calls": len(calls),
             "guided_unet_calls": guided_calls(options, len(calls)),
             "first_timestep": calls[0].timestep,
-            "guidance": options.guidance if options.guided else 0.0,
+            "guidance": options.guidance,
             "guidance_until": options.guidance_until,
             "captions": not options.no_captions,
             "blend_until": options.blend_until,
@@ -65,10 +67,12 @@ class DiffusionEngine:
             "working_size": [options.width, options.height],
             "batch_size": options.batch_size or "auto",
             "device": device.type,
+            "cpu_threads": resolve_threads(options.cpu_threads, device),
             "precision": resolve_precision(options.precision, device).value,
             "compile": options.compile,
             "vae_tiling": options.vae_tiling,
             "cpu_offload": options.cpu_offload,
+            "allow_pickle": options.allow_pickle,
             "attempts": ATTEMPTS,
             "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
         }
@@ -84,6 +88,48 @@ class DiffusionEngine:
         from ovforge.synthesis.diffusion.repainter import DiffusionRepainter
 
         return DiffusionRepainter(self.options, device)
+
+
+def engine_from_description(described: Mapping[str, Any], **changes: Any) -> DiffusionEngine:
+    """The engine that gave this description (`DiffusionEngine.describe`), but for `changes` of its options.
+
+    Raises:
+        InputError: it is the description of another engine or release.
+    """
+    try:
+        width, height = described["working_size"]
+        options = DiffusionOptions(
+            model=Path(described["model"]),
+            device=described["device"],
+            batch_size=None if described["batch_size"] == "auto" else described["batch_size"],
+            scheduler=Sampler(described["scheduler"]),
+            precision=Precision(described["precision"]),
+            foreground=Foreground(described["foreground"]),
+            no_captions=not described["captions"],
+            width=width,
+            height=height,
+            **{name: described[name] for name in _AS_THEY_ARE},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"not a description of the engine 'diffusion' that this release knows ({error!r})") from None
+    return DiffusionEngine(replace(options, **changes))
+
+
+_AS_THEY_ARE = (
+    "steps",
+    "strength",
+    "guidance",
+    "guidance_until",
+    "blend_until",
+    "n_sample",
+    "jump_length",
+    "jump_n_sample",
+    "compile",
+    "vae_tiling",
+    "cpu_offload",
+    "cpu_threads",
+    "allow_pickle",
+)
 
 
 def _check_libraries() -> None:

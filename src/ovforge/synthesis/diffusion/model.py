@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,6 +48,15 @@ def resolve_device(device: str) -> torch.device:
     if found.type not in ("cpu", "cuda", "mps", "xpu"):
         raise InputError(f"--device {device}: not a device this engine runs on", hint="cpu, cuda, cuda:1, or auto")
     return found
+
+
+def resolve_threads(threads: int | None, device: torch.device) -> int | None:
+    """How many threads the networks use: None where they run on a GPU, one per core of this process if not given."""
+    if device.type != "cpu":
+        return None
+    if threads is not None:
+        return threads
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:

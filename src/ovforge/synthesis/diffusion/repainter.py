@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ovforge.options.diffusion import DiffusionOptions, Foreground
 from ovforge.synthesis.diffusion.batches import Bucket, FixedBatches
 from ovforge.synthesis.diffusion.latents import CELL, keep_cells, paste_kept
-from ovforge.synthesis.diffusion.model import StableDiffusion, resolve_device
+from ovforge.synthesis.diffusion.model import StableDiffusion, resolve_device, resolve_threads
 from ovforge.synthesis.diffusion.sampling import sample_latents
 from ovforge.synthesis.diffusion.schedulers import make_schedule
 from ovforge.synthesis.randomness import generator
@@ -41,6 +41,10 @@ class DiffusionRepainter:
         """
         self._options = options
         self._device = resolve_device(device or options.device)
+        threads = resolve_threads(options.cpu_threads, self._device)
+        self._threads_before = torch.get_num_threads()
+        if threads is not None:
+            torch.set_num_threads(threads)
         self.model = StableDiffusion(
             options.model,
             device=self._device,
@@ -68,19 +72,21 @@ class DiffusionRepainter:
             pictures = self._pictures(tried)
             for i, (picture, batch_size) in zip(waiting, pictures, strict=True):
                 if picture is not None:
-                    record = {"batch_size": batch_size, "attempt": attempt}
+                    record = {"engine": "diffusion", "batch_size": batch_size, "attempt": attempt}
                     results[i] = Repainted(self._finished(jobs[i], picture), record)
             waiting = [i for i in waiting if i not in results]
             if not waiting:
                 break
         for i in waiting:
-            record = {"batch_size": self.batches.sizes[_bucket(jobs[i])], "attempt": ATTEMPTS, "given_up": True}
+            batch_size = self.batches.sizes[_bucket(jobs[i])]
+            record = {"engine": "diffusion", "batch_size": batch_size, "attempt": ATTEMPTS, "given_up": True}
             results[i] = Repainted(jobs[i].image.copy(), record, (("repainted picture", GIVEN_UP),))
         return [results[i] for i in range(len(jobs))]
 
     def close(self) -> None:
         """Give back the model and its memory."""
         self.model.close()
+        torch.set_num_threads(self._threads_before)
 
     def _pictures(self, attempts: list[_Attempt]) -> list[tuple[NDArray[np.uint8] | None, int]]:
         if not attempts:

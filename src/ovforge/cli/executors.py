@@ -1,0 +1,75 @@
+"""Options that every long job shares: where its shards are worked on, by how many, and which of them."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ovforge.errors import InputError
+
+if TYPE_CHECKING:
+    from ovforge.runs.executors.base import Executor
+
+
+class ExecutorName(str, Enum):
+    """Where shards are worked on."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+ExecutorOption = Annotated[
+    ExecutorName,
+    typer.Option("--executor", help="local: processes on this machine; ray: a Ray cluster (extra 'ray')."),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", help="Ray cluster: auto, or host:port. Default: one is started on this machine."),
+]
+WorkersOption = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Workers at once; no influence on the result. 0: one per GPU, or per core for work without GPUs.",
+    ),
+]
+ShardsOption = Annotated[
+    str | None,
+    typer.Option("--shards", help="Only one part of the work, as 3/16, beside other calls that do other parts."),
+]
+
+
+def make_executor(
+    name: ExecutorName, *, workers: int = 0, address: str | None = None, device: str | None = None
+) -> Executor:
+    """The executor that the options describe.
+
+    Args:
+        workers: 0: one per GPU for work that wants GPUs, if there are any; else one per core, and a single one for work
+            that names a device but gets no GPU.
+        device: None for work on cores alone; else as in `--device`: `auto`, `cuda`, `cuda:1`, `cpu`, `mps`.
+
+    Raises:
+        InputError: an address without Ray.
+    """
+    kind, _, number = (device or "").partition(":")
+    if name is ExecutorName.RAY:
+        from ovforge.runs.executors.ray import RayExecutor
+
+        return RayExecutor(address, workers or None, gpus_per_worker=1.0 if kind in ("auto", "cuda") else 0.0)
+    if address is not None:
+        raise InputError(f"--address {address}: only for --executor ray", hint="add --executor ray")
+    from ovforge.runs.executors.local import LocalExecutor, available_cores, visible_gpus
+
+    if device is None:
+        return LocalExecutor(workers or available_cores())
+    gpus = visible_gpus() if kind in ("auto", "cuda") else ()
+    if number.isdecimal():
+        gpus = gpus[int(number) : int(number) + 1]
+    if gpus:
+        return LocalExecutor(workers or len(gpus), gpus)
+    # Without a GPU, or on another kind of device: the task says so if it cannot use what it is told to.
+    return LocalExecutor(workers or 1, ("cpu",) if kind in ("auto", "cpu") else None)

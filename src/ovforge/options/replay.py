@@ -1,0 +1,32 @@
+"""Options of `pairs replay`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovforge.options.pairs import DEFAULT_SAVE_DIR
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """Options of `replay_pair`.
+
+    Attributes:
+        name: the run's name.
+        image: an image id or a file name.
+        save_dir: the folder that holds the run's folder.
+        out: folder that the pair is written to; None: `save_dir`/`name`/replay.
+        model, device: another place of the model, another device than the run's.
+        anyway: go on although an input, the model or a library is not the run's own.
+        overwrite: replace what an earlier replay wrote.
+    """
+
+    name: str
+    image: str
+    save_dir: Path = DEFAULT_SAVE_DIR
+    out: Path | None = None
+    model: Path | None = None
+    device: str | None = None
+    anyway: bool = False
+    overwrite: bool = False

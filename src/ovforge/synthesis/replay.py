@@ -1,0 +1,204 @@
+"""`pairs replay`: make the second views of one picture again, from what the run's manifest says.
+
+Everything that decides a pair stands in the manifest: inputs with their hashes, options, seed, engine, versions. So a
+pair can be looked at again, or proven to be what the run made of the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ovforge.errors import InputError, PlanMismatchError
+from ovforge.options.replay import ReplayOptions
+from ovforge.records.pairs import VariantRecord
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.runs.plan import Plan, input_file, load_plan
+from ovforge.storage.annotation_file import read_records
+from ovforge.storage.atomic import check_output, write_bytes
+from ovforge.storage.image_store import open_image_store
+from ovforge.storage.picture_hdf5 import PictureReader
+from ovforge.synthesis.diffusion import engine_from_description
+from ovforge.synthesis.generate import library_versions
+from ovforge.synthesis.pair_file import PublishedPair
+from ovforge.synthesis.pairs import PairSettings, finish, prepare
+from ovforge.synthesis.partitions import PartitionFiles, partition_files
+from ovforge.synthesis.picture_table import PictureTable, read_pictures
+from ovforge.synthesis.repaint import Engine
+from ovforge.synthesis.warp import WarpEngine
+
+
+def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> StepSummary:
+    """Make all second views of one picture again and write them to a folder, with their record.
+
+    Where the run's partition is there, each is compared with the one that it holds.
+
+    Raises:
+        MissingInputError: there is no such run, or an input of it is gone.
+        PlanMismatchError: an input, the model or a library is not the run's own; names each difference.
+        InputError: there is no such picture in the run, or it cannot be used.
+    """
+    del progress
+    run_folder = options.save_dir / options.name
+    plan, _ = load_plan(run_folder)
+    engine = _engine(plan, options)
+    differences = list(_differences(plan, engine))
+    if differences and not options.anyway:
+        raise PlanMismatchError(
+            f"{run_folder}: not as it was when the run was started: {'; '.join(differences)}",
+            hint="bring back what the run had, or give --anyway: the pair may then come out otherwise",
+        )
+    out = options.out or run_folder / "replay"
+    table = _pictures(plan)
+    try:
+        index = _position(table, options)
+        return _replay(table, index, plan=plan, engine=engine, options=options, out=out, differences=differences)
+    finally:
+        table.close()
+
+
+def _replay(
+    table: PictureTable,
+    index: int,
+    *,
+    plan: Plan,
+    engine: Engine,
+    options: ReplayOptions,
+    out: Path,
+    differences: list[str],
+) -> StepSummary:
+    picture = table.picture(index)
+    settings = _settings(plan)
+    stored, partition = _stored(plan, index, options.save_dir / options.name)
+    names = [f"{Path(picture.file_name).stem}_v{r}.jpg" for r in range(settings.variants)]
+    record_path = out / f"{Path(picture.file_name).stem}.json"
+    for path in (out / picture.file_name, record_path, *(out / name for name in names)):
+        check_output(path, overwrite=options.overwrite)
+
+    with open_image_store(Path(plan.inputs["pictures"].path)) as store:
+        data = store.read(picture.file_name)
+    repainter = _with_batch_size(engine, stored).open(options.device)
+    try:
+        prepared = prepare(picture, data, settings, repainter.working_size, table.class_names)
+        finished = [finish(prepared, p, repainter.repaint([p.job])[0], settings) for p in prepared.planned]
+    finally:
+        repainter.close()
+
+    drops = Drops()
+    drops.merge(prepared.record.drops)
+    views: dict[str, bytes] = {}
+    records: list[VariantRecord] = []
+    for view, record, given_up in finished:
+        views[record.file_name] = view
+        records.append(record)
+        for kind, reason in given_up:
+            drops.add(kind, reason, record.file_name)
+    if not finished:  # without a usable object: the second view is the picture itself
+        records = prepared.record.variants
+        views = {record.file_name: data for record in records}
+
+    write_bytes(out / picture.file_name, data, overwrite=options.overwrite)
+    for name, view in views.items():
+        write_bytes(out / name, view, overwrite=options.overwrite)
+    whole = msgspec.structs.replace(prepared.record, variants=records)
+    write_bytes(record_path, msgspec.json.format(msgspec.json.encode(whole)) + b"\n", overwrite=options.overwrite)
+
+    notes = [f"differs from the run: {difference}" for difference in differences]
+    counts: dict[str, Any] = {"second views": len(views)}
+    if partition is None or stored is None or not stored.pictures:
+        notes.append("the run holds no such pair yet: nothing to compare with")
+    else:
+        with PictureReader(partition.h5) as reader:
+            counts["equal to the run's, byte for byte"] = sum(reader.read(n) == view for n, view in views.items())
+    return StepSummary(
+        step="pairs replay",
+        outputs={"pair": str(out / f"{Path(picture.file_name).stem}*.jpg"), "record": str(record_path)},
+        counts=counts,
+        drops=drops.freeze(),
+        notes=tuple(notes),
+    )
+
+
+def _engine(plan: Plan, options: ReplayOptions) -> Engine:
+    described = plan.options.get("engine", {})
+    match described.get("engine"):
+        case "warp":
+            return WarpEngine()
+        case "diffusion":
+            changes = {"model": options.model, "device": options.device}
+            return engine_from_description(described, **{key: value for key, value in changes.items() if value})
+        case other:
+            raise InputError(
+                f"{options.save_dir / options.name}: made by the engine {other!r}, unknown to this release"
+            )
+
+
+def _differences(plan: Plan, engine: Engine) -> Iterator[str]:
+    for role in ("annotations", "captions"):
+        frozen = plan.inputs.get(role)
+        if frozen is not None and input_file(Path(frozen.path)).sha256 != frozen.sha256:
+            yield f"{frozen.path} has changed"
+    before, now = plan.options["engine"], engine.describe()
+    for key in sorted({*before, *now} - {"model"}):  # the model may have moved; its weights' hashes count
+        if before.get(key) != now.get(key):
+            yield f"engine's {key}: {before.get(key)} in the run, {now.get(key)} now"
+    versions = library_versions()
+    for name in sorted({*plan.versions, *versions}):
+        if plan.versions.get(name) != versions.get(name):
+            yield f"{name} {plan.versions.get(name)} in the run, {versions.get(name)} now"
+
+
+def _settings(plan: Plan) -> PairSettings:
+    names = set(asdict(PairSettings())) - {"seed"}
+    return PairSettings(seed=plan.seed, **{name: plan.options[name] for name in names})
+
+
+def _pictures(plan: Plan) -> PictureTable:
+    captions = plan.inputs.get("captions")
+    return read_pictures(
+        Path(plan.inputs["annotations"].path),
+        Path(captions.path) if captions is not None else None,
+        variants=plan.options["variants"],
+        limit=plan.options["limit"],
+    )
+
+
+def _position(table: PictureTable, options: ReplayOptions) -> int:
+    if options.image in table.names:
+        return table.names.index(options.image)
+    ids = table.ids.tolist()
+    if options.image.isdecimal() and int(options.image) in ids:
+        return int(ids.index(int(options.image)))
+    raise InputError(
+        f"{options.image}: the run {options.name} has no picture of this id or file name",
+        hint=f"give an image id of the annotation file, or a file name such as {table.names[0]}",
+    )
+
+
+def _stored(plan: Plan, index: int, run_folder: Path) -> tuple[PublishedPair | None, PartitionFiles | None]:
+    """The pair as the run made it, and the files it is in; None where its partition is not published yet."""
+    groups = plan.groups or (plan.items,)
+    partition, first = 0, 0
+    while index >= first + groups[partition]:
+        first += groups[partition]
+        partition += 1
+    files = partition_files(run_folder, partition, len(groups))
+    if not files.is_published:
+        return None, None
+    for position, record in enumerate(read_records(files.pairs, "pairs", PublishedPair)):
+        if position == index - first:
+            return record, files
+    return None, None
+
+
+def _with_batch_size(engine: Engine, stored: PublishedPair | None) -> Engine:
+    """The engine at the batch size that the pair was made at: `auto` may have found another one on that day."""
+    sizes = {variant.engine.get("batch_size") for variant in stored.variants} - {None} if stored is not None else set()
+    options = getattr(engine, "options", None)
+    if len(sizes) != 1 or options is None:
+        return engine
+    return replace(engine, options=replace(options, batch_size=sizes.pop()))  # type: ignore[type-var]

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+
+from ovforge.cli.executors import ExecutorName, make_executor
+from ovforge.errors import InputError
+from ovforge.runs.executors import local
+from ovforge.runs.executors.local import LocalExecutor
+from ovforge.runs.executors.ray import RayExecutor
+
+
+def test_one_worker_per_core_where_no_gpu_is_wanted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(local, "available_cores", lambda: 6)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert make_executor(ExecutorName.LOCAL) == LocalExecutor(6)
+    assert make_executor(ExecutorName.LOCAL, workers=2) == LocalExecutor(2)
+
+
+def test_one_worker_per_gpu(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    assert make_executor(ExecutorName.LOCAL, use_gpus=True) == LocalExecutor(2, ("3", "1"))
+    assert make_executor(ExecutorName.LOCAL, workers=4, use_gpus=True) == LocalExecutor(4, ("3", "1"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert make_executor(ExecutorName.LOCAL, use_gpus=True) == LocalExecutor(1, ("cpu",))
+
+
+def test_ray():
+    assert make_executor(ExecutorName.RAY, address="auto") == RayExecutor("auto")
+    assert make_executor(ExecutorName.RAY, workers=3, use_gpus=True) == RayExecutor(None, 3, gpus_per_worker=1.0)
+
+
+def test_an_address_is_for_ray():
+    with pytest.raises(InputError, match="only for --executor ray"):
+        make_executor(ExecutorName.LOCAL, address="auto")
