@@ -110,7 +110,7 @@ def _headers(offsets: npt.NDArray[np.uint64], sizes: npt.NDArray[np.uint64]) -> 
     """The object headers of datasets. Each message is: type, size, flags (1: constant), its fields."""
     table = np.zeros(len(offsets), _HEADER)
     table["prefix"] = struct.pack("<BxHII4x", 1, 5, 1, _HEADER.itemsize - 16)
-    table["dataspace"] = struct.pack("<HHB3x", 1, 24, 1) + struct.pack("<BBB5x", 1, 1, 1)  # one dimension, limited
+    table["dataspace"] = struct.pack("<HHB3x", 1, 24, 0) + struct.pack("<BBB5x", 1, 1, 1)  # one dimension, limited
     table["dimension"] = table["limit"] = table["size"] = sizes
     table["datatype"] = struct.pack("<HHB3x", 3, 16, 1) + struct.pack("<B3sIHH4x", 0x10, bytes(3), 1, 0, 8)  # uint8
     table["fill"] = struct.pack("<HHB3x", 5, 8, 1) + struct.pack("<BBBB4x", 2, 1, 1, 1)  # allocated early, never filled

@@ -97,11 +97,11 @@ def planned_annotations(annotations: Path | None, plan: Plan | None) -> Path:
     return path
 
 
-class _View(msgspec.Struct):
+class _View(msgspec.Struct, gc=False):
     """A second view, of which nothing is wanted here."""
 
 
-class _Noted(msgspec.Struct):
+class _Noted(msgspec.Struct, gc=False):
     """What is needed of a `PublishedPair`: the annotations are skipped, not decoded."""
 
     file_name: str

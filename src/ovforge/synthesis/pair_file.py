@@ -25,7 +25,7 @@ _TAIL_BYTES = 1 << 16
 T = TypeVar("T")
 
 
-class StoredPicture(msgspec.Struct, frozen=True):
+class StoredPicture(msgspec.Struct, frozen=True, gc=False):
     """A picture as it was stored."""
 
     name: str
