@@ -59,21 +59,26 @@ def index_pieces(
         offsets: where each picture's bytes lie.
         sizes: of the pictures in bytes.
     """
-    order = sorted(range(len(names)), key=names.__getitem__)
+    order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
     headers = start
     for first in range(0, len(order), _CHUNK):
         chunk = order[first : first + _CHUNK]
         yield headers + first * _HEADER.itemsize, _headers(offsets[chunk], sizes[chunk])
 
     heap = headers + len(order) * _HEADER.itemsize
-    padded = [_padded(names[number]) for number in order]
-    name_starts = list(accumulate(map(len, padded), initial=8))  # the first eight bytes are the empty name
-    heap_size = name_starts[-1]
-    yield heap, _HEAP_HEAD.pack(b"HEAP", 0, heap_size, _NO_FREE_BLOCK, heap + _HEAP_HEAD.size)
-    yield heap + _HEAP_HEAD.size, bytes(8) + b"".join(padded)
-    del padded
+    position = heap + _HEAP_HEAD.size
+    yield position, bytes(8)  # the empty name
+    name_starts = np.zeros(len(order), np.int64)
+    name_start = 8
+    for first in range(0, len(order), _CHUNK):
+        padded = [_padded(names[number]) for number in order[first : first + _CHUNK]]
+        name_starts[first : first + len(padded)] = list(accumulate(map(len, padded), initial=name_start))[:-1]
+        chunk_bytes = b"".join(padded)
+        yield position + name_start, chunk_bytes
+        name_start += len(chunk_bytes)
+    yield heap, _HEAP_HEAD.pack(b"HEAP", 0, name_start, _NO_FREE_BLOCK, position)
 
-    position = heap + _HEAP_HEAD.size + heap_size
+    position += name_start
     children, keys = [], [0]  # keys[i] < names in children[i] <= keys[i + 1]; a key is where a name is in the heap
     for first in range(0, len(order), 2 * _LEAF_K):
         count = min(2 * _LEAF_K, len(order) - first)
@@ -82,7 +87,7 @@ def index_pieces(
         entries["header"][:count] = headers + np.arange(first, first + count) * _HEADER.itemsize
         yield position, _TABLE_HEAD.pack(b"SNOD", 1, count) + entries.tobytes()
         children.append(position)
-        keys.append(name_starts[first + count - 1])
+        keys.append(int(name_starts[first + count - 1]))
         position += _TABLE_SIZE
 
     level = 0

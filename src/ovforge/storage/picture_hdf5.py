@@ -130,7 +130,9 @@ class PictureWriter:
         try:
             start = -(-self._end // 8) * 8
             offsets, sizes = np.frombuffer(self._offsets, np.uint64), np.frombuffer(self._sizes, np.uint64)
-            for offset, piece in index_pieces(start, list(self._names), offsets, sizes):
+            names = list(self._names)
+            self._names.clear()
+            for offset, piece in index_pieces(start, names, offsets, sizes):
                 write_at(self._descriptor, piece, offset)
         finally:
             self._abandon()

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from ovforge.errors import InputError, WorkError
-from ovforge.storage import picture_hdf5
+from ovforge.storage import picture_hdf5, range_copy
 from ovforge.storage.atomic import atomic_path
 from ovforge.storage.picture_hdf5 import PictureReader, PictureWriter, copy_pictures
-from ovforge.storage.range_copy import RangeCopier
+from ovforge.storage.range_copy import RangeCopier, copy_ranges
 
 
 def _store(path: Path, count: int = 1000) -> dict[str, bytes]:
@@ -67,3 +67,36 @@ def test_a_helper_that_dies_is_an_error_and_leaves_no_file(tmp_path: Path, monke
     ):
         list(copy_pictures(((reader, name, None) for name in pictures), writer))
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_every_range_gets_where_it_belongs_whether_it_has_neighbours_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(range_copy, "_BLOCK", 100)
+    data = os.urandom(2000)
+    (tmp_path / "source").write_bytes(data)
+    ranges = [
+        (0, 40, 7),
+        (40, 60, 47),  # fills the block with the one before
+        (100, 1, 107),  # follows, but no longer fits
+        (101, 9, 300),  # follows in the source alone
+        (500, 9, 309),  # follows in the target alone
+        (509, 0, 318),
+        (509, 101, 318),  # larger than a block
+        (610, 350, 419),
+        (0, 40, 900),  # again
+    ]
+    source = os.open(tmp_path / "source", os.O_RDONLY)
+    target = os.open(tmp_path / "target", os.O_RDWR | os.O_CREAT)
+    try:
+        sums = copy_ranges(source, target, ranges)
+        assert sums == [zlib.crc32(data[start : start + size]) for start, size, _ in ranges]
+        assert all(os.pread(target, size, into) == data[start : start + size] for start, size, into in ranges)
+        assert os.pread(target, 7, 0) == bytes(7)
+        with pytest.raises(EOFError):
+            copy_ranges(source, target, [(1990, 5, 0), (1995, 6, 5)])
+        with pytest.raises(EOFError):
+            copy_ranges(source, target, [(1800, 201, 0)])
+    finally:
+        os.close(source)
+        os.close(target)
