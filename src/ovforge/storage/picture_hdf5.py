@@ -338,6 +338,7 @@ class _Copying:
                 raise EOFError(source.path) from None
             yield from self._hand_back(iter([sums]))
         else:
+            _announce(source.descriptor, ranges)
             yield from self._hand_back(self._copier.submit(str(source.path), str(self._writer.path), ranges))
 
     def _hand_back(self, answers: Iterator[list[int]]) -> Iterator[Copied]:
@@ -345,6 +346,13 @@ class _Copying:
             names, ranges = self._under_way.popleft()
             for name, (_, size, offset), crc32 in zip(names, ranges, sums, strict=True):
                 yield Copied(name, size, crc32, offset)
+
+
+def _announce(descriptor: int, ranges: list[tuple[int, int, int]]) -> None:
+    """Have the disk read a batch ahead: to the system each helper seems to jump, for it reads every other batch."""
+    start, stop = ranges[0][0], ranges[-1][0] + ranges[-1][1]
+    if hasattr(os, "posix_fadvise") and 0 < stop - start <= 2 * _BATCH:
+        os.posix_fadvise(descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
 
 
 def _read(descriptor: int, place: Location, path: Path, name: str) -> bytes:
