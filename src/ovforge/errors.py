@@ -61,6 +61,13 @@ class ImageError(InputError):
         super().__init__(f"{name}: {problem}", hint=hint)
 
 
+class ArchiveError(InputError):
+    """An archive is cut short, is no archive, or has members that may not be unpacked: `..`, links, devices."""
+
+    def __init__(self, path: Path | str, problem: str, *, hint: str = "") -> None:
+        super().__init__(f"{path}: {problem}", hint=hint)
+
+
 class OutputExistsError(InputError):
     """An output is already there and `overwrite` was not asked for."""
 

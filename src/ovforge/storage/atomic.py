@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ovforge.errors import OutputExistsError, WorkError
+from ovforge.storage.machine import machine_name
 
 TEMPORARY_MARK = ".part-"
 
@@ -40,7 +41,7 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         WorkError: the disk is full or the folder cannot be written; names the path.
     """
     check_output(path, overwrite=overwrite)
-    temporary = path.parent / f".{path.name}{TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -69,9 +70,37 @@ def write_bytes(path: Path, data: bytes, *, overwrite: bool = False) -> None:
         file.write(data)
 
 
+def temporary_path(path: Path) -> Path:
+    """A name beside `path` that no other process uses and that tells who wrote it (see `temporary_owner`)."""
+    return path.parent / f".{path.name}{TEMPORARY_MARK}{machine_name()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def publish(temporary: Path, path: Path, *, overwrite: bool = False) -> None:
+    """Flush what was written to `temporary` and give it its final name.
+
+    For writers that cannot use `atomic_path` because what goes wrong while they write is not this file's fault.
+
+    Raises:
+        OutputExistsError: `path` exists and `overwrite` is false.
+        WorkError: the disk is full or the folder cannot be written; names the path.
+    """
+    try:
+        _flush(temporary)
+        _publish(temporary, path, overwrite=overwrite)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise _explained(error, path) from error
+
+
 def is_temporary(path: Path) -> bool:
     """Whether `path` is a leftover of a write that was killed."""
     return path.name.startswith(".") and TEMPORARY_MARK in path.name
+
+
+def temporary_owner(path: Path) -> tuple[str, int] | None:
+    """(machine, process) that writes or wrote the temporary file `path`; None where the name does not tell."""
+    machine, _, rest = path.name.rpartition(TEMPORARY_MARK)[2].rpartition("-")[0].rpartition("-")
+    return (machine, int(rest)) if machine and rest.isdigit() else None
 
 
 def _flush(path: Path) -> None:

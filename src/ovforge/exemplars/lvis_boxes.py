@@ -1,0 +1,105 @@
+"""LVIS as a source of exemplars: its boxes by class, their polygons never decoded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ovforge.records.exemplar import LVIS
+from ovforge.records.lvis import Category
+from ovforge.records.reporting import Drops
+from ovforge.storage.annotation_file import AnnotationFile
+
+
+class _Picture(msgspec.Struct, frozen=True):
+    id: int
+    coco_url: str = ""
+    file_name: str = ""
+
+
+class _Box(msgspec.Struct, frozen=True, gc=False):
+    image_id: int
+    category_id: int
+    area: float
+
+
+class LvisBoxes:
+    """The annotations of an LVIS file whose mask is larger than `min_area` square pixels, by category."""
+
+    def __init__(self, path: Path, *, min_area: float, drops: Drops) -> None:
+        """Read the file's columns.
+
+        Raises:
+            MissingInputError, AnnotationFileError: names the file and the record.
+        """
+        self._file = AnnotationFile(path, {"images": _Picture, "annotations": _Box, "categories": Category})
+        categories = self._file.table("categories", Category)
+        self.categories: tuple[Category, ...] = tuple(
+            msgspec.json.decode(categories.raw(index), type=Category) for index in range(len(categories))
+        )
+        pictures, self._boxes = self._file.table("images", _Picture), self._file.table("annotations", _Box)
+        names = zip(pictures["coco_url"], pictures["file_name"], strict=True)
+        self._names = ["/".join((url or name).split("/")[-2:]) for url, name in names]
+        self._picture_of = _places(self._boxes["image_id"], pictures["id"])
+        known = np.isin(self._boxes["category_id"], categories["id"])
+        has_picture = self._picture_of >= 0
+        for usable, reason in ((known, 'its category is not in "categories"'), (has_picture, "its picture is missing")):
+            if not usable.all():
+                drops.add("annotation", reason, count=int(np.count_nonzero(~usable)))
+        large = self._boxes["area"] > min_area
+        self._by_category = _grouped(self._boxes["category_id"], known & has_picture & large)
+        self._small = _grouped(self._boxes["category_id"], known & has_picture & ~large)
+
+    def count(self, category_id: int) -> int:
+        """How many boxes of a category are large enough."""
+        return len(self._by_category.get(category_id, ()))
+
+    def count_small(self, category_id: int) -> int:
+        """How many are not."""
+        return len(self._small.get(category_id, ()))
+
+    def records(self, category_id: int, synset: str) -> Iterator[bytes]:
+        """The exemplar records of one category, in file order: the annotation's bytes with three keys after them."""
+        for index in self._by_category.get(category_id, ()):
+            added = {
+                "dataset": LVIS,
+                "file_name": self._names[self._picture_of[index]],
+                "synset": synset,
+            }
+            yield with_fields(self._boxes.raw(index), added)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def with_fields(raw: bytes, added: dict[str, Any]) -> bytes:
+    """Append fields to a JSON object without decoding it; fields that it has already keep their place."""
+    if any(b'"%b"' % key.encode() in raw for key in added):
+        return json.dumps({**msgspec.json.decode(raw), **added}).encode()
+    return b"%b, %b" % (raw.rstrip()[:-1].rstrip(), json.dumps(added).encode()[1:])
+
+
+def _places(ids: npt.NDArray[np.int64], of: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where each of `ids` stands in `of`, -1 for those that do not."""
+    if not len(of):
+        return np.full(len(ids), -1, np.int64)
+    order = np.argsort(of, kind="stable")
+    places = order[np.minimum(np.searchsorted(of[order], ids), len(of) - 1)]
+    return np.where(of[places] == ids, places, -1)
+
+
+def _grouped(keys: npt.NDArray[np.int64], chosen: npt.NDArray[np.bool_]) -> dict[int, Sequence[int]]:
+    """Key -> the chosen places that have it, in order."""
+    places = np.flatnonzero(chosen)
+    places = places[np.argsort(keys[places], kind="stable")]
+    found, starts = np.unique(keys[places], return_index=True)
+    return {
+        int(key): part.tolist() for key, part in zip(found, np.split(places, starts[1:]), strict=False) if len(part)
+    }

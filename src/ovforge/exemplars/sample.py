@@ -1,0 +1,203 @@
+"""K exemplars of every class, drawn by area."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ovforge.errors import AnnotationFileError, InputError, ShortageError
+from ovforge.exemplars.draw import draw, draw_nested, usable_weights
+from ovforge.options.exemplars import SampleOptions, Shortage
+from ovforge.records.exemplar import VISUAL_GENOME, Exemplar
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.sources import visual_genome
+from ovforge.sources.exemplars import ExemplarDictionary, ExemplarRecord
+from ovforge.storage.annotation_file import read_records
+from ovforge.storage.atomic import check_output, write_bytes
+
+NAMED = 20
+"""How many short classes a note or an error names."""
+
+Excluded = Callable[[Exemplar], bool]
+
+
+class _Category(msgspec.Struct, frozen=True):
+    id: int
+    synset: str
+
+
+class _Picture(msgspec.Struct, frozen=True):
+    file_name: str = ""
+    coco_url: str = ""
+
+    @property
+    def bare_name(self) -> str:
+        return (self.file_name or self.coco_url).rsplit("/", 1)[-1]
+
+
+def sample_exemplars(options: SampleOptions, *, progress: Progress = no_progress) -> StepSummary:
+    """Draw `k` exemplars of every category of `options.categories`, by the area of their boxes.
+
+    The output is a list of one list per category, in the order of the category ids (so it carries no names; with
+    `with_names` it is a dictionary keyed by synset). In the drawn records `area` is the area that they were drawn by.
+
+    Raises:
+        InputError: a bad option, or a dictionary that knows none of the categories.
+        ShortageError: a class is short and `shortage` is ERROR; nothing is written.
+        OutputExistsError: `output` exists and `overwrite` is false.
+    """
+    _check(options)
+    dictionary = ExemplarDictionary(options.exemplars)
+    categories = sorted(read_records(options.categories, "categories", _Category), key=lambda category: category.id)
+    _check_categories(options, categories, dictionary)
+    drops, notes = Drops(), []
+    excluded = _excluded(options, notes) if options.exclude else None
+
+    drawn: list[list[dict[str, Any]]] = []
+    short: dict[str, int] = {}
+    for number, category in enumerate(categories):
+        progress("classes", number, len(categories))
+        records = dictionary.records(category.synset) if category.synset in dictionary else []
+        if excluded is not None:
+            records = _without(records, excluded, drops)
+        usable = _count_usable(records, drops)
+        if usable < options.k:
+            short[category.synset] = usable
+        if usable == 0:
+            drops.add("synset", "no exemplar, so its list stays empty", category.synset)
+        drawn.append([_drawn(records[place]) for place in _places(category, records, options)])
+    progress("classes", len(categories), len(categories))
+
+    _report_short(short, options, notes)
+    named = {category.synset: records for category, records in zip(categories, drawn, strict=True)}
+    text = json.dumps(named if options.with_names else drawn)
+    write_bytes(options.output, text.encode(), overwrite=options.overwrite)
+    return StepSummary(
+        step="exemplars sample",
+        outputs={"exemplars": str(options.output)},
+        counts={
+            "classes": len(drawn),
+            "exemplars": sum(map(len, drawn)),
+            f"classes with fewer than {options.k}": len(short),
+            "empty classes": sum(not records for records in drawn),
+        },
+        drops=drops.freeze(),
+        notes=tuple(notes),
+        next_command=f"ovforge exemplars crop --exemplars {options.output}",
+    )
+
+
+def _check(options: SampleOptions) -> None:
+    check_output(options.output, overwrite=options.overwrite)
+    if options.k < 1:
+        raise InputError(f"K is {options.k}: draw at least one exemplar a class")
+    if options.seed < 0:
+        raise InputError(f"the seed is {options.seed}: give 0 or more")
+    if options.nested and options.shortage is Shortage.REDRAW:
+        raise InputError(
+            "a nested draw cannot be drawn again as a whole when a class is short",
+            hint="give --shortage repeat, fewer or error with --nested",
+        )
+
+
+def _check_categories(options: SampleOptions, categories: list[_Category], dictionary: ExemplarDictionary) -> None:
+    if not categories:
+        raise AnnotationFileError(options.categories, '"categories" is empty')
+    if not any(category.synset in dictionary for category in categories):
+        raise InputError(
+            f"{options.exemplars}: none of the {len(categories):,} synsets of {options.categories} is in it",
+            hint="one of the two files is probably of another data set",
+        )
+    synsets = [category.synset for category in categories]
+    if options.with_names and len(set(synsets)) < len(synsets):
+        twice = next(synset for synset in synsets if synsets.count(synset) > 1)
+        raise AnnotationFileError(
+            options.categories,
+            f"two categories have the synset {twice}, so a dictionary keyed by synset cannot hold both",
+            hint="leave --with-names out",
+        )
+
+
+def _places(category: _Category, records: list[ExemplarRecord], options: SampleOptions) -> list[int]:
+    areas = [record.key.area for record in records]
+    if not options.nested:
+        return draw(areas, options.k, seed=options.seed, shortage=options.shortage)
+    identities = [f"{category.synset}:{record.key.identity}" for record in records]
+    return draw_nested(identities, areas, options.k, seed=options.seed, shortage=options.shortage)
+
+
+def _drawn(record: ExemplarRecord) -> dict[str, Any]:
+    fields = record.fields()
+    fields["area"] = record.key.area
+    return fields
+
+
+def _count_usable(records: list[ExemplarRecord], drops: Drops) -> int:
+    weights = usable_weights([record.key.area for record in records])
+    for record, weight in zip(records, weights.tolist(), strict=True):
+        if weight == 0:
+            drops.add("exemplar", "its box has no area", record.key.identity)
+    return int((weights > 0).sum())
+
+
+def _report_short(short: dict[str, int], options: SampleOptions, notes: list[str]) -> None:
+    if not short:
+        return
+    names = ", ".join(f"{synset} ({count})" for synset, count in list(short.items())[:NAMED])
+    names += ", ..." if len(short) > NAMED else ""
+    classes = f"{len(short):,} of the classes {'has' if len(short) == 1 else 'have'} fewer than {options.k} exemplars"
+    if options.shortage is Shortage.ERROR:
+        raise ShortageError(
+            f"{options.exemplars}: {classes}: {names}",
+            hint="give a smaller K, or --shortage fewer or --shortage repeat",
+        )
+    consequence = {
+        Shortage.REPEAT: "each of theirs is taken once before one is taken again",
+        Shortage.REDRAW: "all of theirs are drawn with replacement",
+        Shortage.FEWER: "they keep what they have",
+    }[options.shortage]
+    notes.append(f"{classes}, {consequence}: {names}")
+
+
+def _without(records: list[ExemplarRecord], excluded: Excluded, drops: Drops) -> list[ExemplarRecord]:
+    kept = []
+    for record in records:
+        if excluded(record.key):
+            drops.add("exemplar", "its picture is in the excluded file", record.key.identity)
+        else:
+            kept.append(record)
+    return kept
+
+
+def _excluded(options: SampleOptions, notes: list[str]) -> Excluded:
+    """Whether an exemplar's picture is in the excluded file, also where Visual Genome has it under its own name."""
+    path = options.exclude
+    names = {picture.bare_name for picture in read_records(path, "images", _Picture)}
+    names.discard("")
+    if not names:
+        raise AnnotationFileError(path, "names no pictures, so it excludes nothing")
+    coco_ids = _coco_ids(options, notes)
+    numbers = {int(stem) for name in names if (stem := name.rsplit(".", 1)[0].rsplit("_", 1)[-1]).isdecimal()}
+
+    def excluded(key: Exemplar) -> bool:
+        if key.picture_name in names:
+            return True
+        return key.dataset == VISUAL_GENOME and coco_ids.get(key.picture_name) in numbers
+
+    return excluded
+
+
+def _coco_ids(options: SampleOptions, notes: list[str]) -> dict[str, int]:
+    folder = options.visual_genome_dir
+    if folder is None or not (folder / visual_genome.PICTURES).exists():
+        where = "--visual-genome-dir" if folder is None else f"{folder / visual_genome.PICTURES} (--visual-genome-dir)"
+        notes.append(
+            f"half of Visual Genome's pictures are COCO pictures under other names; without {where} "
+            "only pictures of the same name are excluded"
+        )
+        return {}
+    return visual_genome.coco_ids(folder / visual_genome.PICTURES)

@@ -1,0 +1,133 @@
+"""Options of the exemplar steps: collate, sample, crop, index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+SMALL_BOX = 32 * 32
+"""Area in square pixels below which a box makes no exemplar (Kaul et al. 2023, appendix)."""
+
+
+class Substitutes(str, Enum):
+    """Which classes receive the pictures of their substitute synsets."""
+
+    LACKING = "lacking"
+    """Those that still have fewer than ten exemplars of their own."""
+    ALWAYS = "always"
+    """All 43 that the original lists, whatever they have; others as with `lacking`."""
+    NEVER = "never"
+
+
+class Shortage(str, Enum):
+    """What happens to a class with fewer than K exemplars."""
+
+    REPEAT = "repeat"
+    """Every exemplar is taken once, in a weighted order, before one is taken again."""
+    REDRAW = "redraw"
+    """All K are drawn with replacement, even if only one is missing (OVMR)."""
+    FEWER = "fewer"
+    """The class keeps what it has, in a weighted order."""
+    ERROR = "error"
+    """Nothing is written; the short classes are named."""
+
+
+class CropForm(str, Enum):
+    """How the crops are laid out in folders."""
+
+    SPLIT = "split"
+    """One list. `all/ID` holds every crop, `train/ID` the first ten, `val/ID` the rest from other pictures; ID is the
+    category id."""
+    LISTS = "lists"
+    """Two lists. `val/N` and `train/N`, each with every crop of its list; N is the class's place, from 0."""
+
+
+@dataclass(frozen=True)
+class CollateOptions:
+    """From LVIS, ImageNet-21K and Visual Genome to one dictionary of exemplars; a source may be None or not there."""
+
+    output: Path
+    lvis_dir: Path | None = None
+    """Folder with `lvis_v1_train.json`, or the annotation file itself."""
+    imagenet_dir: Path | None = None
+    """`imagenet21k_P` with its `train` and `imagenet21k_small_classes`, a flat copy, or class tars."""
+    visual_genome_dir: Path | None = None
+    """Folder with `objects.json` and `image_data.json`."""
+    coverage: Path | None = None
+    """Where the coverage report goes; None is beside `output`."""
+    substitutes: Substitutes = Substitutes.LACKING
+    min_area: float = SMALL_BOX
+    """LVIS masks must be larger than this, Visual Genome boxes at least as large, in square pixels."""
+    visual_genome_under: int = 40
+    """Classes with fewer exemplars from LVIS and ImageNet than this get Visual Genome objects."""
+    enough: int = 10
+    """Classes with fewer exemplars than this are lacking."""
+    require: int | None = None
+    """Fewer exemplars than this in any class are an error."""
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """K exemplars a class, drawn by area."""
+
+    exemplars: Path
+    """The dictionary that `collate` writes."""
+    categories: Path
+    """Annotation file whose categories are wanted, LVIS layout."""
+    output: Path
+    k: int = 5
+    seed: int = 42
+    shortage: Shortage = Shortage.REPEAT
+    nested: bool = False
+    """A smaller K of the same seed is contained in a larger one."""
+    exclude: Path | None = None
+    """Annotation file whose pictures must not become exemplars."""
+    visual_genome_dir: Path | None = None
+    """Where `image_data.json` says which Visual Genome pictures are COCO pictures; asked only with `exclude`."""
+    with_names: bool = False
+    """Write a dictionary keyed by synset in place of the list."""
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class CropOptions:
+    """From drawn exemplars to pictures."""
+
+    exemplars: Path
+    """What `sample` writes; the `val` list of the form `lists`."""
+    output: Path
+    form: CropForm = CropForm.SPLIT
+    train_exemplars: Path | None = None
+    """The `train` list of the form `lists`; None is `exemplars`."""
+    lvis_images: Path = Path("datasets/coco")
+    """Folder that holds `train2017`, or an HDF5 file of pictures."""
+    imagenet_images: Path = Path("datasets/imagenet/imagenet21k_P")
+    visual_genome_images: Path = Path("datasets/VisualGenome")
+    context: float = 0.4
+    """How much wider than the box the crop is: 0.4 is 40 %."""
+    square: bool = True
+    quality: int = 95
+    """JPEG quality of crops, 1 to 100; whole pictures are copied as they are."""
+    train_shots: int = 10
+    """How many of a class's exemplars the form `split` puts into `train`."""
+    sheet: bool = False
+    """Also draw a contact sheet per class."""
+    workers: int | None = None
+    """Processes; None is one per core."""
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class ExemplarIndexOptions:
+    """From cropped pictures to an annotation file that lists them."""
+
+    crops: Path
+    """The folder that `crop` writes."""
+    categories: Path
+    """Annotation file with the wanted categories, in any numbering."""
+    output: Path
+    split: str = "val"
+    """Which of the folders `train`, `val`, `all`."""
+    overwrite: bool = False

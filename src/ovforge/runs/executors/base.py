@@ -1,0 +1,45 @@
+"""What a run asks of an executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ovforge.runs.task import Shard
+from ovforge.runs.worker import Attempt, Job
+
+ATTEMPTS = 3
+"""A shard that fails this often is set aside."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A shard is done."""
+
+    shard: Shard
+    items: int
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A shard has failed ATTEMPTS times."""
+
+    shard: Shard
+    attempts: tuple[Attempt, ...]
+
+
+Outcome = Finished | SetAside
+
+
+class Executor(Protocol):
+    """Does shards, in any order, on any number of workers."""
+
+    def execute(self, job: Job, shards: Sequence[Shard], report: Callable[[Outcome], None]) -> None:
+        """Do `shards`; call `report` once for each, in this thread.
+
+        On any exception, KeyboardInterrupt among them, no worker is left at work.
+
+        Raises:
+            OvforgeError: something that stops all shards: the task cannot be opened, the disk is full.
+        """

@@ -1,0 +1,116 @@
+"""What is done: one small file per finished shard, written after the shard itself is in place.
+
+A shard is done when its entry is there and the file that the entry speaks of is there with the size it had. So a
+kill between the two, a lost rename or a deleted file only means that the shard is done once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from ovforge.runs.task import Shard, ShardReport
+from ovforge.storage.atomic import write_bytes
+
+
+class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished shard."""
+
+    shard: int
+    plan: str
+    """The hash of the manifest it was done under; entries of another plan do not count."""
+    file: str
+    """The shard's file, relative to the run's folder."""
+    size: int
+    sha256: str
+    report: ShardReport
+    seconds: float
+    """How long it took, on the worker's monotonic clock."""
+    host: str
+    worker: str
+    consumed_by: str = ""
+    """The file that has taken the shard in, relative to the run's folder; the shard's own file may be gone."""
+    consumed_size: int = 0
+
+
+class Ledger:
+    """The finished shards of one run."""
+
+    def __init__(self, folder: Path, plan_id: str) -> None:
+        self.folder = folder
+        self.plan_id = plan_id
+
+    def shard_path(self, shard: Shard, suffix: str) -> Path:
+        """Where the file of `shard` goes."""
+        return self.folder / "shards" / f"{shard.name}{suffix}"
+
+    def read(self, shard: Shard) -> LedgerEntry | None:
+        """The entry of `shard`, whether its file is there or not; None without one that can be read."""
+        try:
+            entry = msgspec.json.decode(self._entry_path(shard).read_bytes(), type=LedgerEntry)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+        return entry if entry.plan == self.plan_id and entry.shard == shard.index else None
+
+    def is_done(self, shard: Shard) -> bool:
+        """Whether `shard` has an entry and its file, or the file that consumed it, is there with the right size."""
+        return self.entry_if_done(shard) is not None
+
+    def entry_if_done(self, shard: Shard, sizes: dict[str, int | None] | None = None) -> LedgerEntry | None:
+        """The entry of `shard` if it is done. `sizes` remembers file sizes between calls."""
+        entry = self.read(shard)
+        if entry is None:
+            return None
+        sizes = {} if sizes is None else sizes
+        if entry.consumed_by and self._size(entry.consumed_by, sizes) == entry.consumed_size:
+            return entry
+        return entry if self._size(entry.file, sizes) == entry.size else None
+
+    def done(self, shards: Iterable[Shard]) -> dict[int, LedgerEntry]:
+        """The entries of those of `shards` that are done, by shard number."""
+        sizes: dict[str, int | None] = {}
+        found = ((shard.index, self.entry_if_done(shard, sizes)) for shard in shards)
+        return {index: entry for index, entry in found if entry is not None}
+
+    def write(self, entry: LedgerEntry) -> None:
+        """Enter a finished shard. Its file must be in place."""
+        write_bytes(self._entry_path(entry), msgspec.json.encode(entry), overwrite=True)
+
+    def mark_consumed(self, shards: Iterable[Shard], into: Path) -> None:
+        """Say that the published file `into` holds what `shards` hold; afterwards their files may be deleted.
+
+        While `into` is there with its present size, the shards count as done.
+        """
+        name, size = _relative(into, self.folder), into.stat().st_size
+        for shard in shards:
+            entry = self.read(shard)
+            if entry is None:
+                raise ValueError(f"shard {shard.index} is not done, so {into} cannot have consumed it")
+            if (entry.consumed_by, entry.consumed_size) != (name, size):
+                self.write(msgspec.structs.replace(entry, consumed_by=name, consumed_size=size))
+
+    def forget(self, shards: Iterable[Shard]) -> None:
+        """Strike the entries of `shards`, so that they are done once more."""
+        for shard in shards:
+            self._entry_path(shard).unlink(missing_ok=True)
+
+    def _size(self, name: str, sizes: dict[str, int | None]) -> int | None:
+        if name not in sizes:
+            try:
+                sizes[name] = (self.folder / name).stat().st_size
+            except FileNotFoundError:
+                sizes[name] = None
+        return sizes[name]
+
+    def _entry_path(self, shard: Shard | LedgerEntry) -> Path:
+        index = shard.index if isinstance(shard, Shard) else shard.shard
+        return self.folder / "ledger" / f"{index:06d}.json"
+
+
+def _relative(path: Path, folder: Path) -> str:
+    try:
+        return path.resolve().relative_to(folder.resolve()).as_posix()
+    except ValueError:
+        return str(path.resolve())

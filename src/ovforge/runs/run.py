@@ -1,0 +1,236 @@
+"""One run: freeze the plan, find out what is left, have an executor do it, say what came of it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ovforge.errors import InputError, WorkError
+from ovforge.records.reporting import Drop, Drops, Progress, no_progress
+from ovforge.runs.executors.base import Executor, Finished, Outcome, SetAside
+from ovforge.runs.ledger import Ledger, LedgerEntry
+from ovforge.runs.leftovers import FOLDERS, clean_up
+from ovforge.runs.plan import MANIFEST, Plan, freeze
+from ovforge.runs.running import sightings
+from ovforge.runs.task import Shard, Task
+from ovforge.runs.worker import Attempt, Job
+from ovforge.storage.atomic import write_bytes
+
+
+@dataclass(frozen=True)
+class ShardSelection:
+    """One part of a plan's shards: `3/16` is the third of sixteen parts, every 16th shard."""
+
+    part: int = 1
+    parts: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> ShardSelection:
+        """Read `3/16`.
+
+        Raises:
+            InputError: not of that form, or not between 1/16 and 16/16.
+        """
+        match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
+        if match is None:
+            raise InputError(
+                f"--shards {text}: not of the form PART/PARTS", hint="write 3/16 for the third of 16 parts"
+            )
+        part, parts = int(match[1]), int(match[2])
+        if not 1 <= part <= parts:
+            raise InputError(
+                f"--shards {text}: the parts of {parts} are 1/{parts} to {parts}/{parts}",
+                hint="a Slurm array that fits: --array=1-" + str(max(parts, 1)),
+            )
+        return cls(part, parts)
+
+    def of(self, shards: Iterable[Shard]) -> list[Shard]:
+        """Those of `shards` that belong to this part."""
+        return [shard for shard in shards if shard.index % self.parts == self.part - 1]
+
+    def __str__(self) -> str:
+        return f"{self.part}/{self.parts}"
+
+
+class FailedShard(msgspec.Struct, frozen=True):
+    """A shard that was set aside; kept in `failed/NNNNNN.json` until it is done."""
+
+    shard: int
+    first_item: int
+    items: int
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run has come to, over the whole plan, whoever did it."""
+
+    folder: Path
+    plan: Plan
+    entries: dict[int, LedgerEntry]
+    """The finished shards by number, in order."""
+    failed: tuple[FailedShard, ...]
+    """The shards set aside by this call."""
+    ledger: Ledger
+    done_before: int
+    """How many of the shards asked for were done when this call began."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard of the plan is done."""
+        return len(self.entries) == len(self.plan.shards())
+
+    @property
+    def shard_files(self) -> tuple[Path, ...]:
+        """The files of the finished shards in order, without those that a larger output has taken in."""
+        return tuple(self.folder / entry.file for entry in self.entries.values() if not entry.consumed_by)
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What the finished shards counted, summed up; the order of keys is the first shard's."""
+        total: dict[str, Any] = {}
+        for entry in self.entries.values():
+            _add(total, entry.report.counts)
+        return total
+
+    @property
+    def drops(self) -> tuple[Drop, ...]:
+        """What the finished shards left out."""
+        drops = Drops()
+        for entry in self.entries.values():
+            drops.merge(entry.report.drops)
+        return drops.freeze()
+
+    @property
+    def items(self) -> int:
+        """How many items are done."""
+        return sum(entry.report.items for entry in self.entries.values())
+
+    def check(self) -> None:
+        """Raise the WorkError of the shards that were set aside, if any."""
+        if self.failed:
+            raise _failure(self.folder, self.failed)
+
+
+def run(
+    folder: Path,
+    plan: Plan,
+    task: Task,
+    executor: Executor,
+    *,
+    overwrite: bool = False,
+    shards: ShardSelection | None = None,
+    raise_failed: bool = True,
+    progress: Progress = no_progress,
+) -> RunResult:
+    """Do what is left of `plan` in `folder`.
+
+    What an earlier or a simultaneous call has done is not done again. Shards that fail are set aside, the others
+    are done all the same; calling again tries those that failed.
+
+    Args:
+        overwrite: throw away a run that is there. Outputs made from its shards are the caller's.
+        shards: only this part of the plan; the result speaks of the whole plan.
+        raise_failed: False: shards set aside are only told in the result (call its `check` later).
+
+    Raises:
+        PlanMismatchError: the run in `folder` was started with other options or inputs.
+        WorkError: shards were set aside, or something stops all of them (a full disk).
+    """
+    if overwrite:
+        _throw_away(folder, shards)
+    plan_id = freeze(plan, folder)
+    clean_up(folder)
+    job = Job(folder, plan_id, task)
+    ledger = job.ledger()
+    selected = (shards or ShardSelection()).of(plan.shards())
+    done = ledger.done(selected)
+    waiting = [shard for shard in selected if shard.index not in done]
+    for path in (folder / "failed").glob("*.json"):
+        if path.stem.isdigit() and int(path.stem) in done:  # done since by another process
+            path.unlink(missing_ok=True)
+    failed: list[FailedShard] = []
+    total = sum(shard.stop - shard.start for shard in selected)
+    items_done = sum(shard.stop - shard.start for shard in selected if shard.index in done)
+    progress(plan.task, items_done, total)
+
+    def report(outcome: Outcome) -> None:
+        nonlocal items_done
+        items_done += outcome.shard.stop - outcome.shard.start
+        progress(plan.task, items_done, total)
+        if isinstance(outcome, SetAside):
+            failed.append(_set_aside(folder, outcome))
+        elif isinstance(outcome, Finished):
+            failed_path(folder, outcome.shard.index).unlink(missing_ok=True)
+
+    if waiting:
+        executor.execute(job, waiting, report)
+    failed.sort(key=lambda one: one.shard)
+    result = RunResult(folder, plan, ledger.done(plan.shards()), tuple(failed), ledger, len(done))
+    lost = [s for s in selected if s.index not in result.entries and s.index not in {f.shard for f in failed}]
+    if lost:
+        raise WorkError(
+            f"{folder}: the files of {len(lost)} finished shards are not there (first: shard {lost[0].index})",
+            hint="was the folder changed meanwhile? run the same command again: these shards are done anew",
+        )
+    if raise_failed:
+        result.check()
+    return result
+
+
+def failed_path(folder: Path, index: int) -> Path:
+    """Where is told why a shard was set aside."""
+    return folder / "failed" / f"{index:06d}.json"
+
+
+def _set_aside(folder: Path, outcome: SetAside) -> FailedShard:
+    shard = outcome.shard
+    record = FailedShard(shard.index, shard.start, shard.stop - shard.start, outcome.attempts)
+    write_bytes(
+        failed_path(folder, shard.index), msgspec.json.format(msgspec.json.encode(record)) + b"\n", overwrite=True
+    )
+    return record
+
+
+def _failure(folder: Path, failed: tuple[FailedShard, ...]) -> WorkError:
+    last = failed[0].attempts[-1].problem
+    more = f"; {len(failed) - 1} more" if len(failed) > 1 else ""
+    return WorkError(
+        f"{failed_path(folder, failed[0].shard)}: shard {failed[0].shard} failed {len(failed[0].attempts)} times "
+        f"and was set aside, last with {last}{more}",
+        hint=f"everything else is done; the tracebacks are in {folder / 'failed'}; run the same command again to retry",
+    )
+
+
+def _throw_away(folder: Path, shards: ShardSelection | None) -> None:
+    if shards is not None and shards.parts > 1:
+        raise InputError(
+            "--overwrite and --shards exclude each other: each part would throw away what the others have done",
+            hint=f"remove {folder} first, then start the parts",
+        )
+    at_work = [seen.worker for seen in sightings(folder) if seen.alive]
+    if at_work:
+        raise InputError(
+            f"{folder}: process {at_work[0].pid} on {at_work[0].host} is at work there, --overwrite would pull it away",
+            hint="stop it first",
+        )
+    # Entries name the plan that they belong to, so the order does not matter: what a kill leaves does not count.
+    for name in FOLDERS[1:]:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+
+
+def _add(total: dict[str, Any], counts: dict[str, Any]) -> None:
+    for key, value in counts.items():
+        if isinstance(value, dict):
+            _add(total.setdefault(key, {}), value)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            total[key] = total.get(key, 0) + value
+        else:
+            total.setdefault(key, value)

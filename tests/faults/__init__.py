@@ -1,0 +1,1 @@
+"""Kills at random moments: the harness, and the tasks that it kills."""

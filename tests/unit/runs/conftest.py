@@ -1,0 +1,10 @@
+"""The synthetic tasks of `tests.faults` must be importable here and in worker processes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = str(Path(__file__).resolve().parents[3])
+if ROOT not in sys.path:
+    sys.path.insert(0, ROOT)  # handed on to worker processes
