@@ -50,7 +50,7 @@ def decode_rgb(
     if width * height > pixel_limit:
         raise ImageError(
             name,
-            f"claims {width}x{height} pixels, above the limit of {pixel_limit:,}",
+            f"is too large: {width}x{height} pixels, above the limit of {pixel_limit:,}",
             hint="a picture this large is most likely damaged or a decompression bomb",
         )
     buffer = np.frombuffer(data, np.uint8)

@@ -1,0 +1,316 @@
+"""HDF5 files of pictures: one dataset per picture, key = file name, content = the encoded bytes as they are.
+
+The layout is OVTrack's, so that its own loader reads the files: datasets lie in the root group, one-dimensional,
+uint8. Generated pictures of the original scripts are scalar fixed-length byte strings (`|S12345`); the reader takes
+both, and the writer writes uint8 only.
+
+Datasets are stored contiguously and allocated when they are created. So the library keeps the books, while the bytes
+of the pictures go from file to file with plain reads and writes at known offsets: that is what makes merging nearly
+as fast as copying a file. The same pictures added in the same order give the same bytes, always.
+
+An HDF5 file from elsewhere is input like any other: a key that could be taken for a path, a link into another file
+and a dataset whose bytes lie in another file are refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from h5py import h5d, h5f, h5l, h5p, h5s, h5t
+
+from ovforge.errors import ImageError, InputError, MissingInputError, WorkError
+
+# Fixed, so that every release of the library writes the same bytes; HDF5 1.8 (2008) and later read it.
+_FORMAT = (h5f.LIBVER_V18, h5f.LIBVER_V18)
+_METADATA_BLOCK = 1 << 20  # bytes; headers lie together in blocks of this size, pictures one after the other between
+_BATCH = 8 << 20  # bytes of pictures handed to a copying thread at once
+_COPY_THREADS = 2
+
+
+def check_key(name: str, path: Path | str) -> None:
+    """Refuse a name that could be taken for a path, in HDF5 or on disk.
+
+    Raises:
+        InputError: `name` is empty, `.` or `..`, or holds a slash, a backslash or a control character.
+    """
+    if name in ("", ".", "..") or "/" in name or "\\" in name or any(ord(letter) < 32 for letter in name):
+        raise InputError(
+            f"{path}: {name!r} is not a plain file name", hint="pictures are keyed by their bare names, without folders"
+        )
+
+
+class Location(NamedTuple):
+    """Where a picture's bytes lie in its file."""
+
+    offset: int
+    size: int
+
+
+class PictureSource(Protocol):
+    """What pictures are copied from: a `PictureReader`, or anything that hands out bytes by name."""
+
+    path: Path
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the file that `locate` speaks of."""
+
+    def locate(self, name: str) -> Location | bytes:
+        """Where a picture's bytes lie, or the bytes themselves."""
+
+
+class Copied(NamedTuple):
+    """A picture that went from one file to another."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class PictureWriter:
+    """Writes a new HDF5 file of pictures. `path` is a temporary name: publishing is the caller's work.
+
+    Raises:
+        InputError: a name that could be a path, that comes twice, or a picture without bytes.
+        WorkError: the library cannot write the file.
+        OSError: the disk is full; `storage.atomic` turns it into an error that names the final path.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        access = h5p.create(h5p.FILE_ACCESS)
+        access.set_libver_bounds(*_FORMAT)
+        access.set_meta_block_size(_METADATA_BLOCK)
+        root = h5p.create(h5p.FILE_CREATE)
+        root.set_obj_track_times(False)  # the root group would note when it was made
+        self._file = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, fcpl=root, fapl=access)
+        self._descriptor = os.open(path, os.O_WRONLY)
+        self._creation = h5p.create(h5p.DATASET_CREATE)
+        self._creation.set_layout(h5d.CONTIGUOUS)
+        self._creation.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+        self._creation.set_fill_time(h5d.FILL_TIME_NEVER)
+        self._creation.set_obj_track_times(False)
+        self._closed = False
+
+    def add(self, name: str, data: bytes) -> None:
+        """Store `data`, the encoded picture, under `name`."""
+        _write(self._descriptor, data, self.reserve(name, len(data)))
+
+    def reserve(self, name: str, size: int) -> int:
+        """Make the dataset `name` of `size` bytes and return the offset at which its bytes are to be written."""
+        check_key(name, self.path)
+        if size <= 0:
+            raise InputError(f"{self.path}: {name} has no bytes")
+        key = name.encode()
+        try:
+            dataset = h5d.create(self._file, key, h5t.STD_U8LE, h5s.create_simple((size,)), self._creation)
+        except (ValueError, RuntimeError) as error:
+            if self._file.links.exists(key):
+                raise InputError(f"{self.path}: {name} is to be stored twice") from error
+            raise WorkError(f"{self.path}: {name} cannot be stored ({error})") from error
+        return int(dataset.get_offset())
+
+    @property
+    def descriptor(self) -> int:
+        """The file's own descriptor for writing at reserved offsets."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Write what the library still holds and close the file."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._file.close()
+        except RuntimeError as error:
+            raise WorkError(f"{self.path}: cannot be written ({error})") from error
+        finally:
+            os.close(self._descriptor)
+
+    def __enter__(self) -> PictureWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        # The file is thrown away; a second error from closing it would hide the first.
+        with contextlib.suppress(OSError, WorkError):
+            self.close()
+
+
+class PictureReader:
+    """Reads an HDF5 file of pictures, of ovforge, of the original scripts or of any tool with the same layout.
+
+    Raises:
+        MissingInputError: the file is not there.
+        InputError: the file is no HDF5 file or is cut short, or a key in it could be taken for a path.
+        ImageError: a picture is not there or is not stored as bytes in this file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise MissingInputError(path, what="HDF5 file of pictures")
+        try:
+            self._file = h5f.open(os.fsencode(path), h5f.ACC_RDONLY)
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"{path}: not a whole HDF5 file ({error})", hint="it was probably cut short; write or fetch it again"
+            ) from error
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self._closed = False
+
+    def names(self) -> list[str]:
+        """All keys, sorted."""
+        found: list[tuple[str, int]] = []
+
+        def note(key: bytes, link: Any) -> None:
+            found.append((key.decode("utf-8", "surrogateescape"), link.type))
+
+        self._file.links.iterate(note, info=True)
+        for name, kind in found:
+            check_key(name, self.path)
+            if kind != h5l.TYPE_HARD:
+                raise InputError(f"{self.path}: {name} is a link to elsewhere, not a picture")
+        return sorted(name for name, _ in found)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and _is_key(name) and self._file.links.exists(_encoded(name))
+
+    def read(self, name: str) -> bytes:
+        """The encoded picture, exactly as it was stored."""
+        found = self.locate(name)
+        if isinstance(found, bytes):
+            return found
+        return _read(self._descriptor, found, self.path, name)
+
+    def locate(self, name: str) -> Location | bytes:
+        """Where the bytes of `name` lie, or the bytes themselves where they are stored in pieces or compressed."""
+        check_key(name, self.path)
+        key = _encoded(name)
+        try:
+            if self._file.links.get_info(key).type != h5l.TYPE_HARD:
+                raise ImageError(name, f"is a link to elsewhere in {self.path}, not a picture")
+            dataset = h5d.open(self._file, key)
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            problem = "is not a dataset of" if name in self else "is not in"
+            raise ImageError(name, f"{problem} {self.path}") from error
+        kind = dataset.get_type()
+        if not _holds_bytes(kind):
+            raise ImageError(name, f"is stored as {kind.dtype} in {self.path}, not as bytes")
+        offset = dataset.get_offset()
+        if offset is not None:
+            return Location(int(offset), int(dataset.get_storage_size()))
+        return self._read_pieces(dataset, name)
+
+    @property
+    def descriptor(self) -> int:
+        """The file's own descriptor, for reading at the places that `locate` names."""
+        return self._descriptor
+
+    def _read_pieces(self, dataset: h5d.DatasetID, name: str) -> bytes:
+        creation = dataset.get_create_plist()
+        if creation.get_external_count() or creation.get_layout() == h5d.VIRTUAL:
+            raise ImageError(name, f"has its bytes outside {self.path}, which is refused")
+        try:
+            values = np.empty(dataset.shape, dataset.dtype)
+            dataset.read(h5s.ALL, h5s.ALL, values)
+        except (OSError, RuntimeError, MemoryError, ValueError) as error:
+            raise ImageError(name, f"cannot be read from {self.path} ({error})") from error
+        return values.tobytes()
+
+    def close(self) -> None:
+        """Close the file."""
+        if not self._closed:
+            self._closed = True
+            self._file.close()
+            os.close(self._descriptor)
+
+    def __enter__(self) -> PictureReader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def copy_pictures(pictures: Iterable[tuple[PictureSource, str]], writer: PictureWriter) -> Iterator[Copied]:
+    """Copy pictures under their own names into `writer`, in order, and say what each was: name, size, SHA-256.
+
+    Bytes are read, hashed and written in threads of their own while the library makes the next datasets here; what is
+    in flight is bounded, so memory does not grow with the run. The sources stay open until the iteration is over.
+    """
+    with ThreadPoolExecutor(_COPY_THREADS) as threads:
+        waiting: deque[Future[list[Copied]]] = deque()
+        batch: list[tuple[PictureSource, str, Location | bytes, int]] = []
+        size = 0
+        for source, name in pictures:
+            found = source.locate(name)
+            length = found.size if isinstance(found, Location) else len(found)
+            batch.append((source, name, found, writer.reserve(name, length)))
+            size += length
+            if size >= _BATCH:
+                waiting.append(threads.submit(_copy_batch, batch, writer.descriptor))
+                batch, size = [], 0
+                if len(waiting) > 2 * _COPY_THREADS:
+                    yield from waiting.popleft().result()
+        waiting.append(threads.submit(_copy_batch, batch, writer.descriptor))
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _copy_batch(batch: list[tuple[PictureSource, str, Location | bytes, int]], descriptor: int) -> list[Copied]:
+    done = []
+    for source, name, found, offset in batch:
+        data = found if isinstance(found, bytes) else _read(source.descriptor, found, source.path, name)
+        _write(descriptor, data, offset)
+        done.append(Copied(name, len(data), hashlib.sha256(data).hexdigest()))
+    return done
+
+
+def _read(descriptor: int, place: Location, path: Path, name: str) -> bytes:
+    data = os.pread(descriptor, place.size, place.offset)
+    if len(data) == place.size:
+        return data
+    # One call reads at most 2 GB, so a shorter answer is not yet the end of the file.
+    pieces = [data]
+    missing = place.size - len(data)
+    while missing:
+        piece = os.pread(descriptor, missing, place.offset + place.size - missing)
+        if not piece:
+            raise InputError(f"{path}: cut short within {name}", hint="write or fetch the file again")
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)
+
+
+def _write(descriptor: int, data: bytes, offset: int) -> None:
+    written = os.pwrite(descriptor, data, offset)
+    while written < len(data):
+        written += os.pwrite(descriptor, memoryview(data)[written:], offset + written)
+
+
+def _holds_bytes(kind: h5t.TypeID) -> bool:
+    kind_class = kind.get_class()
+    if kind_class == h5t.STRING:
+        return bool(not kind.is_variable_str())
+    return bool(kind_class == h5t.OPAQUE or (kind_class == h5t.INTEGER and kind.get_size() == 1))
+
+
+def _is_key(name: str) -> bool:
+    return name not in ("", ".", "..") and "/" not in name
+
+
+def _encoded(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")

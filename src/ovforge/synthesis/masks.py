@@ -1,0 +1,245 @@
+"""Masks of objects: from polygons or run lengths to label maps that are warped all at once.
+
+A label map is one uint8 picture that holds many masks: 0 is outside the picture, 1 is inside and no object,
+2 to 255 are objects. Objects that overlap go to different maps, so each keeps its whole mask. Warping a map warps
+all its masks, and what is still 0 afterwards tells which pixels the warp did not reach.
+
+Rasterising is pycocotools', so masks equal the field's to the pixel. What it would crash on, or fill memory for,
+is refused here first: it checks neither run lengths nor coordinates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+OUTSIDE, BACKGROUND, FIRST_LABEL, LAST_LABEL = 0, 1, 2, 255
+
+COORDINATE_REACH = 4.0
+"""Polygon points further outside than this many picture widths or heights are not those of an object in it."""
+
+Rle = dict[str, Any]
+"""A compressed COCO run-length mask: {"size": [height, width], "counts": bytes}."""
+
+
+class UnusableMaskError(ValueError):
+    """A segmentation from which no mask can be made; the message is the reason, without names."""
+
+
+def rasterise(segmentation: Any, width: int, height: int) -> Rle:
+    """The mask of a COCO segmentation: a list of polygons, or run lengths as a list or as a string.
+
+    Raises:
+        UnusableMaskError: with the reason.
+    """
+    if isinstance(segmentation, Mapping):
+        rle = _from_run_lengths(segmentation, width, height)
+    elif isinstance(segmentation, Sequence) and not isinstance(segmentation, str | bytes):
+        rle = _from_polygons(segmentation, width, height)
+    else:
+        raise UnusableMaskError("no segmentation")
+    if not coco_mask.area(rle):
+        raise UnusableMaskError("mask without a pixel inside the picture")
+    return rle
+
+
+def degenerate_polygons(segmentation: Any) -> int:
+    """How many of the polygons have fewer than three points and so take no part in the mask."""
+    if not isinstance(segmentation, Sequence) or isinstance(segmentation, str | bytes):
+        return 0
+    return sum(1 for polygon in segmentation if isinstance(polygon, Sequence) and len(polygon) < 6)
+
+
+def _from_polygons(polygons: Sequence[Any], width: int, height: int) -> Rle:
+    if not polygons:
+        raise UnusableMaskError("no segmentation")
+    usable = []
+    for polygon in polygons:
+        if not isinstance(polygon, Sequence) or isinstance(polygon, str) or len(polygon) % 2:
+            raise UnusableMaskError("polygon that is no list of x, y, x, y, ...")
+        if len(polygon) < 6:  # pycocotools would take four numbers for a box
+            continue
+        try:
+            low_x, high_x = min(polygon[0::2]), max(polygon[0::2])
+            low_y, high_y = min(polygon[1::2]), max(polygon[1::2])
+            finite = math.isfinite(sum(polygon))
+        except (TypeError, OverflowError):
+            raise UnusableMaskError("polygon with a point that is no number") from None
+        if not finite:
+            raise UnusableMaskError("polygon with a point that is no number")
+        reach_x, reach_y = COORDINATE_REACH * width, COORDINATE_REACH * height
+        if low_x < -reach_x or high_x > width + reach_x or low_y < -reach_y or high_y > height + reach_y:
+            raise UnusableMaskError("polygon far outside the picture")
+        usable.append(polygon)
+    if not usable:
+        raise UnusableMaskError("polygon of fewer than three points")
+    rles = coco_mask.frPyObjects(usable, height, width)
+    rle: Rle = rles[0] if len(rles) == 1 else coco_mask.merge(rles)
+    return rle
+
+
+def _from_run_lengths(segmentation: Mapping[str, Any], width: int, height: int) -> Rle:
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if not isinstance(size, Sequence) or list(size) != [height, width]:
+        raise UnusableMaskError("run lengths of another picture size")
+    if isinstance(counts, str | bytes):
+        text = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
+        lengths = _decompressed(text)
+        rle: Rle = {"size": [height, width], "counts": text}
+    elif isinstance(counts, Sequence):
+        lengths = list(counts)
+        rle = {}
+    else:
+        raise UnusableMaskError("run lengths without counts")
+    if not all(isinstance(n, int) and n >= 0 for n in lengths) or sum(lengths) != width * height:
+        raise UnusableMaskError("run lengths that do not fill the picture")
+    return rle or coco_mask.frPyObjects({"size": [height, width], "counts": lengths}, height, width)
+
+
+def _decompressed(text: bytes) -> list[int]:
+    """The run lengths of COCO's compressed string: 5 bits a character, each from the third on less its second last."""
+    lengths: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = character - 48
+        if not 0 <= bits < 64 or shift > 30:
+            raise UnusableMaskError("damaged run lengths")
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:
+            continue
+        if bits & 0x10:
+            value -= 1 << shift
+        if len(lengths) > 2:
+            value += lengths[-2]
+        lengths.append(value)
+        value = shift = 0
+    if shift:
+        raise UnusableMaskError("damaged run lengths")
+    return lengths
+
+
+@dataclass(frozen=True)
+class LabelMaps:
+    """The masks of one picture's objects.
+
+    Attributes:
+        maps: uint8 (height, width) each, see the module; at least one.
+        places: for every object its map and its label in it.
+    """
+
+    maps: tuple[NDArray[np.uint8], ...]
+    places: tuple[tuple[int, int], ...]
+
+    def mask(self, index: int) -> NDArray[np.uint8]:
+        """Mask of object `index`, uint8 (height, width), 255 where it is."""
+        number, label = self.places[index]
+        return np.asarray(cv2.compare(self.maps[number], float(label), cv2.CMP_EQ), np.uint8)
+
+    def union(self) -> NDArray[np.uint8]:
+        """Where any object is, uint8 (height, width), 255 or 0."""
+        return _any_above(self.maps, BACKGROUND)
+
+    def inside(self) -> NDArray[np.uint8]:
+        """Where the picture is, uint8 (height, width), 255 or 0. Every map knows it; the first is asked."""
+        return _any_above(self.maps[:1], OUTSIDE)
+
+
+def _any_above(maps: Sequence[NDArray[np.uint8]], label: int) -> NDArray[np.uint8]:
+    found: Any = cv2.compare(maps[0], float(label), cv2.CMP_GT)
+    for more in maps[1:]:
+        found |= cv2.compare(more, float(label), cv2.CMP_GT)
+    return np.asarray(found, np.uint8)
+
+
+def stack(rles: Sequence[Rle], width: int, height: int) -> LabelMaps:
+    """Put masks into as few label maps as their overlaps allow, in order: each goes to the first map that is free."""
+    maps: list[NDArray[np.uint8]] = []
+    labels: list[int] = []
+    places: list[tuple[int, int]] = []
+    for rle in rles:
+        # Run lengths go down the columns: on transposed maps an object's box is a compact piece of memory.
+        x, y, box_width, box_height = (int(v) for v in coco_mask.toBbox(rle))
+        here = np.s_[x : x + box_width, y : y + box_height]
+        shape: NDArray[np.bool_] = coco_mask.decode(rle).T[here].view(np.bool_)
+        for number, map_ in enumerate(maps):
+            if labels[number] < LAST_LABEL and not np.any(map_[here][shape] != BACKGROUND):
+                break
+        else:
+            number = len(maps)
+            maps.append(np.full((width, height), BACKGROUND, np.uint8))
+            labels.append(FIRST_LABEL - 1)
+        labels[number] += 1
+        maps[number][here][shape] = labels[number]
+        places.append((number, labels[number]))
+    if not maps:
+        maps.append(np.full((width, height), BACKGROUND, np.uint8))
+    return LabelMaps(tuple(np.asarray(cv2.transpose(m), np.uint8) for m in maps), tuple(places))
+
+
+def box_and_area(mask: NDArray[np.uint8]) -> tuple[list[int], int]:
+    """[x, y, width, height] of the pixels that are not 0, and their number; [0, 0, 0, 0] and 0 for an empty mask."""
+    area = cv2.countNonZero(mask)
+    return ([int(v) for v in cv2.boundingRect(mask)] if area else [0, 0, 0, 0]), area
+
+
+def as_json_rle(mask: NDArray[np.uint8] | NDArray[np.bool_]) -> dict[str, Any]:
+    """Compressed run lengths of a mask (height, width), with `counts` as text, fit for JSON."""
+    rle = coco_mask.encode(np.asfortranarray(mask != 0).view(np.uint8))
+    return {"size": [int(v) for v in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+@dataclass(frozen=True)
+class UsableObject:
+    """An annotation whose object is kept in the second view, and its mask in the picture."""
+
+    annotation: dict[str, Any]
+    rle: Rle
+
+
+def usable_objects(
+    records: Sequence[bytes | memoryview], width: int, height: int, min_area: float
+) -> tuple[list[UsableObject], list[tuple[str, str]]]:
+    """The objects of a picture that are large enough to be followed: area above `min_area`, no crowd.
+
+    Args:
+        records: the picture's annotations as raw JSON, in file order.
+        width, height: the picture's size in pixels.
+        min_area: square pixels; the annotation's own `area` has to be above it.
+
+    Returns:
+        The objects in their order, and for every annotation left out (reason, name).
+    """
+    objects: list[UsableObject] = []
+    dropped: list[tuple[str, str]] = []
+    for record in records:
+        annotation = msgspec.json.decode(record)
+        name = f"annotation {annotation.get('id')}"
+        if annotation.get("iscrowd"):
+            dropped.append(("a crowd region", name))
+            continue
+        area = annotation.get("area")
+        if isinstance(area, int | float) and not area > min_area:
+            dropped.append((f"area not above {min_area:g} square pixels", name))
+            continue
+        segmentation = annotation.get("segmentation")
+        try:
+            rle = rasterise(segmentation, width, height)
+        except UnusableMaskError as error:
+            dropped.append((str(error), name))
+            continue
+        if not isinstance(area, int | float) and not coco_mask.area(rle) > min_area:
+            dropped.append((f"area not above {min_area:g} square pixels", name))
+            continue
+        if degenerate_polygons(segmentation):
+            dropped.append(("part of a mask: polygon of fewer than three points", name))
+        objects.append(UsableObject(annotation, rle))
+    return objects, dropped

@@ -1,0 +1,194 @@
+"""The making of pairs as a task for `runs`: one shard of pictures to one HDF5 file.
+
+In a worker, a pool of threads loads, warps and composes the pictures ahead, the engine repaints them batch by batch,
+and the same pool brings the results back to size and encodes them: an accelerator never waits for a JPEG. Batches
+hold jobs of one padded size; all are done before the shard ends, so a shard's bytes depend on nothing outside it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import msgspec
+
+from ovforge.errors import ImageError, WorkError
+from ovforge.records.pairs import PairRecord, VariantRecord
+from ovforge.records.reporting import Drops
+from ovforge.runs.task import Shard, ShardReport, Slot
+from ovforge.storage.image_store import ImageStore, open_image_store
+from ovforge.storage.picture_hdf5 import PictureWriter
+from ovforge.synthesis.pairs import PairSettings, Planned, Prepared, failed, finish, prepare
+from ovforge.synthesis.picture_table import PictureTable
+from ovforge.synthesis.repaint import Engine, Repainted, Repainter
+
+RECORDS = "__records__"
+"""The data set of a shard file that holds the JSON list of its `PairRecord`s."""
+
+Finished = tuple[bytes, VariantRecord, tuple[tuple[str, str], ...]]
+
+
+@dataclass(frozen=True)
+class PairTask:
+    """All that a worker needs; picklable.
+
+    Attributes:
+        pictures: the run's pictures; a shard's items are positions in it.
+        images: folder or HDF5 file of the pictures.
+        threads: how many threads prepare and finish pictures beside the engine.
+    """
+
+    pictures: PictureTable
+    images: Path
+    engine: Engine
+    settings: PairSettings
+    threads: int = 1
+    shard_suffix: str = ".h5"
+
+    def open(self, slot: Slot) -> PairWorker:
+        """Open the pictures and the engine in this process.
+
+        Raises:
+            MissingInputError: the pictures are not there; or whatever the engine lacks.
+        """
+        store = open_image_store(self.images)
+        return PairWorker(self, store, self.engine.open(slot.device))
+
+
+class PairWorker:
+    """A `PairTask` opened in one process."""
+
+    def __init__(self, task: PairTask, store: ImageStore, repainter: Repainter) -> None:
+        self._task = task
+        self._store = store
+        self._repainter = repainter
+        self._pool = ThreadPoolExecutor(task.threads, thread_name_prefix="pairs")
+        # Each picture has its thread already; OpenCV's own threads would only get in each other's way.
+        self._cv2_threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+
+    def run(self, shard: Shard, out: Path) -> ShardReport:
+        """Make the pairs of a shard and write originals, second views and records to `out`, in the pictures' order."""
+        records: list[PairRecord] = []
+        drops, counts = Drops(), Counter[str]()
+        with PictureWriter(out) as writer:
+            for prepared, finished in self._pairs(shard):
+                record = _whole_record(prepared, finished)
+                _write(writer, prepared, record, finished)
+                drops.merge(record.drops)
+                counts.update(_counted(record))
+                records.append(record)
+            writer.add(RECORDS, msgspec.json.encode(records))
+        return ShardReport(shard.stop - shard.start, dict(sorted(counts.items())), drops.freeze())
+
+    def close(self) -> None:
+        """Give back the threads, the pictures and the engine."""
+        self._pool.shutdown(cancel_futures=True)
+        self._repainter.close()
+        self._store.close()
+        self._task.pictures.close()
+        cv2.setNumThreads(self._cv2_threads)
+
+    def _pairs(self, shard: Shard) -> Iterator[tuple[Prepared, list[Finished]]]:
+        """The shard's pictures with their finished second views, in order, each as soon as it and all before are."""
+        batch_size = max(self._repainter.batch_size, 1)
+        ahead = 2 * batch_size + self._task.threads
+        todo = iter(range(shard.start, shard.stop))
+        loading: deque[Future[Prepared]] = deque()
+        buckets: dict[tuple[int, ...], list[_Waiting]] = {}
+        unfinished: deque[tuple[Prepared, list[Future[Finished]]]] = deque()
+        while True:
+            while len(loading) < ahead and (index := next(todo, None)) is not None:
+                loading.append(self._pool.submit(self._prepare, index))
+            if not loading:
+                break
+            prepared = loading.popleft().result()
+            # Without its planned views it holds no pixels: those are freed as soon as they are encoded.
+            slim = replace(prepared, planned=())
+            promises: list[Future[Finished]] = [Future() for _ in prepared.planned]
+            unfinished.append((slim, promises))
+            for planned, promise in zip(prepared.planned, promises, strict=True):
+                size = planned.job.image.shape
+                bucket = buckets.setdefault(size, [])
+                bucket.append(_Waiting(slim, planned, promise))
+                if len(bucket) == batch_size:
+                    self._repaint(buckets.pop(size))
+            while unfinished and all(promise.done() for promise in unfinished[0][1]):
+                yield _with_results(*unfinished.popleft())
+        while buckets:
+            self._repaint(buckets.pop(next(iter(buckets))))
+        while unfinished:
+            yield _with_results(*unfinished.popleft())
+
+    def _prepare(self, index: int) -> Prepared:
+        picture = self._task.pictures.picture(index)
+        settings, class_names = self._task.settings, self._task.pictures.class_names
+        try:
+            data = self._store.read(picture.file_name)
+            return prepare(picture, data, settings, self._repainter.working_size, class_names)
+        except ImageError as error:
+            return failed(picture, error)
+
+    def _repaint(self, batch: list[_Waiting]) -> None:
+        """Repaint one batch here, and leave its finishing to the pool."""
+        results = self._repainter.repaint([waiting.planned.job for waiting in batch])
+        if len(results) != len(batch):
+            raise WorkError(f"the engine {self._task.engine.name} gave {len(results)} pictures for {len(batch)}")
+        for waiting, repainted in zip(batch, results, strict=True):
+            self._pool.submit(self._finish, waiting, repainted)
+
+    def _finish(self, waiting: _Waiting, repainted: Repainted) -> None:
+        try:
+            waiting.promise.set_result(finish(waiting.prepared, waiting.planned, repainted, self._task.settings))
+        except BaseException as error:  # it is raised again where the result is asked for
+            waiting.promise.set_exception(error)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A second view in its bucket."""
+
+    prepared: Prepared
+    planned: Planned
+    promise: Future[Finished]
+
+
+def _with_results(prepared: Prepared, promises: list[Future[Finished]]) -> tuple[Prepared, list[Finished]]:
+    return prepared, [promise.result() for promise in promises]
+
+
+def _whole_record(prepared: Prepared, finished: list[Finished]) -> PairRecord:
+    """The picture's record with its second views, and with what the engine gave up on."""
+    if not finished:
+        return prepared.record
+    drops = Drops()
+    drops.merge(prepared.record.drops)
+    for _, variant, given_up in finished:
+        for kind, reason in given_up:
+            drops.add(kind, reason, variant.file_name)
+    return msgspec.structs.replace(
+        prepared.record, variants=[variant for _, variant, _ in finished], drops=drops.freeze()
+    )
+
+
+def _write(writer: PictureWriter, prepared: Prepared, record: PairRecord, finished: list[Finished]) -> None:
+    if not record.variants:
+        return
+    writer.add(prepared.picture.file_name, prepared.data)
+    for position, variant in enumerate(record.variants):
+        writer.add(variant.file_name, finished[position][0] if finished else prepared.data)
+
+
+def _counted(record: PairRecord) -> dict[str, int]:
+    entries = [entry for variant in record.variants for entry in variant.annotations]
+    return {
+        "pictures": 1 if record.variants else 0,
+        "second views": len(record.variants),
+        "second views with objects": sum(1 for variant in record.variants if variant.annotations),
+        "objects": len(entries),
+        "objects that left the picture": sum(1 for entry in entries if not entry["area"]),
+    }

@@ -1,0 +1,203 @@
+"""From a picture to its second views, but for the repainting itself.
+
+`prepare` does what comes before an engine: decode, rasterise, move, compose, bring to the working size. `finish`
+does what comes after: back to the picture's size, encode, new boxes and areas, the record. Both depend on the
+picture alone, so they may run in any order, in any thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ovforge.errors import ImageError
+from ovforge.records.pairs import PairRecord, VariantRecord
+from ovforge.records.reporting import Drop, Drops
+from ovforge.storage.image_codec import decode_rgb, encode_jpeg
+from ovforge.synthesis.compose import Composed, compose, to_picture_size, to_working_size
+from ovforge.synthesis.fidelity import fidelity
+from ovforge.synthesis.masks import UsableObject, as_json_rle, box_and_area, stack, usable_objects
+from ovforge.synthesis.motion import NO_MOTION, Motion, draw_motion
+from ovforge.synthesis.prompts import draw_caption
+from ovforge.synthesis.randomness import generator
+from ovforge.synthesis.repaint import Repainted, RepaintJob, WorkingSize
+
+NO_OBJECT = "without a usable object: its second view is the picture itself"
+
+
+@dataclass(frozen=True)
+class PairSettings:
+    """What decides the pairs of a picture, besides the picture and the engine."""
+
+    seed: int = 0
+    variants: int = 1
+    min_area: float = 64.0**2
+    """Square pixels; only objects with a larger annotated area are kept and followed."""
+    masks: bool = False
+    quality: int = 95
+    """JPEG quality of the second views."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of the annotation file.
+
+    Attributes:
+        file_name: bare file name, its key in every store.
+        width, height: as the annotation file states them, in pixels; the polygons' coordinates belong to it.
+        annotations: raw JSON records in file order.
+        captions: in file order.
+    """
+
+    image_id: int
+    file_name: str
+    width: int
+    height: int
+    annotations: Sequence[bytes | memoryview]
+    captions: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One second view before its repainting."""
+
+    variant: int
+    motion: Motion
+    composed: Composed
+    job: RepaintJob
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture before its repainting. `planned` is empty where there is nothing to repaint: `record` says why."""
+
+    picture: Picture
+    data: bytes
+    """The original's bytes; empty if there is no such picture."""
+    objects: tuple[UsableObject, ...]
+    planned: tuple[Planned, ...]
+    record: PairRecord
+    """Without the variants that are still to be repainted."""
+
+
+def variant_name(file_name: str, variant: int) -> str:
+    """`<stem>_v<r>.jpg`."""
+    return f"{PurePosixPath(file_name).stem}_v{variant}.jpg"
+
+
+def failed(picture: Picture, error: ImageError) -> Prepared:
+    """A picture that cannot be used: its record has no variants and says why."""
+    # What follows a colon or stands in brackets is this picture's own: without it the reason counts many.
+    reason = re.split(r": | \(", error.message.removeprefix(f"{picture.file_name}: "))[0]
+    drop = Drop("picture", reason, 1, (picture.file_name,))
+    return Prepared(picture, b"", (), (), PairRecord(picture.image_id, picture.file_name, [], (drop,)))
+
+
+def prepare(
+    picture: Picture,
+    data: bytes,
+    settings: PairSettings,
+    working_size: WorkingSize | None,
+    class_names: dict[int, str] | None = None,
+) -> Prepared:
+    """Everything up to the engine: a `RepaintJob` for each variant of a picture.
+
+    A picture without a usable object keeps its own bytes as every variant, as in OVTrack.
+
+    Raises:
+        ImageError: the bytes are no whole picture, or one of another size than the annotations'.
+    """
+    drops = Drops()
+    objects, dropped = usable_objects(picture.annotations, picture.width, picture.height, settings.min_area)
+    for reason, name in dropped:
+        drops.add("annotation", reason, name)
+    image = _decoded(picture, data)
+    if not objects:
+        drops.add("picture", NO_OBJECT, picture.file_name)
+        variants = [
+            VariantRecord(variant_name(picture.file_name, r), dict(NO_MOTION), "", settings.seed, {}, [])
+            for r in range(settings.variants)
+        ]
+        return Prepared(
+            picture, data, (), (), PairRecord(picture.image_id, picture.file_name, variants, drops.freeze())
+        )
+    masks = stack([o.rle for o in objects], picture.width, picture.height)
+    names = _names_by_size(objects, class_names or {})
+    planned = []
+    for variant in range(settings.variants):
+        motion = draw_motion(
+            generator(settings.seed, picture.image_id, variant, "motion"), picture.width, picture.height
+        )
+        composed = compose(image, masks, motion)
+        working, kept, content = to_working_size(composed.image, composed.masks.union(), working_size)
+        prompt = draw_caption(picture.captions, names, seed=settings.seed, image_id=picture.image_id, variant=variant)
+        job = RepaintJob(working, kept, content, prompt, picture.image_id, variant, settings.seed)
+        planned.append(Planned(variant, motion, composed, job))
+    record = PairRecord(picture.image_id, picture.file_name, [], drops.freeze())
+    return Prepared(picture, data, tuple(objects), tuple(planned), record)
+
+
+def finish(
+    prepared: Prepared, planned: Planned, repainted: Repainted, settings: PairSettings
+) -> tuple[bytes, VariantRecord, tuple[tuple[str, str], ...]]:
+    """Everything after the engine: the second view's JPEG, its record, and what the engine gave up on."""
+    picture, masks = prepared.picture, planned.composed.masks
+    size = (picture.width, picture.height)
+    final = to_picture_size(repainted.image, planned.job.content, size)
+    name = variant_name(picture.file_name, planned.variant)
+    similarities = fidelity(planned.composed.image, final, masks)
+    annotations = []
+    for index, (usable, similarity) in enumerate(zip(prepared.objects, similarities, strict=True)):
+        mask = masks.mask(index)
+        box, area = box_and_area(mask)
+        # Assigning to a key that is there keeps its place: the fields stay in the original's order.
+        entry: dict[str, Any] = {**usable.annotation, "bbox": box, "area": area, "image_name": name}
+        entry["fidelity"] = similarity
+        if settings.masks:
+            entry["mask"] = as_json_rle(mask)
+        annotations.append(entry)
+    record = VariantRecord(
+        file_name=name,
+        motion=planned.motion.record(),
+        caption=planned.job.prompt,
+        seed=settings.seed,
+        engine=repainted.record,
+        annotations=annotations,
+        keep_mask=as_json_rle(_full_size(planned.job, size)) if settings.masks else None,
+    )
+    return encode_jpeg(final, settings.quality), record, repainted.drops
+
+
+def _decoded(picture: Picture, data: bytes) -> NDArray[np.uint8]:
+    """The picture at the size that its annotations are drawn on: as stored, or else turned upright."""
+    wanted = (picture.height, picture.width)
+    image = decode_rgb(data, picture.file_name)
+    if image.shape[:2] == wanted:
+        return image
+    if image.shape[1::-1] == wanted:
+        upright = decode_rgb(data, picture.file_name, upright=True)
+        if upright.shape[:2] == wanted:
+            return upright
+    raise ImageError(
+        picture.file_name,
+        f"is another picture than the annotations': {image.shape[1]}x{image.shape[0]} pixels instead of "
+        f"{picture.width}x{picture.height}",
+    )
+
+
+def _names_by_size(objects: Sequence[UsableObject], class_names: dict[int, str]) -> list[str]:
+    by_size = sorted(objects, key=lambda o: -float(o.annotation.get("area") or 0))
+    names = (class_names.get(o.annotation.get("category_id", -1)) for o in by_size)
+    return [name for name in names if name]
+
+
+def _full_size(job: RepaintJob, size: tuple[int, int]) -> NDArray[np.uint8]:
+    kept = job.keep_mask[: job.content[1], : job.content[0]].astype(np.uint8)
+    return np.asarray(cv2.resize(kept, size, interpolation=cv2.INTER_NEAREST), np.uint8)
