@@ -51,7 +51,8 @@ def generate(
     images: Annotated[
         Path | None,
         typer.Option(
-            "--images", help="Folder or HDF5 file. [default: data/lvis/train_imgs.hdf5, else data/lvis/train2017]"
+            "--images",
+            help="Folder or HDF5 file of the pictures; data/lvis/train_imgs.hdf5 or else data/lvis/train2017.",
         ),
     ] = None,
     ann: Annotated[
@@ -60,8 +61,8 @@ def generate(
     captions: Annotated[
         Path | None,
         typer.Option(
-            help="COCO captions, for the prompts. [default: data/lvis/annotations/captions_train2017.json if it is "
-            "there, else class names]"
+            help="COCO captions, for the prompts; data/lvis/annotations/captions_train2017.json if it is there, "
+            "else class names."
         ),
     ] = None,
     save_dir: Annotated[

@@ -12,6 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
+from ovforge import __version__
 from ovforge.errors import InputError, MissingInputError, OutputExistsError
 from ovforge.options.pairs import DEFAULT_CAPTIONS, DEFAULT_PICTURES, GenerateOptions
 from ovforge.records.reporting import Progress, StepSummary, no_progress
@@ -27,8 +31,6 @@ from ovforge.synthesis.picture_table import PictureTable, read_pictures
 from ovforge.synthesis.repaint import Engine
 
 SMALLEST_SHARD, LARGEST_SHARD, SHARDS_AIMED_AT = 8, 128, 64
-LIBRARIES = ("numpy", "opencv-python-headless", "pycocotools")
-"""Those whose release may change a pixel."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
             "picture_list": pictures.digest(),
         },
         inputs=inputs,
-        versions={name: version(name) for name in ("ovforge", *LIBRARIES)},
+        versions=_versions(),
     )
     return PairRun(plan, PairTask(pictures, images, engine, settings, threads), tuple(notes))
 
@@ -169,6 +171,16 @@ def _described(images: Path, pictures: PictureTable) -> InputFile:
         return input_names(images, pictures.names) if images.is_dir() else input_file(images)
 
 
+def _versions() -> dict[str, str]:
+    """Those whose release may change a pixel."""
+    return {
+        "ovforge": __version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "pycocotools": version("pycocotools"),
+    }
+
+
 def _summary(options: GenerateOptions, prepared: PairRun, result: RunResult) -> StepSummary:
     counts: dict[str, Any] = {"pictures planned": prepared.plan.items, **result.counts}
     notes = list(prepared.notes)
@@ -184,7 +196,7 @@ def _summary(options: GenerateOptions, prepared: PairRun, result: RunResult) -> 
         drops=result.drops,
         notes=tuple(notes),
         next_command=(
-            f"ovforge pairs merge {options.name} --total-p {options.partitions}"
+            f"ovforge pairs merge {options.name}"
             if result.complete
             else "the same command again, when the other parts are done"
         ),
