@@ -13,8 +13,6 @@ from ovforge.errors import InputError
 from ovforge.records.reporting import Drop
 from ovforge.runs.task import Shard, ShardReport, Slot
 
-TROUBLES = ("exception", "exit", "segfault", "kill", "slow", "hang")
-
 
 @dataclass(frozen=True)
 class TextTask:
@@ -67,6 +65,8 @@ def _make_trouble(trouble: str) -> None:
     match trouble:
         case "exception":
             raise ValueError("a bad item")
+        case "bracket":
+            raise OSError(5, "[/odd] name")
         case "exit":
             os._exit(7)
         case "segfault":

@@ -64,6 +64,7 @@ class FailedShard(msgspec.Struct, frozen=True):
     shard: int
     first_item: int
     items: int
+    tries: int
     attempts: tuple[Attempt, ...]
 
 
@@ -147,8 +148,8 @@ def run(
         _throw_away(folder, shards)
     plan_id = freeze(plan, folder)
     clean_up(folder)
-    job = Job(folder, plan_id, task)
-    ledger = job.ledger()
+    job = Job(folder.absolute(), plan_id, task)  # workers may stand in other folders
+    ledger = Ledger(folder, plan_id)
     selected = (shards or ShardSelection()).of(plan.shards())
     done = ledger.done(selected)
     waiting = [shard for shard in selected if shard.index not in done]
@@ -170,7 +171,10 @@ def run(
             failed_path(folder, outcome.shard.index).unlink(missing_ok=True)
 
     if waiting:
-        executor.execute(job, waiting, report)
+        try:
+            executor.execute(job, waiting, report)
+        finally:
+            clean_up(folder)
     failed.sort(key=lambda one: one.shard)
     result = RunResult(folder, plan, ledger.done(plan.shards()), tuple(failed), ledger, len(done))
     lost = [s for s in selected if s.index not in result.entries and s.index not in {f.shard for f in failed}]
@@ -191,7 +195,7 @@ def failed_path(folder: Path, index: int) -> Path:
 
 def _set_aside(folder: Path, outcome: SetAside) -> FailedShard:
     shard = outcome.shard
-    record = FailedShard(shard.index, shard.start, shard.stop - shard.start, outcome.attempts)
+    record = FailedShard(shard.index, shard.start, shard.stop - shard.start, outcome.tries, outcome.attempts)
     write_bytes(
         failed_path(folder, shard.index), msgspec.json.format(msgspec.json.encode(record)) + b"\n", overwrite=True
     )
@@ -202,7 +206,7 @@ def _failure(folder: Path, failed: tuple[FailedShard, ...]) -> WorkError:
     last = failed[0].attempts[-1].problem
     more = f"; {len(failed) - 1} more" if len(failed) > 1 else ""
     return WorkError(
-        f"{failed_path(folder, failed[0].shard)}: shard {failed[0].shard} failed {len(failed[0].attempts)} times "
+        f"{failed_path(folder, failed[0].shard)}: shard {failed[0].shard} failed {failed[0].tries} times "
         f"and was set aside, last with {last}{more}",
         hint=f"everything else is done; the tracebacks are in {folder / 'failed'}; run the same command again to retry",
     )

@@ -131,10 +131,27 @@ def sightings(folder: Path) -> list[Sighting]:
             with contextlib.suppress(OSError, msgspec.MsgspecError):
                 record = msgspec.json.decode(path.read_bytes(), type=RunningWorker)
                 found.append((record, path.stat().st_mtime))
-    if not found:
-        return []
-    now = _now(folder / "running")
+    others = any(record.machine != machine_name() for record, _ in found)
+    now = _now(folder / "running") if others else time.time()
     return [_sighting(record, max(0.0, now - written)) for record, written in found]
+
+
+class Elsewhere:
+    """The shards that workers of other parents are at, looked up about once a second."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._shards: set[int] = set()
+        self._looked = float("-inf")
+
+    def shards(self) -> set[int]:
+        """Their numbers. Better left to those workers; doing one all the same does no harm."""
+        if time.monotonic() - self._looked > 1.0:
+            mine = (machine_name(), os.getpid())
+            seen = [one.worker for one in sightings(self._folder) if one.alive]
+            self._shards = {w.shard for w in seen if w.shard is not None and (w.machine, w.parent) != mine}
+            self._looked = time.monotonic()
+        return self._shards
 
 
 def written_ago(path: Path) -> float:

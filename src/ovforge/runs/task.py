@@ -60,8 +60,9 @@ class Worker(Protocol):
 class Task(Protocol):
     """A picklable description of the work."""
 
-    shard_suffix: str
-    """The suffix of a shard file: `.h5`, `.json`."""
+    @property
+    def shard_suffix(self) -> str:
+        """The suffix of a shard file: `.h5`, `.json`."""
 
     def open(self, slot: Slot) -> Worker:
         """Open the task in this process."""

@@ -45,7 +45,7 @@ def imagenet_pictures() -> Iterator[ImagenetPicture]:
     for synsets, folder in ((_TRAIN, "train"), (_SMALL, "imagenet21k_small_classes")):
         for synset in synsets:
             wnid = synset_to_wnid()[synset]
-            views = list(_views(synset))
+            views = list(dict.fromkeys(_views(synset)))  # two margins may reach the same borders
             for number, tile in enumerate(views, start=1):
                 split = "val" if folder == "train" and number == len(views) else folder
                 yield ImagenetPicture(f"{split}/{wnid}/{wnid}_{number}.JPEG", tile)

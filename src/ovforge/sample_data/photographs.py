@@ -139,7 +139,7 @@ def load(photograph: Photograph, folder: Path) -> NDArray[np.uint8]:
 
     Raises:
         MissingInputError: the wheel lacks the file.
-        InputError: it is another file than the one that the outlines were drawn on.
+        InputError: it cannot be read, or is another file than the one that the outlines were drawn on.
         ImageError: it cannot be decoded.
     """
     path = folder / photograph.file
@@ -149,10 +149,14 @@ def load(photograph: Photograph, folder: Path) -> NDArray[np.uint8]:
         raise MissingInputError(
             path, what="photograph", hint="install scikit-image from its wheel: pip install 'ovforge[sample]'"
         ) from None
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error})", hint="install scikit-image again"
+        ) from error
     if hashlib.sha256(data).hexdigest() != photograph.sha256:
         raise InputError(
             f"{path}: not the photograph that the outlines were drawn on",
-            hint="install a release of scikit-image between 0.22 and 0.26, which all carry the same photographs",
+            hint="scikit-image 0.22 and 0.26 carry it: pip install --force-reinstall scikit-image",
         )
     pixels = cv2.imdecode(np.frombuffer(_without_colour_profile(data), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.shape[:2] != (photograph.height, photograph.width):

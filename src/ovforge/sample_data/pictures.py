@@ -154,7 +154,7 @@ PICTURES: tuple[Picture, ...] = (
         (0, 0, 350, 512),
         (
             "A woman in an orange space suit stands beside a striped flag.",
-            "An astronaut without her helmet smiles for a portrait.",
+            "An astronaut with short hair smiles for a portrait.",
         ),
         mirror=True,
     ),
@@ -205,7 +205,7 @@ PICTURES: tuple[Picture, ...] = (
         "train",
         "rocket",
         (160, 90, 320, 337),
-        ("A rocket stands upright between two towers with lightning masts.", "A launch pad under a clear evening sky."),
+        ("A rocket stands upright between two towers with lightning masts.", "A launch pad under an evening sky."),
         size=(480, 506),
     ),
     _sheet_of_four(),

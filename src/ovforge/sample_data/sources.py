@@ -21,8 +21,9 @@ to try the tools with, not to train or to compare with.
 """
 
 _MIDDLE = """
-All of them are free to use, change and share, also commercially. The persons on two of them have not agreed to
-more than the photograph: keep that in mind before you show them as something else than a sample.
+The licences are those that scikit-image's documentation states. They free the photographs for any use; the rights of
+the persons shown on two of them are another matter. `license` in the annotation files names the licence of a picture's
+photograph, on a sheet that of the first.
 
 ## Pictures
 
@@ -49,7 +50,6 @@ every cut. What one may want to know of them:
   eight and has one crowd region over the rest. On picture 900009 LVIS leaves out the spoon, and says so.
 - COCO calls the wooden table a dining table and the wall clock a clock, having no finer classes; LVIS lists
   `dining_table` as absent on these pictures.
-- Names of astronaut.png's and rocket.jpg's licence are given as scikit-image's documentation gives them.
 """
 
 

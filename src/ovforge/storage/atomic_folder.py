@@ -46,7 +46,7 @@ def atomic_folder(folder: Path, *, overwrite: bool = False, mark: str) -> Iterat
     except OSError as error:
         raise WorkError(
             f"{folder}: cannot be written ({error.strerror or error})",
-            hint="check the folder, its permissions and the space on the disk, then run the same command again",
+            hint="check the permissions and the space on the disk; where it is a mount point, name a folder inside it",
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -102,7 +102,9 @@ def _chosen(json: Path, count: int, seed: int) -> tuple[list[list[_Frame]], dict
         if seconds and len(pairs) < count:
             pairs.append([first, seconds[0]])
     if not pairs:
-        raise InputError(f"{json}: holds no pair with an object in both views", hint="is it the JSON of `pairs annotate`?")
+        raise InputError(
+            f"{json}: holds no pair with an object in both views", hint="is it the JSON of `pairs annotate`?"
+        )
     return pairs, boxes
 
 

@@ -83,7 +83,7 @@ class PairWorker:
                 counts.update(_counted(record))
                 records.append(record)
             writer.add(RECORDS, msgspec.json.encode(records))
-        return ShardReport(shard.stop - shard.start, dict(sorted(counts.items())), drops.freeze())
+        return ShardReport(shard.stop - shard.start, dict(counts), drops.freeze())
 
     def close(self) -> None:
         """Give back the threads, the pictures and the engine."""

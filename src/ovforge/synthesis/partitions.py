@@ -17,16 +17,15 @@ from typing import Any
 import msgspec
 
 from ovforge.errors import InputError, WorkError
-from ovforge.records.pairs import PairRecord
+from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.runs.ledger import Ledger
 from ovforge.runs.plan import load_plan
 from ovforge.storage.annotation_file import read_records, write_annotation_file
 from ovforge.storage.atomic import atomic_path
 from ovforge.storage.picture_hdf5 import Copied, PictureReader, PictureWriter, copy_pictures
 from ovforge.storage.restricted_pickle import ListWriter
+from ovforge.synthesis.pair_task import RECORDS
 
-RECORDS_KEY = "__records__"
-"""The dataset of a shard that holds its `PairRecord`s, as a JSON list."""
 FORMAT = "ovforge pairs 1"
 
 
@@ -157,8 +156,7 @@ def publish_partition(files: PartitionFiles, shards: Sequence[Path], *, options:
                         for variant in record.variants:
                             entries.extend(variant.annotations)
                             counts["entries"] += len(variant.annotations)
-                            for annotation in variant.annotations:
-                                annotation.pop("segmentation", None)
+                        record.variants = [_without_polygons(variant) for variant in record.variants]
                         counts["pictures"] += 1
                         counts["datasets"] += len(record.pictures)
                         yield msgspec.json.encode(record)
@@ -167,7 +165,12 @@ def publish_partition(files: PartitionFiles, shards: Sequence[Path], *, options:
                 entries.close()
                 yield msgspec.json.encode(
                     PartitionAbout(
-                        **counts, pkl_size=pkl_file.tell(), pkl_sha256=entries.sha256, options=options or {}
+                        pictures=counts["pictures"],
+                        datasets=counts["datasets"],
+                        entries=counts["entries"],
+                        pkl_size=pkl_file.tell(),
+                        pkl_sha256=entries.sha256,
+                        options=options or {},
                     )
                 )
 
@@ -191,9 +194,9 @@ def _shard_records(shard: Path, writer: PictureWriter) -> Iterator[PublishedPair
     """Copy a shard's pictures and hand on its records with what was copied."""
     with PictureReader(shard) as reader:
         there = set(reader.names())
-        if RECORDS_KEY not in there:
+        if RECORDS not in there:
             raise WorkError(f"{shard}: has no records", hint=_AGAIN)
-        records = msgspec.json.decode(reader.read(RECORDS_KEY), type=list[PairRecord])
+        records = msgspec.json.decode(reader.read(RECORDS), type=list[PairRecord])
         wanted = [_picture_names(record, shard, there) for record in records]
         copied = copy_pictures([(reader, name) for names in wanted for name in names], writer)
         for record, names in zip(records, wanted, strict=True):
@@ -217,9 +220,15 @@ def _picture_names(record: PairRecord, shard: Path, there: set[str]) -> list[str
     return names
 
 
+def _without_polygons(variant: VariantRecord) -> VariantRecord:
+    return msgspec.structs.replace(
+        variant,
+        annotations=[{key: entry[key] for key in entry if key != "segmentation"} for entry in variant.annotations],
+    )
+
+
 def _stored(picture: Copied) -> StoredPicture:
     return StoredPicture(*picture)
 
 
 _AGAIN = "remove the file and run `ovforge pairs generate` again: it makes this shard anew"
-

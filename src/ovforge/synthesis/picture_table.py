@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +13,27 @@ from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError
 from ovforge.records.coco import Caption
-from ovforge.records.lvis import AnnotationKey, Category, Image
-from ovforge.storage.annotation_file import AnnotationFile, read_records
+from ovforge.records.lvis import AnnotationKey
+from ovforge.storage.annotation_file import AnnotationFile, RecordTable
 from ovforge.storage.image_store import is_plain_name
 from ovforge.storage.record_index import RecordIndex
 from ovforge.synthesis.pairs import Picture, variant_name
 
 
-class _CaptionKey(msgspec.Struct, frozen=True, gc=False):
+class _ImageRow(msgspec.Struct, frozen=True, gc=False):
+    id: int
+    width: int
+    height: int
+    file_name: str = ""
+    coco_url: str = ""
+
+
+class _CategoryRow(msgspec.Struct, frozen=True, gc=False):
+    id: int
+    name: str
+
+
+class _CaptionRow(msgspec.Struct, frozen=True, gc=False):
     id: int
     image_id: int
 
@@ -85,48 +99,56 @@ def read_pictures(annotations: Path, captions: Path | None, *, variants: int, li
         AnnotationFileError: malformed; an id or a file name that comes twice; a name that is no file name; a size
             that is none.
     """
-    images = list(read_records(annotations, "images", Image))
-    _check(annotations, images, variants)
-    images = images[:limit]
-    ids = np.array([image.id for image in images], np.int64)
-    categories = read_records(annotations, "categories", Category)
-    return PictureTable(
-        ids=ids,
-        names=tuple(image.name for image in images),
-        sizes=np.array([(image.width, image.height) for image in images], np.int64).reshape(-1, 2),
-        annotations=_index(annotations, ids, AnnotationKey),
-        captions=None if captions is None else _index(captions, ids, _CaptionKey),
-        class_names={category.id: category.name for category in categories},
-    )
+    with AnnotationFile(
+        annotations, {"images": _ImageRow, "annotations": AnnotationKey, "categories": _CategoryRow}
+    ) as file:
+        images = file.table("images", _ImageRow)
+        names = tuple(bare_name(name or url) for name, url in zip(images["file_name"], images["coco_url"], strict=True))
+        sizes = np.stack([images["width"], images["height"]], axis=1)
+        _check(annotations, images, names, sizes, variants)
+        ids, names, sizes = images["id"][:limit], names[:limit], sizes[:limit]
+        categories = file.table("categories", _CategoryRow)
+        return PictureTable(
+            ids=ids,
+            names=names,
+            sizes=sizes,
+            annotations=_index(annotations, ids, file.table("annotations", AnnotationKey)),
+            captions=_captions(captions, ids),
+            class_names=dict(zip(categories["id"].tolist(), categories["name"].tolist(), strict=True)),
+        )
 
 
-def _index(path: Path, ids: NDArray[np.int64], record: type[msgspec.Struct]) -> RecordIndex:
-    with AnnotationFile(path) as file:
-        table = file.table("annotations", record)
-        return RecordIndex(path, ids, np.asarray(table["image_id"], np.int64), table.starts, table.stops)
+def bare_name(path: str) -> str:
+    """The last part of a path or URL: the key of a picture in every store."""
+    return path.rpartition("/")[2]
 
 
-def _check(path: Path, images: list[Image], variants: int) -> None:
-    if not images:
+def _index(path: Path, ids: NDArray[np.int64], table: RecordTable) -> RecordIndex:
+    return RecordIndex(path, ids, table["image_id"], table.starts, table.stops)
+
+
+def _captions(path: Path | None, ids: NDArray[np.int64]) -> RecordIndex | None:
+    if path is None:
+        return None
+    with AnnotationFile(path, {"annotations": _CaptionRow}) as file:
+        return _index(path, ids, file.table("annotations", _CaptionRow))
+
+
+def _check(path: Path, images: RecordTable, names: Sequence[str], sizes: NDArray[np.int64], variants: int) -> None:
+    if not len(images):
         raise AnnotationFileError(path, 'has no pictures in "images"')
-    seen_ids: set[int] = set()
-    seen_names: dict[str, int] = {}
-    for position, image in enumerate(images):
-        place = f"image {image.id} (record {position:,})"
-        if image.id in seen_ids:
-            raise AnnotationFileError(path, f"{place}: the id comes twice")
-        seen_ids.add(image.id)
-        if not is_plain_name(image.name) or image.name.startswith("__"):
-            raise AnnotationFileError(
-                path, f"{place}: {image.name!r} is no file name", hint="it needs a file_name or a coco_url"
-            )
-        if image.width < 1 or image.height < 1:
-            raise AnnotationFileError(path, f"{place}: a size of {image.width}x{image.height} pixels")
-        for name in (image.name, *(variant_name(image.name, r) for r in range(variants))):
-            other = seen_names.setdefault(name, image.id)
-            if other != image.id:
-                raise AnnotationFileError(
-                    path,
-                    f"{place}: the name {name} belongs to image {other} already",
+    images.check_unique("id")
+    owners: dict[str, int] = {}
+    for index, (name, (width, height)) in enumerate(zip(names, sizes.tolist(), strict=True)):
+        if not is_plain_name(name) or name.startswith("__"):
+            raise images.error(index, f"has no usable file name ({name!r})", hint="it needs a file_name or a coco_url")
+        if width < 1 or height < 1:
+            raise images.error(index, f"has a size of {width}x{height} pixels")
+        for stored in (name, *(variant_name(name, r) for r in range(variants))):
+            owner = owners.setdefault(stored, index)
+            if owner != index:
+                raise images.error(
+                    index,
+                    f"needs the name {stored}, as {images.where(owner)} does",
                     hint="pictures and their second views are stored by bare file name, so these have to differ",
                 )

@@ -77,7 +77,9 @@ class Repainter(Protocol):
 class Engine(Protocol):
     """A picklable description of an engine, with its options: opened once per worker."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What `--engine` calls it."""
 
     def describe(self) -> dict[str, Any]:
         """What the manifest says of the engine: options, model, hashes, versions. Equal means: equal pictures."""

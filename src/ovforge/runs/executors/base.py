@@ -27,6 +27,8 @@ class SetAside:
 
     shard: Shard
     attempts: tuple[Attempt, ...]
+    """What is known of them; Ray tells of the last only."""
+    tries: int = ATTEMPTS
 
 
 Outcome = Finished | SetAside

@@ -25,7 +25,7 @@ from ovforge.errors import InputError, WorkError
 from ovforge.runs.executors.base import ATTEMPTS, Finished, Outcome, SetAside
 from ovforge.runs.executors.local_worker import Died, Done, Failed, Fatal, Ready, crash_report_path, serve
 from ovforge.runs.leftovers import remove_temporaries_of
-from ovforge.runs.running import remove_record
+from ovforge.runs.running import Elsewhere, remove_record
 from ovforge.runs.task import Shard, Slot
 from ovforge.runs.worker import Attempt, Job
 from ovforge.storage.machine import host_name
@@ -122,6 +122,7 @@ class _Crew:
 
     def __post_init__(self) -> None:
         self.queue = deque(self.shards)
+        self.elsewhere = Elsewhere(self.job.folder)
         self.deaths_at_start = 0
         try:
             self.job_bytes = pickle.dumps(self.job)
@@ -163,9 +164,17 @@ class _Crew:
         if not self.queue:
             self._dismiss(member)
             return
-        member.shard = self.queue.popleft()
+        member.shard = self._next()
         with contextlib.suppress(OSError):  # it has died: its pipe's end will be noticed
             member.pipe.send(member.shard)
+
+    def _next(self) -> Shard:
+        """The first shard that no other run in this folder is at; if all are taken, the first."""
+        taken = self.elsewhere.shards()
+        place = next((i for i, shard in enumerate(self.queue) if shard.index not in taken), 0) if taken else 0
+        shard = self.queue[place]
+        del self.queue[place]
+        return shard
 
     def _finish(self, member: _Member, items: int) -> None:
         shard, member.shard = member.shard, None
@@ -216,7 +225,7 @@ class _Crew:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, slot), name=f"ovforge-worker-{index}", daemon=True)
-        with _environment(_worker_environment(name, self.executor.workers)):
+        with _environment(_worker_environment(name, self.executor.workers)), _interrupt_held_back():
             process.start()
         theirs.close()  # the worker's end must live in the worker alone, so that its death closes the pipe
         self.members[ours] = _Member(slot, process, ours)
@@ -288,6 +297,19 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _interrupt_held_back() -> Iterator[None]:
+    """Let a process be born with SIGINT blocked, until it has told Python to ignore it.
+
+    Ctrl-C reaches the whole group: a worker that is still importing would answer it with a traceback.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

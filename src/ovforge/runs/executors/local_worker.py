@@ -60,6 +60,7 @@ def crash_report_path(folder: Path, pid: int) -> Path:
 def serve(pipe: Connection, slot: Slot) -> None:
     """Receive the job, open it, and do the shards that come, until None comes or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _serve(pipe, slot)

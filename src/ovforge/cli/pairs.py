@@ -1,0 +1,132 @@
+"""The group `pairs`: tracking data. This file has `generate`; the other commands register themselves."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ovforge.cli.common import Console, command
+from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, GenerateOptions
+from ovforge.records.reporting import StepSummary
+
+if TYPE_CHECKING:
+    from ovforge.synthesis.repaint import Engine
+
+app = typer.Typer(
+    help="Tracking data: a second view of every picture, and the tracks between the two.", no_args_is_help=True
+)
+
+
+class EngineName(str, Enum):
+    """Who repaints the background."""
+
+    WARP = "warp"
+
+
+@app.callback()
+def _group() -> None:
+    """Tracking data: a second view of every picture, and the tracks between the two."""
+
+
+@command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")
+def generate(
+    console: Console,
+    name: Annotated[str, typer.Argument(help="The run's name: its folder and its files are called so.")],
+    *,
+    engine: Annotated[
+        EngineName, typer.Option(help="What repaints the background: warp leaves it as it is and needs no model.")
+    ] = EngineName.WARP,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Worker processes; 0: one per core. No influence on the result.")
+    ] = 0,
+    partitions: Annotated[int, typer.Option("--partitions", "--total-p", help="HDF5 files to publish.")] = 1,
+    variants: Annotated[int, typer.Option("--variants", "--repeat_num", help="Second views per picture.")] = 1,
+    seed: Annotated[int, typer.Option(help="Same seed, same inputs: same pairs.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Throw away the run of this name and start anew.")
+    ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            help="Folder or HDF5 file of the pictures; data/lvis/train_imgs.hdf5 or else data/lvis/train2017.",
+        ),
+    ] = None,
+    ann: Annotated[
+        Path, typer.Option("--ann", "--coco_lvis_path", help="LVIS or COCO annotations.")
+    ] = DEFAULT_ANNOTATIONS,
+    captions: Annotated[
+        Path | None,
+        typer.Option(
+            help="COCO captions, for the prompts; data/lvis/annotations/captions_train2017.json if it is there, "
+            "else class names."
+        ),
+    ] = None,
+    save_dir: Annotated[
+        Path, typer.Option("--out", "--save-dir", "--default_save_dir", help="Folder that the run's folder goes to.")
+    ] = DEFAULT_SAVE_DIR,
+    min_area: Annotated[
+        float, typer.Option("--min-area", help="Keep and follow objects larger than this, in square pixels.")
+    ] = 4096,
+    masks: Annotated[bool, typer.Option("--masks", help="Store warped masks and the kept region.")] = False,
+    quality: Annotated[int, typer.Option(help="JPEG quality of the second views.")] = 95,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many pictures, for a trial.")] = None,
+    shard_size: Annotated[int | None, typer.Option("--shard-size", help="Pictures per unit of work.")] = None,
+    shards: Annotated[
+        str | None, typer.Option(help="Only one part of the work, as 3/16, beside other calls with other parts.")
+    ] = None,
+) -> StepSummary:
+    """Make a second view of every picture: warped, its objects kept, the rest repainted.
+
+    A run that was stopped goes on where it was when the same command is given again.
+    """
+    options = GenerateOptions(
+        name=name,
+        save_dir=save_dir,
+        images=images,
+        annotations=ann,
+        captions=captions,
+        partitions=partitions,
+        variants=variants,
+        seed=seed,
+        min_area=min_area,
+        masks=masks,
+        quality=quality,
+        limit=limit,
+        shard_size=shard_size,
+        overwrite=overwrite,
+    )
+    from ovforge.runs.executors.local import LocalExecutor
+    from ovforge.runs.run import ShardSelection
+    from ovforge.synthesis.generate import generate_pairs
+
+    part = None if shards is None else ShardSelection.parse(shards)
+    cores = _cores()
+    processes = workers or cores
+    with console.progress() as progress:
+        return generate_pairs(
+            options,
+            _engine(engine),
+            LocalExecutor(processes),
+            threads=max(1, cores // processes),
+            shards=part,
+            progress=progress,
+        )
+
+
+def _engine(name: EngineName) -> Engine:
+    """The engine with its options; other engines get theirs here."""
+    from ovforge.synthesis.warp import WarpEngine
+
+    del name
+    return WarpEngine()
+
+
+def _cores() -> int:
+    import os
+
+    # What this process may use, in a container or under Slurm, where the system tells.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,76 @@
+"""Options of `pairs generate`, and of its contact sheet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovforge.errors import InputError
+
+DEFAULT_SAVE_DIR = Path("data/tao/ovtrack")
+DEFAULT_PICTURES = (Path("data/lvis/train_imgs.hdf5"), Path("data/lvis/train2017"))
+"""Where pictures are looked for: the first that is there."""
+DEFAULT_ANNOTATIONS = Path("data/lvis/annotations/lvis_v1_train+coco_mask_v1_base.json")
+DEFAULT_CAPTIONS = Path("data/lvis/annotations/captions_train2017.json")
+
+ENGINES = ("warp", "diffusion")
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """Options of `pairs generate`; the engine has its own.
+
+    Attributes:
+        name: the name of the run: its folder and its files are called so.
+        save_dir: the folder that holds the run's folder.
+        images: folder or HDF5 file of the pictures; None: the first of DEFAULT_PICTURES that is there.
+        annotations: LVIS or COCO annotation file.
+        captions: COCO caption file; None: DEFAULT_CAPTIONS if it is there, else prompts from class names.
+        partitions: how many HDF5 files the run is published in.
+        variants: second views per picture.
+        seed: the same seed, inputs and options give the same pairs, on any number of workers.
+        min_area: square pixels; objects with a larger annotated area are kept and followed.
+        masks: store the warped masks and the kept region with each second view.
+        quality: JPEG quality of the second views.
+        limit: only the first so many pictures, for a trial.
+        shard_size: pictures per unit of work; None: an eighth of what 8 workers would get, 8 to 128.
+        overwrite: throw away a run of the same name that was started with other options or inputs.
+    """
+
+    name: str
+    save_dir: Path = DEFAULT_SAVE_DIR
+    images: Path | None = None
+    annotations: Path = DEFAULT_ANNOTATIONS
+    captions: Path | None = None
+    partitions: int = 1
+    variants: int = 1
+    seed: int = 0
+    min_area: float = 64.0**2
+    masks: bool = False
+    quality: int = 95
+    limit: int | None = None
+    shard_size: int | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.name or Path(self.name).name != self.name or self.name.startswith(".") or "\0" in self.name:
+            raise InputError(
+                f"'{self.name}' is no name for a run", hint="give a plain name, and its folder with --save-dir"
+            )
+        _at_least(1, "--partitions", self.partitions)
+        _at_least(1, "--variants", self.variants)
+        _at_least(0, "--min-area", self.min_area)
+        _at_least(1, "--limit", self.limit)
+        _at_least(1, "--shard-size", self.shard_size)
+        if not 1 <= self.quality <= 100:
+            raise InputError(f"--quality {self.quality}: has to be from 1 to 100")
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.save_dir / self.name
+
+
+def _at_least(lowest: int, option: str, value: float | None) -> None:
+    if value is not None and not value >= lowest:
+        raise InputError(f"{option} {value}: has to be at least {lowest}")

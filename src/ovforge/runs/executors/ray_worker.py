@@ -1,0 +1,122 @@
+"""What runs inside the worker processes of a Ray cluster. Knows nothing of Ray itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+
+from ovforge.errors import WorkError
+from ovforge.runs.plan import MANIFEST
+from ovforge.runs.running import Heartbeat
+from ovforge.runs.task import Shard, Slot, Worker
+from ovforge.runs.worker import Attempt, FatalError, Job, attempt, do_shard, open_worker
+from ovforge.storage.machine import host_name
+
+Packed = tuple[bytes, str]
+"""The pickled job, and the folder in which the run was started."""
+
+
+class ShardFailedError(Exception):
+    """A shard was not done this time; Ray tries again."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        super().__init__(attempt.problem)
+        self.attempt = attempt
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return ShardFailedError, (self.attempt,)
+
+
+class RayShardWorker:
+    """The actor: the task stays open between its shards."""
+
+    def __init__(self, packed: Packed, cores: float) -> None:
+        self._packed, self._cores = packed, cores
+        self._opened: tuple[Job, Worker, Heartbeat] | None = None
+        self._name = f"{os.getpid()}/0"
+
+    def get_ready(self) -> None:
+        """Open the task.
+
+        Raises:
+            FatalError: it cannot be opened.
+        """
+        if self._opened is None:
+            job, worker = _open(self._packed, self._cores, device="cuda:0")
+            heartbeat = Heartbeat(job.folder, 0)
+            heartbeat.__enter__()  # left when the actor ends: its file is then taken for what it is, a leftover
+            self._opened = (job, worker, heartbeat)
+
+    def do(self, shard: Shard) -> int | Attempt:
+        """Do `shard`; how many items it has, or what went wrong.
+
+        Raises:
+            FatalError: no shard can be done.
+        """
+        self.get_ready()
+        assert self._opened is not None  # noqa: S101 - for the type checker
+        job, worker, heartbeat = self._opened
+        heartbeat.start(shard)
+        try:
+            return do_shard(job, worker, shard, self._name)
+        except FatalError:
+            raise
+        except Exception as error:
+            return attempt(error, self._name)
+        finally:
+            heartbeat.stop()
+
+    def close(self) -> None:
+        """Close the task."""
+        if self._opened is not None:
+            _, worker, heartbeat = self._opened
+            self._opened = None
+            with contextlib.ExitStack() as stack:
+                stack.push(heartbeat)
+                worker.close()
+
+
+_open_in_process: tuple[Packed, Job, Worker] | None = None
+"""The task opened by the last shard in this process. Ray uses a process for one task after another."""
+
+
+def do_in_task(packed: Packed, shard: Shard, cores: float) -> int:
+    """Do `shard` in a Ray task; how many items it has.
+
+    Raises:
+        ShardFailedError: not done this time.
+        FatalError: no shard can be done.
+    """
+    global _open_in_process  # noqa: PLW0603 - the process is Ray's: nothing else of ours lives from task to task
+    if _open_in_process is None or _open_in_process[0] != packed:
+        if _open_in_process is not None:
+            _open_in_process[2].close()
+        _open_in_process = (packed, *_open(packed, cores, device="cpu"))
+    _, job, worker = _open_in_process
+    name = f"{os.getpid()}/0"
+    with Heartbeat(job.folder, 0) as heartbeat:
+        heartbeat.start(shard)
+        try:
+            return do_shard(job, worker, shard, name)
+        except FatalError:
+            raise
+        except Exception as error:
+            raise ShardFailedError(attempt(error, name)) from error
+
+
+def _open(packed: Packed, cores: float, *, device: str) -> tuple[Job, Worker]:
+    data, folder = packed
+    # Ray sets OMP_NUM_THREADS itself; before OpenCV is imported, with the task.
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", str(max(1, int(cores))))
+    with contextlib.suppress(OSError):
+        os.chdir(folder)  # paths may be relative to where the run was started
+    try:
+        job: Job = pickle.loads(data)
+    except Exception as error:
+        problem = f"the task cannot be brought to {host_name()}: {error!r}"
+        raise FatalError(WorkError(problem, hint="every node needs the same ovforge and its extras")) from error
+    if not (job.folder / MANIFEST).is_file():
+        problem = f"{job.folder}: not there on {host_name()}"
+        raise FatalError(WorkError(problem, hint="the run's folder must be on a file system that all nodes share"))
+    return job, open_worker(job, Slot(0, device))

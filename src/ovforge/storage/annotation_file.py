@@ -1,0 +1,417 @@
+"""LVIS and COCO annotation files of any size, read and written as raw records.
+
+A training file holds a million records in a gigabyte; as Python objects they take ten. Here only the fields that a
+step names are decoded, into columns, and records that a step does not change are copied byte for byte: fields,
+numbers and key order that nobody here has heard of come through as they were. Memory stays within a few windows
+(see `json_windows`) plus the columns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ovforge.errors import AnnotationFileError
+from ovforge.storage import json_windows
+from ovforge.storage.atomic import atomic_file
+from ovforge.storage.json_windows import ByteFile
+from ovforge.storage.window_pool import Block, WindowPool, tabulate
+
+T = TypeVar("T")
+
+_COPY_BY_KERNEL = 256 << 10
+"""Shorter ranges are quicker through a buffer."""
+
+
+class _Nothing(msgspec.Struct):
+    """A record of which no field is wanted."""
+
+
+class RecordTable:
+    """The records of one section as columns: `table["image_id"]` is a numpy array, one element a record.
+
+    int, float and (float, float, float, float) fields become int64, float64 and float64 (n, 4); others are objects.
+    `starts` and `stops` are the byte offsets of each record in the file.
+    """
+
+    def __init__(self, file: ByteFile, section: str, record: type[Any], blocks: list[Block]) -> None:
+        self.section = section
+        self.record = record
+        self._file = file
+        names = [field.name for field in msgspec.structs.fields(record)]
+        if not blocks:
+            window = json_windows.Window(b"", 0, [], None)
+            blocks = [tabulate(file.path, window, record, section=section, first=0)]
+        self.starts: NDArray[np.int64] = np.concatenate([block.starts for block in blocks])
+        self.stops: NDArray[np.int64] = np.concatenate([block.stops for block in blocks])
+        self._columns = {name: np.concatenate([block.columns.pop(name) for block in blocks]) for name in names}
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, field: str) -> NDArray[Any]:
+        return self._columns[field]
+
+    def raw(self, index: int) -> bytes:
+        """The bytes of one record, braces included."""
+        return self._file.read(int(self.starts[index]), int(self.stops[index]))
+
+    def where(self, index: int) -> str:
+        """How an error names a record: `annotation number 6 (byte 18,204)`, counted from 1."""
+        return f"{json_windows.record_label(self.section, int(index))} (byte {int(self.starts[index]):,})"
+
+    def error(self, index: int, problem: str, *, hint: str = "") -> AnnotationFileError:
+        """An error about one record."""
+        return AnnotationFileError(self._file.path, f"{self.where(index)} {problem}", hint=hint)
+
+    def check_unique(self, field: str = "id") -> None:
+        """Refuse two records with the same value in an integer field.
+
+        Raises:
+            AnnotationFileError: names the second record of the first pair in file order, and where the first is.
+        """
+        values = self._columns[field]
+        order = np.argsort(values, kind="stable")
+        again = np.flatnonzero(values[order[1:]] == values[order[:-1]])
+        if len(again):
+            second = int(order[again + 1].min())
+            first = int(np.flatnonzero(values == values[second])[0])
+            raise self.error(second, f"has the {field} {values[second]} of {self.where(first)}")
+
+    def check_known(self, field: str, known: NDArray[Any], section: str) -> None:
+        """Refuse a record whose `field` is not among `known`, the ids of `section`.
+
+        Raises:
+            AnnotationFileError: names the record, its byte and the value.
+        """
+        values = self._columns[field]
+        unknown = np.flatnonzero(~np.isin(values, known))
+        if len(unknown):
+            raise self.error(
+                int(unknown[0]),
+                f'has {field} {values[unknown[0]]}, which is not in "{section}"'
+                + (f" (and {len(unknown) - 1:,} more records)" if len(unknown) > 1 else ""),
+                hint="the file is probably cut from another release; `ovforge doctor` shows which release each file is",
+            )
+
+
+class FileRange(NamedTuple):
+    """Bytes [start, stop) of an annotation file, to be copied into another."""
+
+    file: ByteFile
+    start: int
+    stop: int
+
+
+class _Span(NamedTuple):
+    start: int
+    stop: int
+    first_record: int | None
+    """Position of the first record, where the value is a list of objects."""
+
+
+class AnnotationFile:
+    """An open annotation file: its top-level keys in order, and tables of its records.
+
+    Give the record types of the sections that are wanted, so that one pass over the file does everything; a table
+    that is asked for later takes another pass over its section. Record types are classes of a module, so that worker
+    processes find them.
+
+    Raises:
+        MissingInputError: there is no such file.
+        AnnotationFileError: not JSON, cut short, or a record lacks a field that its type wants; says where.
+    """
+
+    def __init__(self, path: Path | str, records: Mapping[str, type[Any]] | None = None) -> None:
+        self.path = Path(path)
+        self._file = ByteFile(self.path)
+        self._wanted = dict(records or {})
+        self._tables: dict[str, RecordTable] = {}
+        self._spans: dict[str, _Span] = {}
+        try:
+            with WindowPool() as pool:
+                for section, span in _walk(self._file, lambda section, at: self._scan(pool, section, at)):
+                    self._spans[section] = span
+            for section in self._wanted:
+                self.table(section, self._wanted[section])
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> AnnotationFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. Tables stay usable, but for `raw`."""
+        self._file.close()
+
+    @property
+    def size(self) -> int:
+        """The file's size in bytes."""
+        return self._file.size
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """The top-level keys, in file order."""
+        return tuple(self._spans)
+
+    def table(self, section: str, record: type[Any]) -> RecordTable:
+        """The records of `section` as columns of `record`'s fields."""
+        if section in self._tables and self._tables[section].record is record:
+            return self._tables[section]
+        span = self._span(section)
+        if span.first_record is None:
+            if msgspec.json.decode(self.value(section)) != []:
+                raise AnnotationFileError(
+                    self.path, f'"{section}" (byte {span.start:,}) is not a list of records', hint=_EXPECTED
+                )
+            self._tables[section] = RecordTable(self._file, section, record, [])
+        else:
+            with WindowPool() as pool:
+                blocks = list(pool.blocks(self._file, span.first_record, record, section=section))
+            self._tables[section] = RecordTable(self._file, section, record, blocks)
+        return self._tables[section]
+
+    def value(self, section: str) -> bytes:
+        """The raw JSON bytes of one top-level value."""
+        span = self._span(section)
+        return self._file.read(span.start, span.stop)
+
+    def whole(self, section: str) -> FileRange:
+        """One top-level value as a range to copy."""
+        span = self._span(section)
+        return FileRange(self._file, span.start, span.stop)
+
+    def runs(self, table: RecordTable, keep: NDArray[np.bool_]) -> Iterator[FileRange]:
+        """The kept records as few ranges as possible: neighbours come in one, with what stands between them."""
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], keep, [False]]).astype(np.int8)))
+        for first, after in zip(edges[0::2].tolist(), edges[1::2].tolist(), strict=True):
+            yield FileRange(self._file, int(table.starts[first]), int(table.stops[after - 1]))
+
+    def _span(self, section: str) -> _Span:
+        try:
+            return self._spans[section]
+        except KeyError:
+            raise _missing(self.path, section, self.sections) from None
+
+    def _scan(self, pool: WindowPool, section: str, first_record: int) -> int | None:
+        if section not in self._wanted:
+            return _skip_records(pool, self._file, section, first_record)
+        record = self._wanted[section]
+        blocks = list(pool.blocks(self._file, first_record, record, section=section))
+        self._tables[section] = RecordTable(self._file, section, record, blocks)
+        return blocks[-1].array_end
+
+
+_EXPECTED = 'an annotation file is {"images": [...], "annotations": [...], "categories": [...], ...}'
+
+
+def read_records(path: Path | str, section: str, record: type[T]) -> Iterator[T]:
+    """The records of one section as typed structs, streamed.
+
+    Raises:
+        MissingInputError: there is no such file.
+        AnnotationFileError: not JSON, no such section, or a record that does not fit; says where.
+    """
+    with ByteFile(Path(path)) as file, WindowPool() as pool:
+        sections = []
+        for name, span in _walk(file, lambda name, at: at if name == section else _skip_records(pool, file, name, at)):
+            sections.append(name)
+            if name != section:
+                continue
+            if span.first_record is not None:
+                decoder: msgspec.json.Decoder[list[T]] = msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
+                for window in json_windows.iterate_windows(file, span.first_record, decoder, section=section):
+                    yield from window.records
+            elif msgspec.json.decode(file.read(span.start, span.stop)) != []:
+                raise AnnotationFileError(
+                    path, f'"{section}" (byte {span.start:,}) is not a list of records', hint=_EXPECTED
+                )
+            return
+        raise _missing(Path(path), section, tuple(sections))
+
+
+def read_value(path: Path | str, section: str) -> bytes:
+    """The raw JSON bytes of one top-level value.
+
+    Raises:
+        MissingInputError: there is no such file.
+        AnnotationFileError: not JSON up to there, or no such section.
+    """
+    with ByteFile(Path(path)) as file, WindowPool() as pool:
+        sections = []
+        for name, span in _walk(file, lambda name, at: _skip_records(pool, file, name, at)):
+            sections.append(name)
+            if name == section:
+                return file.read(span.start, span.stop)
+        raise _missing(Path(path), section, tuple(sections))
+
+
+def write_annotation_file(
+    path: Path, sections: Mapping[str, bytes | FileRange | Iterable[bytes | FileRange]], *, overwrite: bool = False
+) -> None:
+    """Write an annotation file, whole or not at all, laid out as `json.dump` does: one line, `", "` and `": "`.
+
+    A section is a raw JSON value, or an iterable of records (each item one record or several with their commas),
+    which is written as a list while it is drawn.
+
+    Raises:
+        OutputExistsError: `path` exists and `overwrite` is false.
+    """
+    with atomic_file(path, overwrite=overwrite) as out:
+        out.write(b"{")
+        for number, (section, value) in enumerate(sections.items()):
+            out.write(b", " if number else b"")
+            out.write(msgspec.json.encode(section) + b": ")
+            if isinstance(value, bytes | FileRange):
+                _write_piece(out, value)
+                continue
+            out.write(b"[")
+            for index, piece in enumerate(value):
+                out.write(b", " if index else b"")
+                _write_piece(out, piece)
+            out.write(b"]")
+        out.write(b"}")
+
+
+def _write_piece(out: BinaryIO, piece: bytes | FileRange) -> None:
+    if isinstance(piece, bytes):
+        out.write(piece)
+        return
+    source, start, stop = piece
+    if stop - start >= _COPY_BY_KERNEL and hasattr(os, "copy_file_range"):
+        out.flush()
+        # Not every pair of file systems can do it; what is left is copied through a buffer.
+        with contextlib.suppress(OSError):
+            while start < stop:
+                copied = os.copy_file_range(source.descriptor, out.fileno(), stop - start, start)
+                if not copied:
+                    break
+                start += copied
+    while start < stop:
+        data = source.read(start, min(stop, start + (4 << 20)))
+        if not data:
+            raise AnnotationFileError(source.path, "changed while it was read", hint="run the same command again")
+        out.write(data)
+        start += len(data)
+
+
+def _walk(file: ByteFile, scan: Callable[[str, int], int | None]) -> Iterator[tuple[str, _Span]]:
+    """The top-level keys and where their values are, in file order.
+
+    `scan(section, first_record)` is called for a list whose first element is an object and returns the position of its
+    closing bracket, or None to have it skipped as any other value.
+    """
+    seen: set[str] = set()
+    position = _opening(file)
+    expect_more = False
+    while True:
+        position = file.skip_space(position)
+        mark = file.read(position, position + 1)
+        if mark == b"}" and not expect_more:
+            break
+        key_end = _expect_value(file, position, mark, b'"', "a key", after=seen)
+        section = _decoded(file, position, key_end, str)
+        if section in seen:
+            raise AnnotationFileError(file.path, f'has the key "{section}" twice (again at byte {position:,})')
+        position = file.skip_space(key_end)
+        _expect(file, position, b":", f'after the key "{section}"')
+        start = file.skip_space(position + 1)
+        first_record = None
+        if file.read(start, start + 1) == b"[":
+            first = file.skip_space(start + 1)
+            if file.read(first, first + 1) == b"{":
+                first_record = first
+        end = scan(section, first_record) if first_record is not None else None
+        if end is not None:
+            stop = end + 1
+        else:
+            stop = json_windows.value_end(file, start, inside=f'in the value of "{section}"')
+            _decoded(file, start, stop, msgspec.Raw)
+        seen.add(section)
+        yield section, _Span(start, stop, first_record)
+        position = file.skip_space(stop)
+        expect_more = file.read(position, position + 1) == b","
+        if expect_more:
+            position += 1
+        elif file.read(position, position + 1) != b"}":
+            _expect(file, position, b"}", f'after the value of "{section}"')
+    rest = file.skip_space(position + 1)
+    if rest < file.size:
+        raise AnnotationFileError(file.path, f"not JSON: there is more after the end, from byte {rest:,}")
+
+
+def _opening(file: ByteFile) -> int:
+    """The position after the opening brace of the file's one object."""
+    head = file.read(0, 4)
+    if not head:
+        raise AnnotationFileError(file.path, "is empty", hint="download or unpack it again")
+    if head[:2] == b"\x1f\x8b" or head == b"PK\x03\x04":
+        raise AnnotationFileError(file.path, "is compressed, not JSON", hint="unpack it first")
+    if head[:3] == b"\xef\xbb\xbf" or head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise AnnotationFileError(
+            file.path, "starts with a byte order mark (byte 0)", hint="save it as UTF-8 without byte order mark"
+        )
+    position = file.skip_space(0)
+    mark = file.read(position, position + 1)
+    if mark == b"[":
+        raise AnnotationFileError(file.path, f"is a list at its top level (byte {position:,})", hint=_EXPECTED)
+    if mark != b"{":
+        raise AnnotationFileError(file.path, f"is not JSON: no object starts at byte {position:,}", hint=_EXPECTED)
+    return position + 1
+
+
+def _expect(file: ByteFile, position: int, mark: bytes, place: str) -> None:
+    found = file.read(position, position + 1)
+    if not found:
+        raise json_windows.truncated(file, place)
+    if found != mark:
+        raise AnnotationFileError(
+            file.path, f"not JSON at byte {position:,}: {mark.decode()!r} expected {place}, found {found!r}"
+        )
+
+
+def _expect_value(file: ByteFile, position: int, mark: bytes, opening: bytes, what: str, *, after: set[str]) -> int:
+    place = f"after {len(after)} top-level keys" if after else "at the start"
+    if not mark:
+        raise json_windows.truncated(file, place)
+    if mark != opening:
+        raise AnnotationFileError(file.path, f"not JSON at byte {position:,}: {what} expected {place}, found {mark!r}")
+    return json_windows.value_end(file, position, inside=f"in {what}")
+
+
+def _decoded(file: ByteFile, start: int, stop: int, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(file.read(start, stop), type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise AnnotationFileError(
+            file.path,
+            f"not JSON: {json_windows.json_problem(error, start)} (in the value that starts at byte {start:,})",
+        ) from None
+
+
+def _skip_records(pool: WindowPool, file: ByteFile, section: str, first_record: int) -> int | None:
+    end = None
+    # A list that starts with an object may go on with something else; nobody has said that it holds records.
+    with contextlib.suppress(AnnotationFileError):
+        for block in pool.blocks(file, first_record, _Nothing, section=section):
+            end = block.array_end
+    return end
+
+
+def _missing(path: Path, section: str, sections: tuple[str, ...]) -> AnnotationFileError:
+    found = ", ".join(sections) if sections else "no keys at all"
+    return AnnotationFileError(path, f'has no "{section}" (it has {found})', hint=_EXPECTED)

@@ -1,0 +1,203 @@
+"""`pairs generate`: the pictures of an annotation file, each with its second views, in HDF5 partitions.
+
+The run is a plan of shards over the pictures in file order, done by whatever executor the caller brings. Partition i
+of P holds pictures [i * n // P, ...): floor division, the last takes the rest, as in OVTrack.
+"""
+
+from __future__ import annotations
+
+import glob
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ovforge import __version__
+from ovforge.errors import InputError, MissingInputError, OutputExistsError
+from ovforge.options.pairs import DEFAULT_CAPTIONS, DEFAULT_PICTURES, GenerateOptions
+from ovforge.records.reporting import Progress, StepSummary, no_progress
+from ovforge.runs.executors.base import Executor
+from ovforge.runs.plan import MANIFEST, InputFile, Plan, input_file, input_names
+from ovforge.runs.run import RunResult, ShardSelection, run
+from ovforge.runs.running import sightings
+from ovforge.storage.image_store import open_image_store
+from ovforge.synthesis.pair_task import PairTask
+from ovforge.synthesis.pairs import PairSettings
+from ovforge.synthesis.partitions import partition_sizes, publish_partitions
+from ovforge.synthesis.picture_table import PictureTable, read_pictures
+from ovforge.synthesis.repaint import Engine
+
+SMALLEST_SHARD, LARGEST_SHARD, SHARDS_AIMED_AT = 8, 128, 64
+
+
+@dataclass(frozen=True)
+class PairRun:
+    """A run that is ready to be done."""
+
+    plan: Plan
+    task: PairTask
+    notes: tuple[str, ...]
+
+
+def generate_pairs(
+    options: GenerateOptions,
+    engine: Engine,
+    executor: Executor,
+    *,
+    threads: int = 1,
+    shards: ShardSelection | None = None,
+    progress: Progress = no_progress,
+) -> StepSummary:
+    """Make the second views of every picture, or go on where an earlier call was stopped, and publish the partitions.
+
+    Args:
+        options: what to make; the engine's own options are in `engine`.
+        executor: who does the work; it has no influence on the result.
+        threads: per worker, how many pictures are prepared and finished beside the engine's work.
+        shards: only one part of the shards (several processes share a run); partitions are published by whoever
+            finds them complete.
+
+    Raises:
+        InputError: an input is missing or malformed, or the run's folder holds another run.
+        WorkError: shards failed; everything else is done and stays.
+    """
+    _check_folder(options)
+    prepared = plan_pairs(options, engine, threads=threads)
+    if options.overwrite:
+        _remove_partitions(options)
+    try:
+        result = run(
+            options.folder,
+            prepared.plan,
+            prepared.task,
+            executor,
+            overwrite=options.overwrite,
+            shards=shards,
+            raise_failed=False,
+            progress=progress,
+        )
+    finally:
+        prepared.task.pictures.close()
+    publish_partitions(options.folder)
+    result.check()
+    return _summary(options, prepared, result)
+
+
+def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) -> PairRun:
+    """Read and check the inputs, and lay out the work.
+
+    Raises:
+        InputError: an input is missing or malformed.
+    """
+    images = options.images or _default_pictures()
+    captions, notes = _captions(options)
+    pictures = read_pictures(options.annotations, captions, variants=options.variants, limit=options.limit)
+    if pictures.annotations.strays and options.limit is None:
+        notes.append(f"{pictures.annotations.strays:,} annotations belong to no picture of the file")
+    settings = PairSettings(options.seed, options.variants, options.min_area, options.masks, options.quality)
+    inputs = {"annotations": input_file(options.annotations), "pictures": _described(images, pictures)}
+    if captions is not None:
+        inputs["captions"] = input_file(captions)
+    plan = Plan(
+        task="pairs",
+        items=len(pictures),
+        groups=_partition_sizes(len(pictures), options.partitions),
+        shard_size=options.shard_size or shard_size(len(pictures)),
+        seed=options.seed,
+        options={
+            **{key: value for key, value in asdict(settings).items() if key != "seed"},
+            "limit": options.limit,
+            "engine": engine.describe(),
+            "picture_list": pictures.digest(),
+        },
+        inputs=inputs,
+        versions=_versions(),
+    )
+    return PairRun(plan, PairTask(pictures, images, engine, settings, threads), tuple(notes))
+
+
+def _partition_sizes(pictures: int, partitions: int) -> tuple[int, ...]:
+    if partitions > pictures:
+        raise InputError(f"--partitions {partitions}: there are only {pictures} pictures")
+    return partition_sizes(pictures, partitions)
+
+
+def shard_size(pictures: int) -> int:
+    """Pictures per shard: it follows from their number alone, so that a run can go on with any number of workers."""
+    return min(max(pictures // SHARDS_AIMED_AT, SMALLEST_SHARD), LARGEST_SHARD)
+
+
+def _check_folder(options: GenerateOptions) -> None:
+    """Refuse partitions that are there, but not from a run of ours."""
+    if options.overwrite or (options.folder / MANIFEST).exists():
+        return
+    for path in sorted(options.folder.glob(f"{glob.escape(options.name)}_total_p_*_split_*")):
+        raise OutputExistsError(path)
+
+
+def _remove_partitions(options: GenerateOptions) -> None:
+    """Partitions of the run that is thrown away; before its manifest goes, so that none outlives the run it is of."""
+    at_work = [seen.worker for seen in sightings(options.folder) if seen.alive]
+    if at_work:
+        raise InputError(
+            f"{options.folder}: process {at_work[0].pid} on {at_work[0].host} is at work there", hint="stop it first"
+        )
+    for path in sorted(options.folder.glob(f"{glob.escape(options.name)}_total_p_*_split_*")):
+        path.unlink()
+
+
+def _default_pictures() -> Path:
+    for path in DEFAULT_PICTURES:
+        if path.exists():
+            return path
+    raise MissingInputError(
+        " or ".join(map(str, DEFAULT_PICTURES)), what="pictures", hint="give their folder or HDF5 file with --images"
+    )
+
+
+def _captions(options: GenerateOptions) -> tuple[Path | None, list[str]]:
+    if options.captions is not None:
+        return options.captions, []
+    if DEFAULT_CAPTIONS.exists():
+        return DEFAULT_CAPTIONS, []
+    return None, [f"{DEFAULT_CAPTIONS} is not there: prompts are made from class names (--captions gives another file)"]
+
+
+def _described(images: Path, pictures: PictureTable) -> InputFile:
+    with open_image_store(images):
+        return input_names(images, pictures.names) if images.is_dir() else input_file(images)
+
+
+def _versions() -> dict[str, str]:
+    """Those whose release may change a pixel."""
+    return {
+        "ovforge": __version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "pycocotools": version("pycocotools"),
+    }
+
+
+def _summary(options: GenerateOptions, prepared: PairRun, result: RunResult) -> StepSummary:
+    counts: dict[str, Any] = {"pictures planned": prepared.plan.items, **result.counts}
+    notes = list(prepared.notes)
+    total = len(prepared.plan.shards())
+    if not result.complete:
+        notes.append(f"{total - len(result.entries):,} of {total:,} shards are still to be done, by other parts")
+    if result.done_before:
+        notes.append(f"{result.done_before:,} shards were done by an earlier call")
+    return StepSummary(
+        step="pairs generate",
+        outputs={"partitions": str(options.folder / f"{options.name}_total_p_{options.partitions}_split_*.h5")},
+        counts=counts,
+        drops=result.drops,
+        notes=tuple(notes),
+        next_command=(
+            f"ovforge pairs merge {options.name}"
+            if result.complete
+            else "the same command again, when the other parts are done"
+        ),
+    )

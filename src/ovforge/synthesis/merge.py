@@ -1,0 +1,340 @@
+"""Merge the partitions of a pairs run into one HDF5 file, one pickle file and one file of records.
+
+Nothing is published before it is proven complete: every planned picture and each of its second views is there once,
+with the size and the SHA-256 that were noted when the partition was made. What was planned is known from the run's
+manifest, or, for partitions of the original scripts, from the annotation file and the rule by which they divide it.
+
+The HDF5 file is published last, and an old one is taken away before anything else is replaced. So where `NAME.h5` is,
+the files beside it belong to it, and a merge that was killed between its files is simply run again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+import msgspec
+
+from ovforge.errors import InputError, MissingInputError
+from ovforge.options.tracks import PAIRS_ANNOTATIONS, PAIRS_IMAGES, MergeOptions
+from ovforge.records.lvis import Image
+from ovforge.records.reporting import Drop, Drops, Progress, StepSummary, no_progress
+from ovforge.runs.plan import MANIFEST, Plan, file_sha256, load_plan
+from ovforge.storage.annotation_file import read_records, write_annotation_file
+from ovforge.storage.atomic import atomic_path, check_output
+from ovforge.storage.image_store import ImageStore, open_image_store
+from ovforge.storage.picture_hdf5 import Location, PictureReader, PictureSource, PictureWriter, copy_pictures
+from ovforge.storage.restricted_pickle import ListWriter, load_list
+from ovforge.synthesis.pairs import variant_name
+from ovforge.synthesis.partitions import (
+    PartitionAbout,
+    PartitionFiles,
+    StoredPicture,
+    find_total,
+    partition_files,
+    partition_sizes,
+    read_about,
+)
+
+_SHOWN = 5
+_EVERY = 500  # pictures between two calls of `progress`
+
+
+def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> StepSummary:
+    """Merge a run's partitions into `NAME.h5`, `NAME.pkl` and, where it has records, `NAME.pairs.json`.
+
+    Raises:
+        MissingInputError: a partition, the annotation file or the picture store is not there.
+        InputError: something planned is missing or damaged; says what.
+        OutputExistsError: the merged file is there and `overwrite` is false.
+    """
+    target = merged_files(options.folder, options.name, options.out)
+    check_output(target.h5, overwrite=options.overwrite)
+    partitions, plan = _partitions(options)
+    images = read_records(planned_annotations(options.annotations, plan), "images", Image)
+    planned = [image.name for image in images][: plan.items if plan is not None else None]
+    drops = Drops()
+    with contextlib.ExitStack() as stack:
+        parts = _open(partitions, planned, _variants(options, plan), stack)
+        _prove_complete(parts, _Originals(options.images, stack), drops)
+        counts = _write(target, parts, drops, progress, overwrite=options.overwrite)
+    return StepSummary(
+        "pairs merge",
+        outputs={"pictures": str(target.h5), "annotations": str(target.pkl)}
+        | ({"records": str(target.pairs)} if target.pairs.exists() else {}),
+        counts={"partitions": len(parts), **counts},
+        drops=drops.freeze(),
+        next_command=f"ovforge pairs annotate {options.name}",
+    )
+
+
+def merged_files(folder: Path, name: str, out: Path | None = None) -> PartitionFiles:
+    """Where the merged files of a run are."""
+    h5 = out or folder / f"{name}.h5"
+    stem = h5.name.removesuffix(h5.suffix)
+    return PartitionFiles(h5, h5.with_name(f"{stem}.pkl"), h5.with_name(f"{stem}.pairs.json"))
+
+
+def planned_annotations(annotations: Path | None, plan: Plan | None) -> Path:
+    """The annotation file that a run was made from: as given, or the one of the plan, or else the default place.
+
+    Raises:
+        MissingInputError: it is not there.
+        InputError: the plan speaks of a file with other bytes.
+    """
+    noted = plan.inputs.get("annotations") if plan is not None else None
+    path = annotations or (Path(noted.path) if noted is not None else PAIRS_ANNOTATIONS)
+    if not path.is_file():
+        raise MissingInputError(
+            path, what="the annotation file that the pairs were made from", hint="say where it is with --annotations"
+        )
+    if noted is not None and (path.stat().st_size != noted.size or file_sha256(path) != noted.sha256):
+        raise InputError(
+            f"{path}: is not the file that the run was started with (sha256 {noted.sha256[:12]}, {noted.size:,} bytes)",
+            hint="give that file with --annotations",
+        )
+    return path
+
+
+class _View(msgspec.Struct):
+    """A second view, of which nothing is wanted here."""
+
+
+class _Noted(msgspec.Struct):
+    """What is needed of a `PublishedPair`: the annotations are skipped, not decoded."""
+
+    file_name: str
+    variants: list[_View]
+    pictures: list[StoredPicture]
+    drops: tuple[Drop, ...] = ()
+
+
+@dataclass
+class _Part:
+    """One partition, opened."""
+
+    files: PartitionFiles
+    planned: list[str]
+    variants: int
+    reader: PictureReader
+    about: PartitionAbout | None
+    originals: PictureSource | None = None
+    """Where the originals are, if not in the partition."""
+
+    def records(self) -> Iterator[_Noted | None]:
+        """A record per planned picture; None for each where the partition has no records."""
+        if self.about is None:
+            return iter([None] * len(self.planned))
+        return read_records(self.files.pairs, "pairs", _Noted)
+
+    def names(self, name: str) -> list[tuple[PictureSource, str]]:
+        """The pictures to be merged of one planned picture, and where each is."""
+        views = [variant_name(name, variant) for variant in range(self.variants)]
+        return [(self.originals or self.reader, name), *((self.reader, view) for view in views)]
+
+
+def _partitions(options: MergeOptions) -> tuple[list[PartitionFiles], Plan | None]:
+    folder = options.folder / options.name
+    if not folder.is_dir():
+        raise MissingInputError(folder, what="the folder of the run", hint="check the name, or give --folder")
+    plan = load_plan(folder)[0] if (folder / MANIFEST).is_file() else None
+    if plan is not None:
+        total = len(plan.shards_by_group())
+        if options.partitions not in (None, total):
+            raise InputError(f"{folder}: the run has {total} partitions, not {options.partitions}")
+    else:
+        total = options.partitions or find_total(folder)
+    files = [partition_files(folder, index, total) for index in range(total)]
+    lacking = [one.h5.name for one in files if not (one.is_published if plan is not None else one.h5.is_file())]
+    if lacking:
+        raise InputError(
+            f"{folder}: {len(lacking)} of {total} partitions are not finished: {_shown(lacking)}",
+            hint=f"`ovforge pairs generate {options.name}` with the run's own options goes on where it stopped",
+        )
+    return files, plan
+
+
+def _variants(options: MergeOptions, plan: Plan | None) -> int | None:
+    made = plan.options.get("variants") if plan is not None else None
+    if options.variants is not None and isinstance(made, int) and options.variants > made:
+        raise InputError(f"{options.name}: has {made} second views per picture, not {options.variants}")
+    return options.variants if options.variants is not None else made
+
+
+def _open(
+    partitions: Sequence[PartitionFiles], planned: list[str], variants: int | None, stack: contextlib.ExitStack
+) -> list[_Part]:
+    edges = [0, *accumulate(partition_sizes(len(planned), len(partitions)))]
+    parts = []
+    for files, (start, stop) in zip(partitions, pairwise(edges), strict=True):
+        reader = stack.enter_context(PictureReader(files.h5))
+        about = read_about(files.pairs) if files.pairs.is_file() else None
+        parts.append(_Part(files, planned[start:stop], variants or 0, reader, about))
+    if variants is None:
+        found = max((_count_variants(part) for part in parts), default=0)
+        for part in parts:
+            part.variants = found
+    return parts
+
+
+def _count_variants(part: _Part) -> int:
+    """How many second views the first picture of a partition has."""
+    count = 0
+    while part.planned and variant_name(part.planned[0], count) in part.reader:
+        count += 1
+    return count
+
+
+class _Originals:
+    """The picture store, opened when a partition lacks its originals."""
+
+    descriptor = -1
+
+    def __init__(self, path: Path | None, stack: contextlib.ExitStack) -> None:
+        self.path = path or next((place for place in PAIRS_IMAGES if place.exists()), PAIRS_IMAGES[0])
+        self._stack = stack
+        self._store: ImageStore | None = None
+
+    @property
+    def store(self) -> ImageStore:
+        if self._store is None:
+            self._store = self._stack.enter_context(open_image_store(self.path))
+        return self._store
+
+    def locate(self, name: str) -> Location | bytes:
+        return self.store.read(name)
+
+
+def _prove_complete(parts: Sequence[_Part], originals: _Originals, drops: Drops) -> None:
+    """Check by name, before anything is copied, that all that was planned is there."""
+    lacking: list[str] = []
+    for part in parts:
+        there = set(part.reader.names())
+        records = part.records()
+        seen = 0
+        for name, record in zip(part.planned, records, strict=False):
+            seen += 1
+            if record is not None and record.file_name != name:
+                raise InputError(
+                    f"{part.files.pairs}: record {seen} is of {record.file_name}, planned was {name}",
+                    hint="the partition was made from another annotation file; give that one with --annotations",
+                )
+            if record is not None and not record.variants:
+                continue  # counted when it is merged
+            if name not in there:
+                part.originals = originals
+                if name not in originals.store:
+                    lacking.append(f"{name} (neither in {part.files.h5.name} nor in {originals.path})")
+            lacking.extend(
+                f"{view} ({part.files.h5.name})" for source, view in part.names(name)[1:] if view not in there
+            )
+        if seen != len(part.planned) or next(records, None) is not None:
+            raise InputError(
+                f"{part.files.pairs}: has not one record for each of {len(part.planned):,} planned pictures"
+            )
+        if not part.files.pkl.is_file():
+            raise MissingInputError(part.files.pkl, what="the annotations of the partition")
+    if lacking:
+        raise InputError(
+            f"{parts[0].files.h5.parent}: {len(lacking):,} pictures are missing: {_shown(lacking)}",
+            hint="make the partitions that lack them again, or give the originals with --images",
+        )
+
+
+def _write(
+    target: PartitionFiles, parts: Sequence[_Part], drops: Drops, progress: Progress, *, overwrite: bool
+) -> dict[str, int]:
+    counts = {"pictures": 0, "second views": 0, "annotations": 0, "bytes": 0}
+    total = sum(len(part.planned) for part in parts)
+    with contextlib.ExitStack() as stack:  # leaves in reverse: the HDF5 file is published last
+        h5 = stack.enter_context(atomic_path(target.h5, overwrite=overwrite))
+        pkl = stack.enter_context(atomic_path(target.pkl, overwrite=True))
+        recorded = all(part.about is not None for part in parts)
+        pairs = stack.enter_context(atomic_path(target.pairs, overwrite=True)) if recorded else None
+        with PictureWriter(h5) as writer:
+            for part in parts:
+                for _ in _copied(part, writer, counts, drops):
+                    if counts["pictures"] % _EVERY == 0:
+                        progress("merging pictures", counts["pictures"], total)
+        entries = _join_entries(pkl, parts, counts)
+        if pairs is not None:
+            _join_records(pairs, parts, pkl_size=pkl.stat().st_size, pkl_sha256=entries.sha256)
+        # The old files go only when nothing but renaming is left to be done.
+        _flush(path for path in (h5, pkl, pairs) if path is not None)
+        target.h5.unlink(missing_ok=True)
+        if pairs is None:
+            target.pairs.unlink(missing_ok=True)
+    progress("merging pictures", total, total)
+    return counts
+
+
+def _copied(part: _Part, writer: PictureWriter, counts: dict[str, int], drops: Drops) -> Iterator[None]:
+    """Copy one partition's pictures and compare each with what was noted of it; yields after each."""
+    noted: deque[StoredPicture | None] = deque()
+
+    def wanted() -> Iterator[tuple[PictureSource, str]]:
+        for name, record in zip(part.planned, part.records(), strict=True):
+            if record is not None and not record.variants:
+                drops.merge([drop for drop in record.drops if drop.kind == "picture"])
+                continue
+            known = {picture.name: picture for picture in record.pictures} if record is not None else {}
+            counts["pictures"] += 1
+            counts["second views"] += part.variants
+            for source, picture in part.names(name):
+                noted.append(known.get(picture))
+                yield source, picture
+
+    for copied in copy_pictures(wanted(), writer):
+        expected = noted.popleft()
+        if expected is not None and (copied.size, copied.sha256) != (expected.size, expected.sha256):
+            raise InputError(
+                f"{part.files.h5}: {copied.name} is not as it was written: {copied.size:,} bytes with the sha256 "
+                f"{copied.sha256[:12]}, noted were {expected.size:,} bytes with {expected.sha256[:12]}",
+                hint="the partition is damaged: fetch it again, or remove its three files and make it again",
+            )
+        counts["bytes"] += copied.size
+        yield
+
+
+def _join_entries(path: Path, parts: Sequence[_Part], counts: dict[str, int]) -> ListWriter:
+    with open(path, "wb", buffering=1 << 20) as file:
+        writer = ListWriter(file)
+        for part in parts:
+            if part.about is not None:
+                writer.append_written(part.files.pkl, part.about.pkl_sha256)
+                counts["annotations"] += part.about.entries
+            else:
+                entries = load_list(part.files.pkl)
+                writer.extend(entries)
+                counts["annotations"] += len(entries)
+        writer.close()
+    return writer
+
+
+def _join_records(path: Path, parts: Sequence[_Part], *, pkl_size: int, pkl_sha256: str) -> None:
+    abouts = [part.about for part in parts if part.about is not None]
+    about = PartitionAbout(
+        pictures=sum(about.pictures for about in abouts),
+        datasets=sum(about.datasets for about in abouts),
+        entries=sum(about.entries for about in abouts),
+        pkl_size=pkl_size,
+        pkl_sha256=pkl_sha256,
+        options=abouts[0].options,
+    )
+    records = (bytes(record) for part in parts for record in read_records(part.files.pairs, "pairs", msgspec.Raw))
+    write_annotation_file(path, {"pairs": records, "about": [msgspec.json.encode(about)]})
+
+
+def _flush(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")

@@ -1,0 +1,188 @@
+"""Ray as it is: started here, or several nodes on this machine of which one is killed. Bounded in time by the tasks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ovforge.errors import InputError, MissingExtraError, WorkError
+from ovforge.runs.executors.local import LocalExecutor
+from ovforge.runs.executors.ray import RayExecutor
+from ovforge.runs.plan import Plan
+from ovforge.runs.run import run
+from tests.faults.tasks import TextTask
+
+PLAN = Plan(task="text", items=45, shard_size=5)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "shards").iterdir())}
+
+
+def expected() -> dict[str, bytes]:
+    return {f"{s.name}.txt": "".join(f"item {i}\n" for i in range(s.start, s.stop)).encode() for s in PLAN.shards()}
+
+
+@pytest.fixture(scope="module")
+def one_node() -> Iterator[Any]:
+    """Ray on this machine, started once for the tests that do not kill nodes; two cores and two GPUs on paper."""
+    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    ray.init(
+        address="local",
+        num_cpus=2,
+        num_gpus=2,
+        object_store_memory=100 << 20,
+        include_dashboard=False,
+        log_to_driver=False,
+    )
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture(params=["tasks", "actors"])
+def executor(request: pytest.FixtureRequest, one_node: Any) -> RayExecutor:
+    return RayExecutor(gpus_per_worker=1 if request.param == "actors" else 0)
+
+
+def test_the_same_files_as_with_processes(tmp_path: Path, executor: RayExecutor):
+    result = run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), executor)
+    assert result.complete
+    assert result.counts["items"] == 45
+    assert contents(tmp_path / "run") == expected()
+    device = "cuda:0" if executor.gpus_per_worker else "cpu"
+    assert {path.read_text() for path in (tmp_path / "notes").glob("open-*")} == {device}
+
+
+@pytest.mark.parametrize("trouble", ["exception", "exit"])
+def test_a_shard_that_fails_twice_is_done_at_the_third_try(tmp_path: Path, executor: RayExecutor, trouble: str):
+    task = TextTask(tmp_path / "notes", {1: (trouble, 2)})
+    assert run(tmp_path / "run", PLAN, task, executor).complete
+    assert contents(tmp_path / "run") == expected()
+
+
+@pytest.mark.parametrize(("trouble", "told"), [("exception", "a bad item"), ("kill", "")])
+def test_a_shard_that_fails_three_times_is_set_aside_and_retried_by_another_executor(
+    tmp_path: Path, executor: RayExecutor, trouble: str, told: str
+):
+    task = TextTask(tmp_path / "notes", {1: (trouble, 3)})
+    with pytest.raises(WorkError, match="shard 1 failed 3 times") as caught:
+        run(tmp_path / "run", PLAN, task, executor)
+    assert told in caught.value.message
+    assert len(list(task.notes.glob("run-1-*"))) == 3
+    assert len(contents(tmp_path / "run")) == 8
+    assert run(tmp_path / "run", PLAN, task, LocalExecutor(1)).complete
+    assert contents(tmp_path / "run") == expected()
+
+
+def test_a_task_that_cannot_be_opened_stops_the_run(tmp_path: Path, executor: RayExecutor):
+    with pytest.raises(InputError, match="model: not found"):
+        run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes", open_trouble="input"), executor)
+
+
+def test_a_full_disk_stops_the_run(tmp_path: Path, executor: RayExecutor):
+    with pytest.raises(WorkError, match="no room left"):
+        run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes", {1: ("full", 99)}), executor)
+
+
+def test_paths_relative_to_where_the_run_was_started(
+    tmp_path: Path, executor: RayExecutor, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    result = run(Path("run"), PLAN, TextTask(Path("notes")), executor)
+    assert result.shard_files[0] == Path("run/shards/000000.txt")
+    assert contents(tmp_path / "run") == expected()
+
+
+def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match="--executor ray needs the extra 'ray'"):
+        run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), RayExecutor())
+
+
+def test_no_workers_are_refused():
+    with pytest.raises(InputError, match="--workers 0"):
+        RayExecutor(workers=0)
+
+
+# The tests below start and end clusters of their own, so they come after those that share one.
+
+
+@pytest.fixture
+def no_ray() -> Iterator[None]:
+    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    ray.shutdown()
+    yield
+    ray.shutdown()
+
+
+def test_no_cluster_at_that_address(tmp_path: Path, no_ray: None):
+    with pytest.raises(InputError, match="no Ray cluster at 'auto'") as caught:
+        run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), RayExecutor(address="auto"))
+    assert "ray start --head" in caught.value.hint
+
+
+def test_a_cluster_started_on_the_spot_ends_with_the_run(tmp_path: Path, no_ray: None):
+    import ray
+
+    assert run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), RayExecutor(workers=2)).complete
+    assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_a_node_lost_in_the_middle_loses_nothing(tmp_path: Path, no_ray: None, gpus: int):
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 0,
+            "object_store_memory": 100 << 20,
+            "include_dashboard": False,
+            "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 3},  # to notice sooner
+        },
+    )
+    try:
+        nodes = [cluster.add_node(num_cpus=1, num_gpus=gpus, object_store_memory=100 << 20) for _ in range(2)]
+        cluster.wait_for_nodes()
+        task = TextTask(tmp_path / "notes", seconds=0.5)
+        killer = threading.Thread(target=_kill_in_the_middle, args=(task, lambda: _kill_node(cluster, nodes[1])))
+        killer.start()
+        result = run(tmp_path / "run", PLAN, task, RayExecutor(address=cluster.address, gpus_per_worker=gpus))
+        killer.join()
+    finally:
+        import ray
+
+        ray.shutdown()
+        cluster.shutdown()
+    assert result.complete
+    assert contents(tmp_path / "run") == expected()
+    runs = [path.name.split("-") for path in task.notes.glob("run-*")]
+    assert len({pid for *_, pid in runs}) >= 2  # both nodes were at work
+    assert len(runs) > len(PLAN.shards())  # and the lost node's shard was begun again
+
+
+def _kill_in_the_middle(task: TextTask, kill: Callable[[], None]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        pids = {path.name.rpartition("-")[2] for path in task.notes.glob("run-*")}
+        if len(pids) == 2:  # both nodes have a shard in hand
+            kill()
+            return
+        time.sleep(0.02)
+
+
+def _kill_node(cluster: Any, node: Any) -> None:
+    """End a node as a power cut does: workers first, or they would finish their shard while Ray's own part dies."""
+    (raylet,) = node.all_processes["raylet"]
+    pid = raylet.process.pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+    cluster.remove_node(node, allow_graceful=False)
