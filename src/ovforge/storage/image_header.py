@@ -22,7 +22,7 @@ from ovforge.errors import ImageError
 _HEAD = 4096
 """Bytes of the first read: enough for the header of nearly every picture of ImageNet."""
 
-_ReadAt = Callable[[int, int], bytes]
+ReadAt = Callable[[int, int], bytes]
 """read_at(offset, size): at most `size` bytes, fewer only at the end of the picture."""
 
 _JPEG_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))  # TEM, RST0-7, SOI
@@ -56,6 +56,18 @@ def read_size(source: bytes | BinaryIO, name: Path | str) -> tuple[int, int]:
     return _size(read_at(0, _HEAD), read_at, name)
 
 
+def read_size_at(read_at: ReadAt, name: Path | str) -> tuple[int, int]:
+    """`read_size` of a picture that lies anywhere: in a tar, in a range of a file.
+
+    Raises:
+        ImageError: see `read_size`; also where the system cannot read.
+    """
+    try:
+        return _size(read_at(0, _HEAD), read_at, name)
+    except OSError as error:
+        raise ImageError(name, f"cannot be read ({error.strerror})") from error
+
+
 def read_size_of_file(path: Path | str, name: Path | str | None = None) -> tuple[int, int]:
     """`read_size` of the file at `path`; errors call it `name`, or its path.
 
@@ -68,14 +80,12 @@ def read_size_of_file(path: Path | str, name: Path | str | None = None) -> tuple
     except OSError as error:
         raise ImageError(name, f"cannot be opened ({error.strerror})") from error
     try:
-        return _size(os.read(descriptor, _HEAD), lambda offset, size: os.pread(descriptor, size, offset), name)
-    except OSError as error:
-        raise ImageError(name, f"cannot be read ({error.strerror})") from error
+        return read_size_at(lambda offset, size: os.pread(descriptor, size, offset), name)
     finally:
         os.close(descriptor)
 
 
-def _size(head: bytes, read_at: _ReadAt, name: Path | str) -> tuple[int, int]:
+def _size(head: bytes, read_at: ReadAt, name: Path | str) -> tuple[int, int]:
     try:
         if head.startswith(b"\xff\xd8\xff"):
             width, height, orientation = _jpeg(head, read_at)
@@ -104,7 +114,7 @@ def _not_a_picture(head: bytes) -> str:
     return f"not a JPEG, PNG, GIF, BMP or WebP picture (begins with {head[:8]!r})"
 
 
-def _jpeg(head: bytes, read_at: _ReadAt) -> tuple[int, int, int]:
+def _jpeg(head: bytes, read_at: ReadAt) -> tuple[int, int, int]:
     """Walk the segments up to the first scan (ITU T.81, B.1.1); EXIF may stand on either side of the frame."""
     window, start, position = head, 0, 2
     width = height = -1
@@ -144,7 +154,7 @@ def _jpeg(head: bytes, read_at: _ReadAt) -> tuple[int, int, int]:
         position += 2 + length
 
 
-def _png(head: bytes, read_at: _ReadAt) -> tuple[int, int, int]:
+def _png(head: bytes, read_at: ReadAt) -> tuple[int, int, int]:
     width, height = _big(head, 16, 4), _big(head, 20, 4)
     if head[12:16] != b"IHDR":
         raise _BrokenHeaderError("PNG does not begin with its IHDR chunk")
@@ -159,7 +169,7 @@ def _png(head: bytes, read_at: _ReadAt) -> tuple[int, int, int]:
         position += 12 + _big(chunk, 0, 4)
 
 
-def _webp(head: bytes, read_at: _ReadAt) -> tuple[int, int, int]:
+def _webp(head: bytes, read_at: ReadAt) -> tuple[int, int, int]:
     kind = head[12:16]
     if kind == b"VP8 ":
         return _little(head, 26, 2) & 0x3FFF, _little(head, 28, 2) & 0x3FFF, 1
@@ -173,7 +183,7 @@ def _webp(head: bytes, read_at: _ReadAt) -> tuple[int, int, int]:
     return width, height, _webp_orientation(read_at) if has_exif else 1
 
 
-def _webp_orientation(read_at: _ReadAt) -> int:
+def _webp_orientation(read_at: ReadAt) -> int:
     position = 12
     while len(chunk := read_at(position, 8)) == 8:
         size = _little(chunk, 4, 4)

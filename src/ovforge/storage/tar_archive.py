@@ -69,7 +69,7 @@ def checked_name(archive: Path | str, member: tarfile.TarInfo) -> str:
 
 def _plain_members(path: Path, descriptor: int, offset: int, end: int) -> list[Member] | None:
     """The members if all headers are plain ones, else None."""
-    members = []
+    members: list[Member] = []
     position = offset
     while position < end:
         header = os.pread(descriptor, min(_BLOCK, end - position), position)
@@ -89,14 +89,13 @@ def _plain_members(path: Path, descriptor: int, offset: int, end: int) -> list[M
             name = _field(header, 0, 100)
             members.append(Member(_safe(path, f"{prefix}/{name}" if prefix else name), position, size))
         position += -(-size // _BLOCK) * _BLOCK
-    # An archive should end with two blocks of zeros; many writers forget them, and nothing is lost with them.
-    return members
+    raise _without_end(path)
 
 
 def _any_members(path: Path, file: BinaryIO | io.FileIO, offset: int, end: int) -> list[Member]:
     members = []
     try:
-        with tarfile.open(fileobj=_Range(file, offset, end), mode="r:") as archive:  # type: ignore[arg-type]
+        with tarfile.open(fileobj=_Range(file, offset, end), mode="r:") as archive:
             for member in archive:
                 name = checked_name(path, member)
                 if member.sparse is not None:
@@ -105,6 +104,9 @@ def _any_members(path: Path, file: BinaryIO | io.FileIO, offset: int, end: int) 
                     if offset + member.offset_data + member.size > end:
                         raise ArchiveError(path, f"is cut short: member {name!r} goes on behind the end")
                     members.append(Member(name, offset + member.offset_data, member.size))
+            closing = offset + archive.offset
+            if closing + _BLOCK > end or os.pread(file.fileno(), _BLOCK, closing).strip(b"\0"):
+                raise _without_end(path)
     except tarfile.TarError as error:
         raise ArchiveError(path, f"is no tar archive, or a broken one ({error})") from error
     return members
@@ -156,6 +158,12 @@ def _safe(archive: Path | str, name: str) -> str:
     if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
         raise _refused(archive, name, "its path is absolute, leads out of the archive, or is no path")
     return str(path)
+
+
+def _without_end(archive: Path) -> ArchiveError:
+    # A tar that is cut between two members is the same as one whose writer forgot the closing zeros; GNU tar and
+    # the standard library never do, so it counts as cut.
+    return ArchiveError(archive, "is cut short: it ends without the blocks of zeros that close a tar archive")
 
 
 def _refused(archive: Path | str, name: str, why: str) -> ArchiveError:

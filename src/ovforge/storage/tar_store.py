@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 from ovforge.errors import ImageError, MissingInputError
-from ovforge.storage.image_header import read_size
+from ovforge.storage.image_header import read_size_at
+from ovforge.storage.image_store import is_plain_name
 from ovforge.storage.tar_archive import Member, read_members
 
 _OPEN_TARS = 64
@@ -18,32 +19,42 @@ _OPEN_TARS = 64
 class TarStore:
     """The pictures in a folder of tars; picture `file` in `nXXXXXXXX.tar` is called `nXXXXXXXX/file`.
 
-    A tar is indexed when it is first asked for, and stays indexed. Folders inside a tar are no part of the names:
-    `nXXXXXXXX/file` and `file` are the same picture, the first in the tar.
+    An image store (see `storage.image_store`): files are opened when needed, and again after a fork or a pickle. A
+    tar is indexed when it is first asked for, and stays indexed. Folders inside a tar are no part of the names:
+    of `nXXXXXXXX/file` and `file` in one tar the first counts.
     """
 
-    def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise MissingInputError(folder, what="folder of class tars")
-        self.folder = folder
+    def __init__(self, path: Path) -> None:
+        path = Path(path)
+        if not path.is_dir():
+            raise MissingInputError(path, what="folder of class tars")
+        self.path = path
         self._indexes: dict[str, dict[str, Member]] = {}
         self._descriptors: dict[str, int] = {}
+        self._process = os.getpid()
 
     def __enter__(self) -> TarStore:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_indexes": self._indexes, "_descriptors": {}, "_process": 0}
+
     def close(self) -> None:
-        """Close the files that are open."""
-        for descriptor in self._descriptors.values():
-            os.close(descriptor)
+        """Close the files that are open; they open again when they are used again."""
+        if self._process == os.getpid():  # descriptors inherited through a fork belong to the parent
+            for descriptor in self._descriptors.values():
+                os.close(descriptor)
         self._descriptors.clear()
 
     def classes(self) -> list[str]:
         """The names of the tars without their suffix, sorted."""
-        return sorted(entry.name[:-4] for entry in os.scandir(self.folder) if entry.name.endswith(".tar"))
+        with os.scandir(self.path) as entries:
+            return sorted(entry.name[:-4] for entry in entries if entry.name.endswith(".tar") and entry.is_file())
 
     def members(self, class_: str) -> dict[str, Member]:
         """File name -> member, sorted by file name, of the tar of `class_`; empty where there is none.
@@ -52,9 +63,9 @@ class TarStore:
             ArchiveError: the tar is broken, cut short, or has members that are refused.
         """
         if class_ not in self._indexes:
-            path = self._path(class_)
+            tar = self._tar(class_)
             members: dict[str, Member] = {}
-            for member in read_members(path) if path.is_file() else ():
+            for member in read_members(tar) if tar.is_file() else ():
                 members.setdefault(member.name.rpartition("/")[2], member)
             self._indexes[class_] = dict(sorted(members.items()))
         return self._indexes[class_]
@@ -66,9 +77,6 @@ class TarStore:
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self._find(name) is not None
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names())
-
     def read(self, name: str) -> bytes:
         """The bytes of a picture.
 
@@ -76,13 +84,8 @@ class TarStore:
             ImageError: there is no such picture, or its tar became shorter since it was indexed.
             ArchiveError: see `members`.
         """
-        member = self._member(name)
-        data = os.pread(self._descriptor(name.partition("/")[0]), member.size, member.offset)
-        while 0 < len(data) < member.size:  # one call reads at most 2 GB on Linux
-            more = os.pread(self._descriptor(name.partition("/")[0]), member.size - len(data), member.offset + len(data))
-            if not more:
-                break
-            data += more
+        descriptor, member = self._open(name)
+        data = os.pread(descriptor, member.size, member.offset)
         if len(data) < member.size:
             raise ImageError(self._shown(name), "its tar was cut short since it was indexed")
         return data
@@ -92,35 +95,43 @@ class TarStore:
 
         Raises:
             ImageError: there is no such picture, or it is none.
+            ArchiveError: see `members`.
         """
-        member = self._member(name)
-        descriptor = self._descriptor(name.partition("/")[0])
-        return read_size(_Window(descriptor, member), self._shown(name))
+        descriptor, member = self._open(name)
 
-    def _member(self, name: str) -> Member:
-        member = self._find(name)
-        if member is None:
-            raise ImageError(self._shown(name), "no such picture")
-        return member
+        def read_at(offset: int, size: int) -> bytes:
+            return os.pread(descriptor, max(0, min(size, member.size - offset)), member.offset + offset)
+
+        return read_size_at(read_at, self._shown(name))
 
     def _find(self, name: str) -> Member | None:
         class_, slash, file = name.partition("/")
-        return self.members(class_).get(file) if slash and class_ not in ("", "..") else None
+        return self.members(class_).get(file) if slash and is_plain_name(class_) else None
 
-    def _path(self, class_: str) -> Path:
-        return self.folder / f"{class_}.tar"
+    def _open(self, name: str) -> tuple[int, Member]:
+        member = self._find(name)
+        if member is None:
+            raise ImageError(self._shown(name), "picture not found")
+        return self._descriptor(name.partition("/")[0]), member
+
+    def _tar(self, class_: str) -> Path:
+        return self.path / f"{class_}.tar"
 
     def _shown(self, name: str) -> str:
         class_, _, file = name.partition("/")
-        return f"{self._path(class_)}: {file}"
+        return f"{self._tar(class_)}:{file}"
 
     def _descriptor(self, class_: str) -> int:
+        if self._process != os.getpid():
+            self._descriptors.clear()
+            self._process = os.getpid()
         descriptor = self._descriptors.pop(class_, None)
         if descriptor is None:
             if len(self._descriptors) >= _OPEN_TARS:
-                oldest = next(iter(self._descriptors))
-                with contextlib.suppress(OSError):
-                    os.close(self._descriptors.pop(oldest))
-            descriptor = os.open(self._path(class_), os.O_RDONLY | os.O_CLOEXEC)
+                os.close(self._descriptors.pop(next(iter(self._descriptors))))
+            try:
+                descriptor = os.open(self._tar(class_), os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise ImageError(self._tar(class_), f"cannot be opened ({error.strerror})") from error
         self._descriptors[class_] = descriptor
         return descriptor
