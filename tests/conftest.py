@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,3 +36,26 @@ def mini_expected() -> Path:
 def diffusion_data() -> Path:
     """A tiny Stable Diffusion builder and the latents of the original sampling loop; read only."""
     return _data_folder("diffusion")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny Stable Diffusion of random weights, as diffusers lays it out; read only."""
+    return _build_tiny_model(tmp_path_factory.mktemp("tiny_model"))
+
+
+@pytest.fixture(scope="session")
+def build_tiny_model() -> Callable[..., Path]:
+    """`build(folder, seed=0, in_channels=4, prediction_type="epsilon") -> folder`: other tiny models."""
+    return _build_tiny_model
+
+
+def _build_tiny_model(folder: Path, **options: Any) -> Path:
+    pytest.importorskip("diffusers", reason="needs the extra 'diffusion'")
+    path = Path(__file__).with_name("tiny_stable_diffusion.py")
+    spec = importlib.util.spec_from_file_location("tiny_stable_diffusion", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    built: Path = module.build_tiny_stable_diffusion(folder, **options)
+    return built

@@ -38,9 +38,10 @@ LVIS_VAL = Path("datasets/lvis/lvis_v1_val.json")
 @command(app, "collate", example="ovforge exemplars collate --require 10")
 def collate(
     console: Console,
-    lvis_dir: Annotated[
-        Path, typer.Option("--lvis-dir", help="Folder with lvis_v1_train.json, or that file.")
-    ] = Path("datasets/lvis"),
+    *,
+    lvis_dir: Annotated[Path, typer.Option("--lvis-dir", help="Folder with lvis_v1_train.json, or that file.")] = Path(
+        "datasets/lvis"
+    ),
     imagenet_dir: Annotated[
         Path, typer.Option("--imagenet-dir", help="ImageNet-21K: its parts, a flat copy, or class tars.")
     ] = Path("datasets/imagenet/imagenet21k_P"),
@@ -98,6 +99,7 @@ def collate(
 @command(app, "sample", example="ovforge exemplars sample -k 5 --exclude-ann datasets/lvis/lvis_v1_val.json")
 def sample(
     console: Console,
+    *,
     exemplars: Annotated[
         Path, typer.Option("--exemplars", "--exemplar-dict-path", help="The dictionary that collate writes.")
     ] = DICTIONARY,
@@ -123,7 +125,9 @@ def sample(
     ] = None,
     visual_genome_dir: Annotated[
         Path,
-        typer.Option("--visual-genome-dir", help="Its image_data.json says which pictures are COCO's; see --exclude-ann."),
+        typer.Option(
+            "--visual-genome-dir", help="Its image_data.json says which pictures are COCO's; see --exclude-ann."
+        ),
     ] = Path("datasets/VisualGenome"),
     with_names: Annotated[
         bool, typer.Option("--with-names", help="Write a dictionary keyed by synset, not a list.", show_default=False)
@@ -154,6 +158,112 @@ def sample(
     )
     with console.progress() as progress:
         return sample_exemplars(options, progress=progress)
+
+
+@command(app, "crop", example="ovforge exemplars crop --form lists --out datasets/lvis_exemplars_ovmr_K30")
+def crop(
+    console: Console,
+    *,
+    exemplars: Annotated[
+        Path, typer.Option("--exemplars", "--ann-path", help="What sample writes; the val list of --form lists.")
+    ] = Path(MetadataFolder, "lvis_image_exemplar_dict_K-030_own.json"),
+    form: Annotated[
+        CropForm,
+        typer.Option(
+            "--form",
+            help="split: one list, in folders train, val and all by category id; lists: two lists, in folders val and "
+            "train by place in the list.",
+        ),
+    ] = CropForm.SPLIT,
+    train_exemplars: Annotated[
+        Path | None,
+        typer.Option(
+            "--train-exemplars", "--train_ann_path", help="The train list of --form lists; default: the same list."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "--save_dir", "--save-dir", help="Where the folders go.")] = Path(
+        "datasets/lvis_exemplars_final"
+    ),
+    lvis_images: Annotated[
+        Path, typer.Option("--lvis-img-dir", help="Folder that holds train2017, or an HDF5 file of pictures.")
+    ] = Path("datasets/coco"),
+    imagenet_images: Annotated[
+        Path, typer.Option("--imagenet-img-dir", help="ImageNet-21K: its parts, a flat copy, class tars, or HDF5.")
+    ] = Path("datasets/imagenet/imagenet21k_P"),
+    visual_genome_images: Annotated[
+        Path, typer.Option("--visual-genome-img-dir", help="Folder that holds VG_100K and VG_100K_2, or HDF5.")
+    ] = Path("datasets/VisualGenome"),
+    context: Annotated[float, typer.Option("--context", help="Crops are wider than their boxes by this part.")] = 0.4,
+    square: Annotated[
+        bool, typer.Option("--square/--no-square", help="Make crops square where the picture allows.")
+    ] = True,
+    quality: Annotated[int, typer.Option("--quality", help="JPEG quality; whole pictures are copied.")] = 95,
+    train_shots: Annotated[
+        int, typer.Option("--train-shots", help="Exemplars of a class that --form split puts into train.")
+    ] = 10,
+    sheet: Annotated[
+        bool, typer.Option("--sheet", help="Also draw a contact sheet per class.", show_default=False)
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes; default: one per core.", show_default=False)
+    ] = None,
+    overwrite: OverwriteOption = False,
+) -> StepSummary:
+    """Cut the drawn exemplars out of their pictures; whole pictures are copied as they are.
+
+    A run that was stopped goes on where it was: run the same command again.
+    """
+    from ovforge.exemplars import crop_exemplars
+
+    options = CropOptions(
+        exemplars=exemplars,
+        output=out,
+        form=form,
+        train_exemplars=train_exemplars,
+        lvis_images=lvis_images,
+        imagenet_images=imagenet_images,
+        visual_genome_images=visual_genome_images,
+        context=context,
+        square=square,
+        quality=quality,
+        train_shots=train_shots,
+        sheet=sheet,
+        workers=workers,
+        overwrite=overwrite,
+    )
+    with console.progress() as progress:
+        return crop_exemplars(options, progress=progress)
+
+
+@command(app, "index", example="ovforge exemplars index --crops datasets/lvis_exemplars_ovmr_K30")
+def index(
+    console: Console,
+    *,
+    crops: Annotated[Path, typer.Option("--crops", "--lvis-exemplar-path", help="The folder that crop writes.")] = Path(
+        "datasets/lvis_exemplars_ovmr_K30"
+    ),
+    categories: Annotated[
+        Path, typer.Option("--categories", "--lvis-meta-path", help="LVIS file whose categories are wanted.")
+    ] = LVIS_VAL,
+    split: Annotated[str, typer.Option("--split", help="Which folder to list: train, val or all.")] = "val",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "--out-path", help="Default: annotations/lvis_exemplar_info.json beside the crops."),
+    ] = None,
+    overwrite: OverwriteOption = False,
+) -> StepSummary:
+    """List the cut-out exemplars as an annotation file: size, file and class of each."""
+    from ovforge.exemplars import index_exemplars
+
+    options = ExemplarIndexOptions(
+        crops=crops,
+        categories=categories,
+        output=out or crops / "annotations" / "lvis_exemplar_info.json",
+        split=split,
+        overwrite=overwrite,
+    )
+    with console.progress() as progress:
+        return index_exemplars(options, progress=progress)
 
 
 def _show_coverage(path: Path, *, all_classes: bool) -> None:

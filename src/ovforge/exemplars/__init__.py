@@ -5,6 +5,8 @@
 """
 
 from ovforge.exemplars.collate import collate_exemplars
+from ovforge.exemplars.crop import crop_exemplars
+from ovforge.exemplars.index import index_exemplars
 from ovforge.exemplars.sample import sample_exemplars
 
-__all__ = ["collate_exemplars", "sample_exemplars"]
+__all__ = ["collate_exemplars", "crop_exemplars", "index_exemplars", "sample_exemplars"]

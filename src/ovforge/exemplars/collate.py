@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +13,8 @@ import msgspec
 from ovforge.errors import MissingInputError, ShortageError
 from ovforge.exemplars import coverage
 from ovforge.exemplars.imagenet_pictures import ImageNetPictures, find_imagenet
-from ovforge.exemplars.lvis_boxes import LvisBoxes, with_fields
+from ovforge.exemplars.lvis_boxes import LvisBoxes
+from ovforge.exemplars.substitutes import substitutes_of
 from ovforge.exemplars.visual_genome_boxes import VisualGenomeBoxes, find_visual_genome
 from ovforge.options.exemplars import CollateOptions, Substitutes
 from ovforge.records.coverage import Coverage
@@ -23,8 +24,6 @@ from ovforge.storage.atomic import atomic_file, check_output, write_bytes
 from ovforge.taxonomy import category_differences, lvis_classes, substitute_synsets
 
 LVIS_TRAIN = "lvis_v1_train.json"
-STAND_INS: Mapping[str, tuple[str, ...]] = {"stop_sign.n.01": ("street_sign.n.01",)}
-"""Substitutes beyond the published 43: LVIS's own stop_sign.n.01 is in no WordNet, so ImageNet has none."""
 
 
 class ClassFacts(Protocol):
@@ -170,9 +169,7 @@ def _plan(facts: ClassFacts, sources: Sources) -> ClassPlan:
     )
 
 
-def _add_visual_genome(
-    plans: list[ClassPlan], sources: Sources, options: CollateOptions, progress: Progress
-) -> None:
+def _add_visual_genome(plans: list[ClassPlan], sources: Sources, options: CollateOptions, progress: Progress) -> None:
     """Give Visual Genome's objects to the classes with fewer than 40; read the substitutes' on the way."""
     if sources.visual_genome is None:
         return
@@ -195,11 +192,6 @@ def _add_substitutes(plans: list[ClassPlan], sources: Sources, options: CollateO
             found += sources.visual_genome.count(synset) if sources.visual_genome is not None else 0
             if found:
                 plan.substituted[synset] = found
-
-
-def substitutes_of(synset: str) -> tuple[str, ...]:
-    """The related synsets that may stand in for a class, in the order in which they are tried."""
-    return substitute_synsets().get(synset) or STAND_INS.get(synset, ())
 
 
 def _check_required(report: Coverage, options: CollateOptions, report_path: Path) -> None:
@@ -279,4 +271,3 @@ def _notes(facts: dict[str, ClassFacts], sources: Sources) -> Iterator[str]:
     if differences := category_differences(sources.lvis.categories):
         more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
         yield f"the categories are not quite those of LVIS v1: {'; '.join(differences[:3])}{more}"
-

@@ -81,8 +81,8 @@ def _lvis_state(
 ) -> SourceState:
     found = sources.lvis is not None
     cost = (
-        f"LVIS train is not {_at(options.lvis_dir)}: no class gets its boxes, and the classes are those of the packaged "
-        f"table; {len(lacking):,} of them have fewer than {options.enough} exemplars"
+        f"LVIS train is not {_at(options.lvis_dir)}: no class gets its boxes, and the classes are those of the "
+        f"packaged table; {len(lacking):,} of them have fewer than {options.enough} exemplars"
     )
     return SourceState(_text(options.lvis_dir), found, sum(plan.lvis for plan in plans), "" if found else cost)
 

@@ -56,8 +56,8 @@ def draw_nested(
         -math.log(_uniform(seed, identity)) / weight if weight > 0 else math.inf
         for identity, weight in zip(identities, weights.tolist(), strict=True)
     ]
-    order = [place for place in sorted(range(len(times)), key=lambda place: (times[place], place))]
-    order = [place for place in order if times[place] < math.inf]
+    arriving = (place for place in range(len(times)) if times[place] < math.inf)
+    order = sorted(arriving, key=lambda place: (times[place], place))
     if not order or len(order) >= k or shortage is not Shortage.REPEAT:
         return order[:k]
     return [order[turn % len(order)] for turn in range(k)]

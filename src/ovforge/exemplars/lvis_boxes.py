@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from ovforge.errors import AnnotationFileError
 from ovforge.records.exemplar import LVIS
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import Drops
@@ -47,14 +48,16 @@ class LvisBoxes:
         names = zip(pictures["coco_url"], pictures["file_name"], strict=True)
         self._names = ["/".join((url or name).split("/")[-2:]) for url, name in names]
         self._picture_of = _places(self._boxes["image_id"], pictures["id"])
+        self._check_synsets(path)
         known = np.isin(self._boxes["category_id"], categories["id"])
         has_picture = self._picture_of >= 0
         for usable, reason in ((known, 'its category is not in "categories"'), (has_picture, "its picture is missing")):
             if not usable.all():
                 drops.add("annotation", reason, count=int(np.count_nonzero(~usable)))
         large = self._boxes["area"] > min_area
-        self._by_category = _grouped(self._boxes["category_id"], known & has_picture & large)
-        self._small = _grouped(self._boxes["category_id"], known & has_picture & ~large)
+        ids = self._one_id_a_synset()
+        self._by_category = _grouped(ids, known & has_picture & large)
+        self._small = _grouped(ids, known & has_picture & ~large)
 
     def count(self, category_id: int) -> int:
         """How many boxes of a category are large enough."""
@@ -73,6 +76,25 @@ class LvisBoxes:
                 "synset": synset,
             }
             yield with_fields(self._boxes.raw(index), added)
+
+    def _check_synsets(self, path: Path) -> None:
+        for category in self.categories:
+            if not category.synset:
+                raise AnnotationFileError(
+                    path,
+                    f"category {category.id} ({category.name}) has no synset",
+                    hint="exemplars are kept by WordNet synset; COCO's own annotation files have none",
+                )
+
+    def _one_id_a_synset(self) -> npt.NDArray[np.int64]:
+        """The category ids of the annotations; of two categories with one synset, the later one's for both."""
+        ids: npt.NDArray[np.int64] = self._boxes["category_id"]
+        last = {category.synset: category.id for category in self.categories}
+        if len(last) < len(self.categories):
+            ids = ids.copy()
+            for category in self.categories:
+                ids[self._boxes["category_id"] == category.id] = last[category.synset]
+        return ids
 
     def close(self) -> None:
         """Close the file."""

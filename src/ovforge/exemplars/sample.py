@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import msgspec
 from ovforge.errors import AnnotationFileError, InputError, ShortageError
 from ovforge.exemplars.draw import draw, draw_nested, usable_weights
 from ovforge.options.exemplars import SampleOptions, Shortage
-from ovforge.records.exemplar import VISUAL_GENOME, Exemplar
+from ovforge.records.exemplar import LVIS, VISUAL_GENOME, Exemplar
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.sources import visual_genome
 from ovforge.sources.exemplars import ExemplarDictionary, ExemplarRecord
@@ -21,6 +22,8 @@ from ovforge.storage.atomic import check_output, write_bytes
 
 NAMED = 20
 """How many short classes a note or an error names."""
+
+_COCO_NAME = re.compile(r"(?:COCO_\w+?_)?(\d{12})\.\w+")
 
 Excluded = Callable[[Exemplar], bool]
 
@@ -54,8 +57,9 @@ def sample_exemplars(options: SampleOptions, *, progress: Progress = no_progress
     dictionary = ExemplarDictionary(options.exemplars)
     categories = sorted(read_records(options.categories, "categories", _Category), key=lambda category: category.id)
     _check_categories(options, categories, dictionary)
-    drops, notes = Drops(), []
-    excluded = _excluded(options, notes) if options.exclude else None
+    drops = Drops()
+    notes: list[str] = []
+    excluded = None if options.exclude is None else _excluded(options.exclude, options, notes)
 
     drawn: list[list[dict[str, Any]]] = []
     short: dict[str, int] = {}
@@ -173,22 +177,29 @@ def _without(records: list[ExemplarRecord], excluded: Excluded, drops: Drops) ->
     return kept
 
 
-def _excluded(options: SampleOptions, notes: list[str]) -> Excluded:
+def _excluded(path: Path, options: SampleOptions, notes: list[str]) -> Excluded:
     """Whether an exemplar's picture is in the excluded file, also where Visual Genome has it under its own name."""
-    path = options.exclude
     names = {picture.bare_name for picture in read_records(path, "images", _Picture)}
     names.discard("")
     if not names:
         raise AnnotationFileError(path, "names no pictures, so it excludes nothing")
     coco_ids = _coco_ids(options, notes)
-    numbers = {int(stem) for name in names if (stem := name.rsplit(".", 1)[0].rsplit("_", 1)[-1]).isdecimal()}
+    numbers = {_coco_number(name) for name in names} - {None}
 
     def excluded(key: Exemplar) -> bool:
         if key.picture_name in names:
             return True
-        return key.dataset == VISUAL_GENOME and coco_ids.get(key.picture_name) in numbers
+        if key.dataset == VISUAL_GENOME:
+            return coco_ids.get(key.picture_name) in numbers
+        return key.dataset == LVIS and _coco_number(key.picture_name) in numbers
 
     return excluded
+
+
+def _coco_number(name: str) -> int | None:
+    """The COCO id in `000000000009.jpg` or, before 2017, `COCO_train2014_000000000009.jpg`."""
+    match = _COCO_NAME.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def _coco_ids(options: SampleOptions, notes: list[str]) -> dict[str, int]:

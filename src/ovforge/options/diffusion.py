@@ -58,7 +58,8 @@ class DiffusionOptions:
         guidance_until: share of the U-Net calls that are guided; below 1 is faster and lossy.
         blend_until: kept latents are blended in while the next timestep is above this one.
         n_sample, jump_length, jump_n_sample: RePaint's resampling. Every interval is done `n_sample` times, and
-            after every `jump_length` intervals the latents go back up, until each stretch was done `jump_n_sample` times.
+            after every `jump_length` intervals the latents go back up, until that stretch was done
+            `jump_n_sample` times.
         no_captions: one unguided pass per step with an empty prompt.
         compile: torch.compile the U-Net for the padded sizes that most COCO pictures have.
         vae_tiling: encode and decode in tiles: less memory, faint differences at the seams.

@@ -31,7 +31,7 @@ class ExemplarRecord:
 
 
 class ExemplarDictionary:
-    """An exemplar dictionary: synset -> records. A gigabyte of it opens in a second; records are decoded class by class."""
+    """An exemplar dictionary: synset -> records. A gigabyte opens in a second; records are decoded by class."""
 
     def __init__(self, path: Path) -> None:
         """Open the file.
@@ -94,9 +94,7 @@ def read_drawn(path: Path) -> Iterator[DrawnClass]:
     """
     view = map_file(path, what="drawn exemplars", hint="`ovforge exemplars sample` makes them")
     try:
-        classes: list[Any] | dict[str, Any] = msgspec.json.decode(
-            view, type=list[msgspec.Raw] | dict[str, msgspec.Raw]
-        )
+        classes: list[Any] | dict[str, Any] = msgspec.json.decode(view, type=list[msgspec.Raw] | dict[str, msgspec.Raw])
     except msgspec.MsgspecError as error:
         raise AnnotationFileError(
             path,

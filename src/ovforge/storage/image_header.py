@@ -233,3 +233,23 @@ def _cut(data: bytes, at: int, size: int) -> bytes:
     if len(cut) < size:
         raise _BrokenHeaderError("it ends within its header")
     return cut
+
+
+def read_orientation(data: bytes, name: Path | str) -> int:
+    """The EXIF orientation of the picture in `data`, 1 (upright) to 8; 1 where it says none.
+
+    Raises:
+        ImageError: the picture's header is broken; names it.
+    """
+
+    def read_at(offset: int, size: int) -> bytes:
+        return data[offset : offset + size]
+
+    try:
+        if data.startswith(b"\xff\xd8\xff"):
+            return _jpeg(data[:_HEAD], read_at)[2]
+        if data.startswith(b"\x89PNG\r\n\x1a\n"):
+            return _png(data[:_HEAD], read_at)[2]
+    except _BrokenHeaderError as error:
+        raise ImageError(name, f"broken picture: {error}") from None
+    return 1

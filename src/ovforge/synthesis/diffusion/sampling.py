@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ovforge.synthesis.diffusion.schedulers import Call, Combination, Level, Schedule
+from ovforge.synthesis.diffusion.schedule import Call, Combination, Level, Schedule
 
 NoisePredictor = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """predict(latents (B, 4, h, w) float32, timestep (0-d, int64), text (B, tokens, width)) -> prediction, float32."""
@@ -22,9 +22,9 @@ def sample_latents(
     schedule: Schedule,
     start_latents: torch.Tensor,
     noise: torch.Tensor,
+    *,
     repaint_mask: torch.Tensor,
     text: torch.Tensor,
-    *,
     empty_text: torch.Tensor | None = None,
     guidance: float = 7.5,
     guided_calls: int | None = None,

@@ -1,0 +1,270 @@
+"""Cuts drawn exemplars out of their pictures, class by class, on all cores; a run that was stopped goes on."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import msgspec
+
+from ovforge.errors import ImageError, InputError, MissingInputError, OutputExistsError
+from ovforge.exemplars.crop_picture import Crop, EmptyBoxError, Picture, cut_out, decode, turned
+from ovforge.exemplars.crop_plan import PlannedClass, PlannedCrop, lists_share_their_pictures, plan_crops, samples_of
+from ovforge.exemplars.sheet import draw_sheet
+from ovforge.options.exemplars import CropForm, CropOptions
+from ovforge.records.crops import CLASSES_FILE, CropIndex, CroppedClass
+from ovforge.records.exemplar import DATASETS, IMAGENET, LVIS, VISUAL_GENOME
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.runs.executors.local import LocalExecutor
+from ovforge.runs.plan import MANIFEST, Plan, input_file
+from ovforge.runs.run import run
+from ovforge.runs.task import Shard, ShardReport, Slot, Worker
+from ovforge.sources.exemplar_pictures import ExemplarPictures, missing_hint
+from ovforge.storage.atomic import write_bytes
+from ovforge.storage.image_header import read_orientation
+from ovforge.storage.small_files import has_size, write_small_file
+
+RUN_FOLDER = "run"
+SPLITS = ("train", "val", "all")
+SHEETS = "sheets"
+CLASSES_A_SHARD = 4
+PICTURES_TRIED = 20
+"""Pictures of a data set that are looked for before the work; if none is there, the folder is the wrong one."""
+_OURS = re.compile(rf"((train|val)_)?\d+_({'|'.join(DATASETS)})_.+")
+
+
+def crop_exemplars(options: CropOptions, *, progress: Progress = no_progress) -> StepSummary:
+    """Cut out all drawn exemplars and write `classes.json`, which says which folder is which class.
+
+    The form `split` makes `train`, `val` and `all` from one list, with the category ids as folders; the form `lists`
+    makes `val` and `train` from two lists, with places in the list as folders. Whole ImageNet pictures are copied
+    as they are.
+
+    Raises:
+        InputError: a bad option or list, or none of a data set's pictures is where they were looked for.
+        OutputExistsError: the folder holds crops of something else and `overwrite` is false.
+        PlanMismatchError: the crops there were begun with other options or lists.
+        WorkError: some classes failed; the others are done.
+    """
+    _check(options)
+    classes = plan_crops(options)
+    _check_pictures(classes, options)
+    run_folder = options.output / RUN_FOLDER
+    plan = _plan(classes, options)
+    if not options.overwrite:
+        _ask_again_for_lost_crops(options.output)
+    executor = LocalExecutor(options.workers or _cores())
+    result = run(run_folder, plan, CropTask(options), executor, overwrite=options.overwrite, progress=progress)
+
+    done = [each for path in result.shard_files for each in _read_receipt(path)]
+    if options.overwrite:
+        _remove_stale(options.output, {path for each in done for path in each.files})
+    index = msgspec.json.format(msgspec.json.encode(CropIndex(options.form.value, tuple(done)))) + b"\n"
+    write_bytes(options.output / CLASSES_FILE, index, overwrite=True)
+    notes = []
+    if lists_share_their_pictures(options):
+        notes.append("train and val are made from the same list, so they hold the same pictures")
+    if result.done_before:
+        notes.append(f"{result.done_before:,} of {len(plan.shards()):,} shards were done before")
+    outputs = {"crops": str(options.output), "classes": str(options.output / CLASSES_FILE)}
+    if options.sheet:
+        outputs["contact sheets"] = str(options.output / SHEETS)
+    split_counts = {split: sum(len(each.of(split)) for each in done) for split in SPLITS}
+    return StepSummary(
+        step="exemplars crop",
+        outputs=outputs,
+        counts={
+            "classes": len(done),
+            **{f"pictures in {split}": count for split, count in split_counts.items() if count},
+            "exemplars cut out": result.counts.get("cut", 0),
+            "exemplars copied whole": result.counts.get("copied", 0),
+        },
+        drops=result.drops,
+        notes=tuple(notes),
+        next_command=f"ovforge exemplars index --crops {options.output}",
+    )
+
+
+@dataclass
+class CropTask:
+    """The crops as a task of a run: items are classes, a shard's file is the receipt of the crops it wrote."""
+
+    options: CropOptions
+    shard_suffix: str = ".json"
+
+    def open(self, slot: Slot) -> Worker:
+        """Open the pictures in this process."""
+        cv2.setNumThreads(1)  # the cores are the other workers'
+        return _Cropper(self.options)
+
+
+class _Cropper:
+    def __init__(self, options: CropOptions) -> None:
+        self._options = options
+        self._classes = plan_crops(options)
+        self._pictures = ExemplarPictures(_roots(self._classes, options))
+
+    def run(self, shard: Shard, out: Path) -> ShardReport:
+        """Write the crops of the shard's classes, then the receipt."""
+        drops = Drops()
+        counts = {"cut": 0, "copied": 0}
+        receipt = [
+            _write_class(each, self._options, self._pictures, drops, counts)
+            for each in self._classes[shard.start : shard.stop]
+        ]
+        out.write_bytes(msgspec.json.encode(receipt))
+        return ShardReport(items=len(receipt), counts=counts, drops=drops.freeze())
+
+    def close(self) -> None:
+        """Close the pictures."""
+        self._pictures.close()
+
+
+def _write_class(
+    planned: PlannedClass, options: CropOptions, pictures: ExemplarPictures, drops: Drops, counts: dict[str, int]
+) -> CroppedClass:
+    made: dict[str, Crop | None] = {}  # an exemplar may be drawn many times: it is cut once
+    files: dict[str, int] = {}
+    shown: list[tuple[PlannedCrop, Crop]] = []
+    for planned_crop in planned.crops:
+        identity = planned_crop.exemplar.identity
+        if identity not in made:
+            made[identity] = _crop(planned_crop, options, pictures, drops)
+        if (crop := made[identity]) is None:
+            continue
+        counts["copied" if crop.is_copy else "cut"] += 1
+        shown.append((planned_crop, crop))
+        for file in planned_crop.files:
+            write_small_file(options.output / file, crop.data)
+            files[file] = len(crop.data)
+    if options.sheet and shown:
+        sheet = draw_sheet(f"{planned.title}, {len(shown)} exemplars", [_tile(*pair) for pair in shown])
+        write_small_file(options.output / SHEETS / f"{planned.folder}.jpg", sheet)
+    return CroppedClass(planned.folder, planned.category_id, planned.synset, files)
+
+
+def _crop(planned: PlannedCrop, options: CropOptions, pictures: ExemplarPictures, drops: Drops) -> Crop | None:
+    exemplar = planned.exemplar
+    try:
+        data = pictures.read(exemplar.dataset, exemplar.file_name)
+        return cut_out(
+            data,
+            exemplar,
+            exemplar.file_name,
+            context=options.context,
+            square=options.square,
+            quality=options.quality,
+        )
+    except EmptyBoxError:
+        drops.add("exemplar", "its box is empty or outside its picture", exemplar.identity)
+    except ImageError as error:
+        not_found = "not found" in error.message
+        reason = "its picture is not there" if not_found else "its picture cannot be read"
+        drops.add("exemplar", reason, exemplar.identity if not_found else error.message)
+    return None
+
+
+def _tile(planned: PlannedCrop, crop: Crop) -> tuple[str, Picture]:
+    name = planned.exemplar.file_name
+    split, _, rest = planned.files[-1].partition("/")
+    number = re.sub(r"^(train|val)_", "", rest.rpartition("/")[2]).partition("_")[0]
+    return f"{split} {number} {planned.exemplar.dataset}", turned(
+        decode(crop.data, name), read_orientation(crop.data, name)
+    )
+
+
+def _check(options: CropOptions) -> None:
+    if not 1 <= options.quality <= 100:
+        raise InputError(f"--quality {options.quality}: JPEG quality goes from 1 to 100")
+    if options.context < 0:
+        raise InputError(f"--context {options.context}: 0 is the box itself, there is no less")
+    if options.train_shots < 0:
+        raise InputError(f"--train-shots {options.train_shots}: 0 or more")
+    if options.form is CropForm.SPLIT and options.train_exemplars is not None:
+        raise InputError("the form split makes train and val from one list", hint="choose --form lists for two")
+    if options.overwrite or (options.output / RUN_FOLDER / MANIFEST).exists():
+        return
+    if options.output.exists() and not options.output.is_dir():
+        raise OutputExistsError(options.output)
+    for split in SPLITS:
+        folder = options.output / split
+        if folder.is_dir() and any(folder.iterdir()):
+            raise OutputExistsError(folder)
+
+
+def _check_pictures(classes: list[PlannedClass], options: CropOptions) -> None:
+    """Look for some pictures of every data set, so that a wrong folder is an error and not 36,000 drops."""
+    pictures = ExemplarPictures(_roots(classes, options))
+    try:
+        for dataset, root in pictures.roots.items():
+            names = samples_of(classes, dataset, PICTURES_TRIED)
+            if not any(pictures.has(dataset, name) for name in names):
+                raise MissingInputError(
+                    root, what=f"{names[0]} (nor any other picture that was looked for)", hint=missing_hint(dataset)
+                )
+    finally:
+        pictures.close()
+
+
+def _roots(classes: list[PlannedClass], options: CropOptions) -> dict[str, Path]:
+    used = {crop.exemplar.dataset for each in classes for crop in each.crops}
+    roots = {
+        LVIS: options.lvis_images,
+        IMAGENET: options.imagenet_images,
+        VISUAL_GENOME: options.visual_genome_images,
+    }
+    return {dataset: root for dataset, root in roots.items() if dataset in used}
+
+
+def _plan(classes: list[PlannedClass], options: CropOptions) -> Plan:
+    inputs = {"exemplars": input_file(options.exemplars)}
+    if options.form is CropForm.LISTS:
+        inputs["train exemplars"] = input_file(options.train_exemplars or options.exemplars)
+    return Plan(
+        task="exemplar crops",
+        items=len(classes),
+        shard_size=CLASSES_A_SHARD,
+        options={
+            "form": options.form.value,
+            "context": options.context,
+            "square": options.square,
+            "quality": options.quality,
+            "train_shots": options.train_shots if options.form is CropForm.SPLIT else None,
+            "sheet": options.sheet,
+        },
+        inputs=inputs,
+        versions={"opencv": str(cv2.__version__)},
+    )
+
+
+def _ask_again_for_lost_crops(output: Path) -> None:
+    """Strike the shards of which a crop was deleted or cut since, so that they are done once more."""
+    for path in sorted((output / RUN_FOLDER / "shards").glob("*.json")):
+        files = {file: size for each in _read_receipt(path) for file, size in each.files.items()}
+        if not all(has_size(output / file, size) for file, size in files.items()):
+            path.unlink()
+
+
+def _remove_stale(output: Path, kept: set[str]) -> None:
+    """Remove the crops of an earlier run that this one did not make; files under other names stay."""
+    for split in SPLITS:
+        for path in sorted((output / split).glob("*/*")):
+            if path.relative_to(output).as_posix() not in kept and _OURS.fullmatch(path.name):
+                path.unlink()
+                if not any(path.parent.iterdir()):
+                    path.parent.rmdir()
+
+
+def _read_receipt(path: Path) -> Iterator[CroppedClass]:
+    try:
+        yield from msgspec.json.decode(path.read_bytes(), type=list[CroppedClass])
+    except msgspec.MsgspecError:
+        path.unlink()  # not whole: the shard is done once more
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,130 @@
+"""Lists the cropped exemplars as an annotation file, one class a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ovforge.errors import AnnotationFileError, ImageError, InputError, MissingInputError
+from ovforge.options.exemplars import ExemplarIndexOptions
+from ovforge.records.crops import CLASSES_FILE, CropIndex
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.storage.annotation_file import read_value, write_annotation_file
+from ovforge.storage.atomic import check_output, is_temporary
+from ovforge.storage.image_header import read_size_of_file
+
+
+def index_exemplars(options: ExemplarIndexOptions, *, progress: Progress = no_progress) -> StepSummary:
+    """Write `categories` and `images` of the cropped exemplars: size, file and class of each.
+
+    Which folder is which class stands in the `classes.json` that the crop step leaves behind; categories are found
+    there by their synset, whatever their numbers. Folders made by the original script have no such file: there, folder
+    n is taken for category n + 1. Pictures are listed by category, then by file name as plain strings.
+
+    Raises:
+        MissingInputError: there is no such folder of crops.
+        AnnotationFileError: `categories` has no usable categories, or `classes.json` is malformed.
+        OutputExistsError: `output` exists and `overwrite` is false.
+    """
+    check_output(options.output, overwrite=options.overwrite)
+    root = options.crops / options.split
+    if not root.is_dir():
+        raise MissingInputError(root, what="folder of cropped exemplars", hint="`ovforge exemplars crop` makes it")
+    categories = _read_categories(options.categories)
+    folder_of, notes = _folders(options.crops, categories)
+    drops = Drops()
+    images: list[bytes] = []
+    counts: list[int] = []
+    for number, category in enumerate(categories):
+        progress("classes", number, len(categories))
+        before = len(images)
+        folder = folder_of.get(category["id"])
+        if folder is None or not (root / folder).is_dir():
+            drops.add("synset", f"no folder of it in {options.split}", category.get("synset") or category["id"])
+        else:
+            for name, width, height in _pictures(root / folder, f"{options.split}/{folder}", drops):
+                images.append(
+                    _json(
+                        {
+                            "id": len(images) + 1,
+                            "file_name": name,
+                            "pos_category_ids": [category["id"]],
+                            "width": width,
+                            "height": height,
+                        }
+                    )
+                )
+        counts.append(len(images) - before)
+    progress("classes", len(categories), len(categories))
+    if not images:
+        raise InputError(
+            f"{root}: no picture of any of the {len(categories):,} categories of {options.categories} is in it",
+            hint="the crops were probably made for other categories",
+        )
+    counted = [{**category, "image_count": count} for category, count in zip(categories, counts, strict=True)]
+    write_annotation_file(
+        options.output,
+        {"categories": map(_json, counted), "images": images, "annotations": b"[]"},
+        overwrite=options.overwrite,
+    )
+    return StepSummary(
+        step="exemplars index",
+        outputs={"annotation file": str(options.output)},
+        counts={"categories": len(categories), "pictures": len(images)},
+        drops=drops.freeze(),
+        notes=notes,
+    )
+
+
+def _read_categories(path: Path) -> list[dict[str, Any]]:
+    categories: Any = msgspec.json.decode(read_value(path, "categories"))
+    if not isinstance(categories, list) or not categories:
+        raise AnnotationFileError(path, '"categories" is empty or no list')
+    for number, category in enumerate(categories):
+        if not isinstance(category, dict) or not isinstance(category.get("id"), int):
+            raise AnnotationFileError(path, f"category {number} has no id that is a whole number")
+    return categories
+
+
+def _folders(crops: Path, categories: list[dict[str, Any]]) -> tuple[dict[int, str], tuple[str, ...]]:
+    """Category id -> folder."""
+    path = crops / CLASSES_FILE
+    if not path.exists():
+        note = f"{path} is not there, so folder n is taken for category n + 1, as in OVMR's script"
+        return {category["id"]: str(category["id"] - 1) for category in categories}, (note,)
+    try:
+        classes = msgspec.json.decode(path.read_bytes(), type=CropIndex).classes
+    except msgspec.MsgspecError as error:
+        raise AnnotationFileError(
+            path, f"is not what the crop step writes ({error})", hint="run `ovforge exemplars crop` again"
+        ) from None
+    by_synset = {each.synset: each.folder for each in classes if each.synset}
+    # Without a synset only the number is left to go by.
+    by_id = {each.category_id: each.folder for each in classes if not each.synset}
+    folders = {}
+    for category in categories:
+        folder = by_synset.get(category.get("synset", "")) or by_id.get(category["id"])
+        if folder is not None:
+            folders[category["id"]] = folder
+    return folders, ()
+
+
+def _pictures(folder: Path, prefix: str, drops: Drops) -> Iterator[tuple[str, int, int]]:
+    """Name, width and height of each picture of a folder, sorted as plain strings."""
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
+        if is_temporary(path) or path.is_dir():
+            continue
+        try:
+            width, height = read_size_of_file(path)
+        except ImageError as error:
+            drops.add("picture", "it cannot be read", error.message)
+            continue
+        yield f"{prefix}/{path.name}", width, height
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()

@@ -1,0 +1,93 @@
+"""A pool of processes for the steps over ImageNet: results in order, few jobs in flight, one process without a pool."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from ovforge.errors import InputError, WorkError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+State = TypeVar("State")
+
+_state: Any = None
+
+
+def worker_count(wanted: int | None) -> int:
+    """How many processes to use: `wanted`, or one per core that this process may run on.
+
+    Raises:
+        InputError: less than one.
+    """
+    if wanted is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if wanted < 1:
+        raise InputError(f"--workers {wanted}: at least one is needed")
+    return wanted
+
+
+def run_ordered(
+    open_state: Callable[[], State],
+    work: Callable[[State, Job], Result],
+    jobs: Iterable[Job],
+    *,
+    workers: int,
+) -> Generator[Result, None, None]:
+    """Do `work(state, job)` for every job; results in the order of the jobs.
+
+    `open_state` is called once in every process. Jobs are drawn from their iterable only as fast as they are done,
+    so that it may be a stream. Both functions have to be importable by name, since processes are spawned.
+
+    Raises:
+        WorkError: a process died; what `work` and `jobs` raise passes through.
+    """
+    if workers == 1:
+        state = open_state()
+        for job in jobs:
+            yield work(state, job)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_open, initargs=(open_state,))
+    flying: deque[Future[Result]] = deque()
+    try:
+        for job in jobs:
+            flying.append(pool.submit(_run, work, job))
+            if len(flying) > 2 * workers:
+                yield flying.popleft().result()
+        while flying:
+            yield flying.popleft().result()
+    except BrokenProcessPool as error:
+        raise WorkError(
+            "a worker process died, most likely killed for want of memory",
+            hint="run the same command again with fewer --workers; what is done stays done",
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _open(open_state: Callable[[], Any]) -> None:
+    # Ctrl-C reaches the whole process group: the parent ends the workers, each after the job in hand.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    global _state  # noqa: PLW0603  (one per process, set once)
+    _state = open_state()
+
+
+def _end_with_parent() -> None:
+    # A parent that is killed cannot end its workers, and they would wait for jobs for ever.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _run(work: Callable[[Any, Job], Result], job: Job) -> Result:
+    return work(_state, job)

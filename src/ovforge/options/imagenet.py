@@ -1,0 +1,62 @@
+"""Options of the steps over ImageNet-21K."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """Options of `imagenet index`."""
+
+    imagenet: Path = Path("datasets/imagenet/imagenet21k_P")
+    """An ImageNet-21K tree: train, val and small classes, or flat class folders, or class tars."""
+    lvis: Path = Path("datasets/lvis/lvis_v1_val.json")
+    """Any annotation file with the LVIS categories; only its categories are read."""
+    out: Path = Path("datasets/imagenet/annotations/imagenet_lvis_image_info.json")
+    strict: bool = False
+    """Stop at an unreadable picture or a category without ImageNet id, instead of leaving it out with a message."""
+    workers: int | None = None
+    """Processes; None for one per core."""
+    overwrite: bool = False
+
+
+class Resize(str, Enum):
+    """How `imagenet prepare` resizes pictures, as the processing document of ImageNet-21K-P offers."""
+
+    OFF = "off"
+    SQUASH = "224"
+    """To 224x224, proportions lost; pictures whose longer edge is below 224 are copied as they are."""
+    SHORT_EDGE = "256"
+    """The shorter edge to 256, proportions kept; pictures whose longer edge is below 256 are copied as they are."""
+
+
+class ClassChoice(str, Enum):
+    """Which classes `imagenet prepare` takes."""
+
+    ALL = "all"
+    LVIS = "lvis"
+    """Only those that the other steps read: LVIS classes and their substitutes."""
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """Options of `imagenet prepare`."""
+
+    source: Path
+    """`fall11_whole.tar`, `winter21_whole.tar.gz`, a folder of class tars, or a folder of class folders."""
+    out: Path = Path("datasets/imagenet/imagenet21k_P")
+    resize: Resize = Resize.OFF
+    classes: ClassChoice = ClassChoice.ALL
+    small_limit: int = 500
+    """Classes of at most this many pictures are small classes."""
+    val_pictures: int = 50
+    """So many pictures of every other class, the first in name order, go to val."""
+    link: bool = False
+    """Hard links instead of copies, where the source is class folders and pictures stay as they are."""
+    workers: int | None = None
+    """Processes; None for one per core."""
+    check_space: bool = True
+    """Refuse to start where the disk has too little room."""

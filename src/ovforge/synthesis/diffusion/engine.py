@@ -1,0 +1,91 @@
+"""The engine `diffusion`: a description of the model and how it is used; light, picklable, opened per worker."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass, field
+from typing import Any
+
+from ovforge.errors import MissingExtraError
+from ovforge.options.diffusion import DiffusionOptions
+from ovforge.synthesis.diffusion.model_folder import check_model_folder, read_config, weight_hashes
+from ovforge.synthesis.diffusion.schedule import NoiseScale
+from ovforge.synthesis.diffusion.schedulers import make_schedule
+from ovforge.synthesis.repaint import Repainter
+
+_LIBRARIES = ("torch", "diffusers", "transformers")
+
+
+@dataclass(frozen=True)
+class DiffusionEngine:
+    """Stable Diffusion as a repainting engine; fulfils `synthesis.repaint.Engine`."""
+
+    options: DiffusionOptions = field(default_factory=DiffusionOptions)
+    name: str = "diffusion"
+
+    def describe(self) -> dict[str, Any]:
+        """What the manifest says of the engine: options, model, hashes of its weights, U-Net calls, versions.
+
+        Reads the weights once, to hash them.
+
+        Raises:
+            InputError: the model folder or the device cannot be used.
+            MissingExtraError: a library of the extra `diffusion` is not installed.
+        """
+        _check_libraries()
+        from ovforge.synthesis.diffusion.model import resolve_device, resolve_precision
+        from ovforge.synthesis.diffusion.repainter import ATTEMPTS, guided_calls
+
+        options = self.options
+        report = check_model_folder(options.model, allow_pickle=options.allow_pickle)
+        folder = options.model / "scheduler"
+        scale = NoiseScale.from_config(read_config(folder / "scheduler_config.json"), where=str(folder))
+        calls = make_schedule(scale, options).calls
+        device = resolve_device(options.device)
+        return {
+            "name": self.name,
+            "model": str(options.model),
+            "weights": weight_hashes(report),
+            "inpainting_unet": report.inpainting,
+            "scheduler": options.scheduler.value,
+            "steps": options.steps,
+            "strength": options.strength,
+            "unet_calls": len(calls),
+            "guided_unet_calls": guided_calls(options, len(calls)),
+            "first_timestep": calls[0].timestep,
+            "guidance": options.guidance if options.guided else 0.0,
+            "guidance_until": options.guidance_until,
+            "captions": not options.no_captions,
+            "blend_until": options.blend_until,
+            "n_sample": options.n_sample,
+            "jump_length": options.jump_length,
+            "jump_n_sample": options.jump_n_sample,
+            "foreground": options.foreground.value,
+            "working_size": [options.width, options.height],
+            "batch_size": options.batch_size or "auto",
+            "device": device.type,
+            "precision": resolve_precision(options.precision, device).value,
+            "compile": options.compile,
+            "vae_tiling": options.vae_tiling,
+            "cpu_offload": options.cpu_offload,
+            "attempts": ATTEMPTS,
+            "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+        }
+
+    def open(self, device: str | None) -> Repainter:
+        """Load the model onto `device`, or onto the one of the options if it is None.
+
+        Raises:
+            InputError: the model folder or the device cannot be used.
+            MissingExtraError: a library of the extra `diffusion` is not installed.
+        """
+        _check_libraries()
+        from ovforge.synthesis.diffusion.repainter import DiffusionRepainter
+
+        return DiffusionRepainter(self.options, device)
+
+
+def _check_libraries() -> None:
+    if any(importlib.util.find_spec(name) is None for name in (*_LIBRARIES, "safetensors")):
+        raise MissingExtraError("diffusion", needed_for="the engine 'diffusion'")

@@ -1,0 +1,272 @@
+"""What is in a model folder, found out without loading it: which files are there, missing or cut short.
+
+The layout is that of diffusers: `model_index.json` and one folder per component, each with a `config.json` and
+weights. Only the five components that repainting needs are looked at; a safety checker is neither needed nor loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ovforge.errors import InputError, MissingInputError
+
+_DIFFUSERS_WEIGHTS = "diffusion_pytorch_model"
+WEIGHTS = {"unet": _DIFFUSERS_WEIGHTS, "vae": _DIFFUSERS_WEIGHTS, "text_encoder": "model"}
+"""Component -> the stem of its weight files."""
+_PICKLE_STEMS = {"unet": _DIFFUSERS_WEIGHTS, "vae": _DIFFUSERS_WEIGHTS, "text_encoder": "pytorch_model"}
+VARIANTS = ("", "fp16", "bf16")
+"""Variants of weight files in the order of preference: `diffusion_pytorch_model.fp16.safetensors`."""
+
+_FOUR_FROM_NOISE = (4, 9)
+_LAYOUT_HINT = "give a folder in diffusers' layout, e.g. a copy of the Stable Diffusion v1-4 repository"
+_OTHER_MODEL_HINT = "ovforge repaints with Stable Diffusion 1.x and 2.x, and their inpainting models"
+
+
+@dataclass(frozen=True)
+class ComponentWeights:
+    """The weight files of one component that would be loaded."""
+
+    files: tuple[Path, ...]
+    variant: str = ""
+    pickle: bool = False
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """What a model folder holds.
+
+    Attributes:
+        folder: the folder looked at.
+        problems: everything that stands in the way of loading it, one line each; empty if it is whole.
+        missing: files that are missing, relative to the folder.
+        weights: component -> the files that would be loaded.
+        inpainting: the U-Net takes nine channels: latents, mask, and the masked picture's latents.
+        pickles: components whose weights are only there as pickle files.
+        hint: the next step.
+    """
+
+    folder: Path
+    problems: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    weights: dict[str, ComponentWeights] = field(default_factory=dict)
+    inpainting: bool = False
+    pickles: tuple[str, ...] = ()
+    hint: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the model can be loaded; pickles need `--allow-pickle`."""
+        return not self.problems
+
+
+def inspect_model_folder(folder: Path) -> ModelReport:
+    """Look at a model folder without loading it; needs no torch."""
+    if not folder.exists():
+        return ModelReport(folder, ("the folder is not there",), hint=_LAYOUT_HINT)
+    if not folder.is_dir():
+        return ModelReport(
+            folder,
+            ("this is a single file, not a folder in diffusers' layout",),
+            hint="convert it first: diffusers' StableDiffusionPipeline.from_single_file(...).save_pretrained(DIR)",
+        )
+    other = _other_kind_of_model(folder)
+    if other:
+        return ModelReport(folder, (other,), hint=_OTHER_MODEL_HINT)
+    return _Inspection(folder).report()
+
+
+def check_model_folder(folder: Path, *, allow_pickle: bool = False) -> ModelReport:
+    """Refuse a folder that cannot be loaded.
+
+    Raises:
+        MissingInputError: the folder is not there.
+        InputError: names the folder and everything that is wrong with it.
+    """
+    report = inspect_model_folder(folder)
+    if not folder.exists():
+        raise MissingInputError(folder, what="model folder", hint=report.hint)
+    if report.problems:
+        raise InputError(f"{folder}: {'; '.join(report.problems)}", hint=report.hint)
+    if report.pickles and not allow_pickle:
+        files = ", ".join(
+            str(file.relative_to(folder)) for name in report.pickles for file in report.weights[name].files
+        )
+        raise InputError(
+            f"{folder}: only pickled weights for {', '.join(report.pickles)} ({files})",
+            hint="get the .safetensors files, or give --allow-pickle if you trust where these came from",
+        )
+    return report
+
+
+def weight_hashes(report: ModelReport) -> dict[str, str]:
+    """SHA-256 of every weight file that would be loaded, keyed by its path inside the folder."""
+    hashes = {}
+    for weights in report.weights.values():
+        for file in weights.files:
+            digest = hashlib.sha256()
+            with open(file, "rb") as stream:
+                while chunk := stream.read(1 << 22):
+                    digest.update(chunk)
+            hashes[file.relative_to(report.folder).as_posix()] = digest.hexdigest()
+    return dict(sorted(hashes.items()))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a component's configuration.
+
+    Raises:
+        InputError: it is not there, or no JSON object.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})", hint=_LAYOUT_HINT) from None
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: holds no JSON object", hint=_LAYOUT_HINT)
+    return config
+
+
+def _other_kind_of_model(folder: Path) -> str:
+    """Say what this folder is if it is another model than Stable Diffusion 1.x or 2.x."""
+    name = ""
+    index = folder / "model_index.json"
+    if index.is_file():
+        try:
+            name = str(read_config(index).get("_class_name", ""))
+        except InputError as error:
+            return error.message
+    if "XL" in name or (folder / "text_encoder_2").is_dir():
+        return "this is a Stable Diffusion XL model, which this engine does not run"
+    if (folder / "transformer").is_dir():
+        return f"this is a transformer model ({name or 'no U-Net'}), which this engine does not run"
+    if name and not name.startswith("StableDiffusion"):
+        return f"this is a {name}, which this engine does not run"
+    return ""
+
+
+class _Inspection:
+    """Looks at one folder and collects what it finds."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.problems: list[str] = []
+        self.missing: list[str] = []
+        self.weights: dict[str, ComponentWeights] = {}
+        self.configs: dict[str, dict[str, Any]] = {}
+
+    def report(self) -> ModelReport:
+        hint = ""
+        if not any((self.folder / name).is_dir() for name in (*WEIGHTS, "tokenizer", "scheduler")):
+            self.problems.append("no model in diffusers' layout in this folder (no unet/, vae/, text_encoder/)")
+            inner = sorted(path.parent for path in self.folder.glob("*/model_index.json"))
+            hint = f"did you mean {inner[0]}?" if inner else _LAYOUT_HINT
+        else:
+            for name in WEIGHTS:
+                self._component(name)
+            self._config("scheduler", "scheduler_config.json")
+            self._tokenizer()
+            self._compatibility()
+            if self.missing:
+                self.problems.insert(0, "missing " + ", ".join(self.missing))
+                hint = "copy the missing files from where the model came from"
+            elif self.problems:
+                hint = "copy the folder again from where the model came from"
+        return ModelReport(
+            folder=self.folder,
+            problems=tuple(self.problems),
+            missing=tuple(self.missing),
+            weights=self.weights,
+            inpainting=self.configs.get("unet", {}).get("in_channels") == 9,
+            pickles=tuple(name for name, weights in self.weights.items() if weights.pickle),
+            hint=hint,
+        )
+
+    def _component(self, name: str) -> None:
+        self._config(name, "config.json")
+        found = self._find_weights(name)
+        if found is None:
+            self.missing.append(f"{name}/{WEIGHTS[name]}.safetensors")
+            return
+        self.weights[name] = found
+        for file in found.files:
+            problem = "" if found.pickle else _safetensors_problem(file)
+            if problem:
+                self.problems.append(f"{file.relative_to(self.folder).as_posix()} {problem}")
+
+    def _config(self, component: str, file_name: str) -> None:
+        path = self.folder / component / file_name
+        if not path.is_file():
+            self.missing.append(f"{component}/{file_name}")
+            return
+        try:
+            self.configs[component] = read_config(path)
+        except InputError as error:
+            self.problems.append(error.message.removeprefix(f"{self.folder}/"))
+
+    def _tokenizer(self) -> None:
+        # A fast tokenizer's single file does as well as the two of the slow one.
+        folder = self.folder / "tokenizer"
+        if not (folder / "tokenizer.json").is_file():
+            needed = ("vocab.json", "merges.txt")
+            self.missing += [f"tokenizer/{name}" for name in needed if not (folder / name).is_file()]
+
+    def _find_weights(self, name: str) -> ComponentWeights | None:
+        folder = self.folder / name
+        for stem, suffix, pickle in ((WEIGHTS[name], "safetensors", False), (_PICKLE_STEMS[name], "bin", True)):
+            for variant in VARIANTS:
+                middle = f".{variant}" if variant else ""
+                whole = folder / f"{stem}{middle}.{suffix}"
+                if whole.is_file():
+                    return ComponentWeights((whole,), variant, pickle)
+                index = folder / f"{stem}.{suffix}.index{middle}.json"
+                if index.is_file():
+                    return ComponentWeights(self._parts(index), variant, pickle)
+        return None
+
+    def _parts(self, index: Path) -> tuple[Path, ...]:
+        """The files of weights that are cut into several, from their index."""
+        try:
+            names = sorted(set(read_config(index).get("weight_map", {}).values()))
+        except InputError as error:
+            self.problems.append(error.message.removeprefix(f"{self.folder}/"))
+            return ()
+        parts = tuple(index.parent / name for name in names)
+        self.missing += [part.relative_to(self.folder).as_posix() for part in parts if not part.is_file()]
+        return tuple(part for part in parts if part.is_file())
+
+    def _compatibility(self) -> None:
+        unet, text = self.configs.get("unet", {}), self.configs.get("text_encoder", {})
+        channels = unet.get("in_channels", 4)
+        if channels not in _FOUR_FROM_NOISE:
+            self.problems.append(f"unet/config.json: in_channels is {channels}, not 4 or, for inpainting, 9")
+        if unet.get("addition_embed_type") or unet.get("class_embed_type"):
+            self.problems.append("unet/config.json: a U-Net with further conditions, which this engine does not give")
+        expected, given = unet.get("cross_attention_dim"), text.get("hidden_size")
+        if isinstance(expected, int) and isinstance(given, int) and expected != given:
+            self.problems.append(
+                f"unet/ and text_encoder/ do not belong together: cross_attention_dim {expected}, hidden_size {given}"
+            )
+
+
+def _safetensors_problem(path: Path) -> str:
+    """What is wrong with a safetensors file as far as its header tells: an 8-byte length, JSON, then the tensors."""
+    size = path.stat().st_size
+    try:
+        with open(path, "rb") as file:
+            head = file.read(8)
+            if head == b"version ":  # cloned without its large files
+                return "is a Git LFS pointer, not the weights"
+            length = int.from_bytes(head, "little")
+            if size < 8 or length > size - 8:
+                return f"is cut short ({size:,} bytes)" if size else "is empty"
+            header = json.loads(file.read(length))
+        end = max((entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"), default=0)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return "is no safetensors file"
+    if 8 + length + end != size:
+        return f"is cut short ({size:,} bytes of {8 + length + end:,})"
+    return ""

@@ -1,0 +1,208 @@
+"""The index of the LVIS pictures of ImageNet: equal to the originals' on good input, helpful on bad."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ovforge.errors import ArchiveError, ImageError, InputError, MissingInputError, OutputExistsError
+from ovforge.imagenet import index
+from ovforge.options.imagenet import IndexOptions
+from ovforge.records.reporting import StepSummary
+
+SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "create_imagenetlvis_json.py"
+
+
+@pytest.fixture
+def tree(mini: Path, tmp_path: Path) -> Path:
+    """A copy of the small tree that a test may spoil."""
+    copy = tmp_path / "imagenet21k_P"
+    shutil.copytree(mini / "imagenet" / "imagenet21k_P", copy, copy_function=shutil.copyfile)
+    for folder, _, _ in os.walk(copy):
+        Path(folder).chmod(0o755)
+    return copy
+
+
+def run_index(mini: Path, tree: Path, tmp_path: Path, **options: Any) -> tuple[dict[str, Any], StepSummary]:
+    out = tmp_path / "made" / "index.json"
+    lvis = options.pop("lvis", mini / "lvis" / "lvis_v1_val.json")
+    summary = index(IndexOptions(imagenet=tree, lvis=lvis, out=out, **{"workers": 1, **options}))
+    return json.loads(out.read_bytes()), summary
+
+
+def expected(mini_expected: Path, name: str) -> bytes:
+    return gzip.decompress((mini_expected / "create_imagenetlvis_json" / f"{name}.sorted.json.gz").read_bytes())
+
+
+def drop(summary: StepSummary, kind: str, reason: str) -> tuple[int, tuple[str, ...]]:
+    return next(((d.count, d.examples) for d in summary.drops if (d.kind, d.reason) == (kind, reason)), (0, ()))
+
+
+def flat(tree: Path, out: Path) -> Path:
+    """The flat form: one folder per class with the files of all parts."""
+    for part in tree.iterdir():
+        for class_ in part.iterdir():
+            shutil.copytree(class_, out / class_.name, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    return out
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_byte_for_byte_the_reference(mini: Path, mini_expected: Path, tmp_path: Path, workers: int) -> None:
+    root = mini / "imagenet" / "imagenet21k_P"
+    _, summary = run_index(mini, root, tmp_path, workers=workers)
+    assert (tmp_path / "made" / "index.json").read_bytes() == expected(mini_expected, "imagenet_lvis_image_info")
+    assert summary.counts["pictures"] == 342
+    assert summary.counts["with pictures"] == 25
+
+
+def test_flat_form_of_ovmr(mini: Path, mini_expected: Path, tree: Path, tmp_path: Path) -> None:
+    run_index(mini, flat(tree, tmp_path / "imagenet22k"), tmp_path)
+    assert (tmp_path / "made" / "index.json").read_bytes() == expected(mini_expected, "imagenet_lvis_image_info_22k")
+
+
+def test_class_tars_give_the_same_as_the_flat_form(mini: Path, mini_expected: Path, tree: Path, tmp_path: Path) -> None:
+    tars = tmp_path / "tars"
+    tars.mkdir()
+    for class_ in flat(tree, tmp_path / "imagenet22k").iterdir():
+        with tarfile.open(tars / f"{class_.name}.tar", "w") as archive:
+            for file in sorted(class_.iterdir(), reverse=True):
+                archive.add(file, file.name)
+    run_index(mini, tars, tmp_path, workers=2)
+    assert (tmp_path / "made" / "index.json").read_bytes() == expected(mini_expected, "imagenet_lvis_image_info_22k")
+
+
+def test_files_that_are_no_pictures_are_named_and_left_out(mini: Path, tree: Path, tmp_path: Path) -> None:
+    good, _ = run_index(mini, tree, tmp_path)
+    dogs = tree / "train" / "n02084071"
+    (dogs / "README.txt").write_text("dogs")
+    (dogs / "n02084071_0.JPEG").write_bytes(b"")
+    (dogs / "n02084071_00.JPEG").symlink_to(tmp_path / "nowhere")
+    (dogs / "more").mkdir()
+    (tree / "train" / "README.txt").write_text("a tree")
+    (tree / "train" / "n99999999").mkdir()
+    spoiled, summary = run_index(mini, tree, tmp_path, overwrite=True)
+    assert spoiled == good
+    count, names = drop(summary, "file", "no readable picture")
+    assert count == 3
+    assert "README.txt: not a JPEG" in names[0]
+    assert "n02084071_0.JPEG: is empty" in names[1]
+    assert "n02084071_00.JPEG: cannot be opened" in names[2]
+    assert drop(summary, "entry", "no folder or tar of an ImageNet class") == (1, ("train/README.txt",))
+
+
+def test_strict_stops_at_the_first_file_that_is_no_picture(mini: Path, tree: Path, tmp_path: Path) -> None:
+    (tree / "train" / "n02084071" / "README.txt").write_text("dogs")
+    with pytest.raises(ImageError, match=r"n02084071/README\.txt"):
+        run_index(mini, tree, tmp_path, strict=True)
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_picture_in_two_parts_counts_once(mini: Path, tree: Path, tmp_path: Path) -> None:
+    good, _ = run_index(mini, tree, tmp_path)
+    source = sorted((tree / "train" / "n02084071").iterdir())[0]
+    target = tree / "imagenet21k_small_classes" / "n02084071" / source.name
+    target.parent.mkdir()
+    shutil.copyfile(source, target)
+    doubled, summary = run_index(mini, tree, tmp_path, overwrite=True)
+    assert doubled == good
+    assert drop(summary, "file", "in two parts of the tree, taken once")[0] == 1
+
+
+def test_names_that_are_not_utf8_are_left_out(mini: Path, tree: Path, tmp_path: Path) -> None:
+    dogs = tree / "train" / "n02084071"
+    source = sorted(dogs.iterdir())[0]
+    shutil.copyfile(source, os.fsdecode(os.fsencode(dogs) + b"/\xff.JPEG"))
+    shutil.copyfile(source, dogs / 'é".JPEG')
+    made, summary = run_index(mini, tree, tmp_path)
+    assert drop(summary, "file", "its name is not UTF-8")[0] == 1
+    assert 'train/n02084071/é".JPEG' in [image["file_name"] for image in made["images"]]
+
+
+def write_categories(path: Path, categories: list[dict[str, Any]]) -> Path:
+    path.write_text(json.dumps({"images": [], "categories": categories, "annotations": []}))
+    return path
+
+
+CATEGORIES = [
+    {"id": 7, "name": "cat", "synset": "cat.n.01", "frequency": "f", "image_count": 5, "extra": [1]},
+    {"id": 3, "name": "zeppelin", "synset": "zeppelin.n.99", "frequency": "r", "image_count": 5},
+    {"id": 9, "name": "stop_sign", "synset": "stop_sign.n.01", "frequency": "f", "image_count": 5},
+    {"id": 4, "name": "dog", "synset": "dog.n.01", "frequency": "f", "image_count": 5},
+]
+
+
+def test_the_data_set_s_categories_win(mini: Path, tree: Path, tmp_path: Path) -> None:
+    lvis = write_categories(tmp_path / "lvis.json", CATEGORIES)
+    made, summary = run_index(mini, tree, tmp_path, lvis=lvis)
+    order = list(dict.fromkeys(image["pos_category_ids"][0] for image in made["images"]))
+    assert order == [7, 4]  # the file's order and the file's ids
+    assert [image["id"] for image in made["images"]] == list(range(1, len(made["images"]) + 1))
+    assert made["categories"][0]["extra"] == [1]
+    assert made["categories"][1]["image_count"] == 0
+    assert drop(summary, "category", "its synset has no ImageNet id") == (
+        2,
+        ("zeppelin (zeppelin.n.99)", "stop_sign (stop_sign.n.01)"),
+    )
+    assert any("zeppelin.n.99 is in no packaged table" in note or "more differences" in note for note in summary.notes)
+
+
+def test_strict_stops_at_an_unknown_synset_but_not_at_stop_sign(mini: Path, tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"category 3 \(zeppelin\)"):
+        run_index(mini, tree, tmp_path, lvis=write_categories(tmp_path / "a.json", CATEGORIES), strict=True)
+    without = [category for category in CATEGORIES if category["id"] != 3]
+    run_index(mini, tree, tmp_path, lvis=write_categories(tmp_path / "b.json", without), strict=True)
+
+
+def test_notes_say_what_is_missing_and_what_winter_21_lacks(mini: Path, tree: Path, tmp_path: Path) -> None:
+    _, summary = run_index(mini, tree, tmp_path)
+    text = "\n".join(summary.notes)
+    assert "have none in any release" in text
+    assert "974 classes are in ImageNet-21K, but not here: aerosol.n.02" in text
+    assert "Winter 2021 lacks" in text
+    assert "pipe_smoker.n.01 (for bowl.n.08)" in text
+    (tree / "train" / "n10435169").mkdir()
+    _, summary = run_index(mini, tree, tmp_path, overwrite=True)
+    assert "Winter 2021" not in "\n".join(summary.notes)
+
+
+def test_a_broken_class_tar_is_reported_and_the_rest_goes_on(mini: Path, tree: Path, tmp_path: Path) -> None:
+    shutil.rmtree(tree / "train" / "n02084071")
+    (tree / "train" / "n02084071.tar").write_bytes(b"cut")
+    made, summary = run_index(mini, tree, tmp_path)
+    assert made["images"]
+    assert drop(summary, "file", "class folder or tar that cannot be used")[0] == 1
+    with pytest.raises(ArchiveError, match=r"n02084071\.tar"):
+        run_index(mini, tree, tmp_path, overwrite=True, strict=True)
+
+
+def test_inputs_and_outputs_are_checked_first(mini: Path, tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError):
+        run_index(mini, tmp_path / "none", tmp_path)
+    with pytest.raises(InputError, match="lvis"):
+        run_index(mini, tree, tmp_path, lvis=tmp_path / "no_lvis.json")
+    bad = write_categories(tmp_path / "bad.json", [{"name": "cat", "synset": "cat.n.01"}])
+    with pytest.raises(InputError, match="categories are not those of an LVIS file"):
+        run_index(mini, tree, tmp_path, lvis=bad)
+    run_index(mini, tree, tmp_path)
+    with pytest.raises(OutputExistsError):
+        run_index(mini, tree, tmp_path)
+
+
+def test_the_original_command_line_from_another_folder(mini: Path, mini_expected: Path, tmp_path: Path) -> None:
+    (tmp_path / "datasets").symlink_to(mini)
+    arguments = ["--imagenet-path", "datasets/imagenet/imagenet21k_P", "--out-path", "out/index.json", "--workers", "2"]
+    result = subprocess.run([sys.executable, SCRIPT, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "index.json").read_bytes() == expected(mini_expected, "imagenet_lvis_image_info")
+    again = subprocess.run([sys.executable, SCRIPT, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 2
+    assert "already exists" in again.stderr
