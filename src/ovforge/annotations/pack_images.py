@@ -8,7 +8,7 @@ file, as the last field of each picture, because OVTrack's own scripts ask for i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,8 @@ from ovforge.storage.image_codec import stored_size
 from ovforge.storage.image_store import ImageStore, is_plain_name, open_image_store
 from ovforge.storage.picture_hdf5 import PictureWriter
 
+BATCH = 8
+"""Pictures read at once by one thread."""
 READING_THREADS = 8
 """Readers ahead of the writer: opening a file on a network file system takes milliseconds of waiting."""
 
@@ -98,27 +100,30 @@ def _pack(
     return packed, size
 
 
-def _read_ahead(store: ImageStore, names: Iterable[str]) -> Iterator[tuple[str, bytes | ImageError]]:
-    """The pictures in order, read by several threads; what cannot be read comes as its error."""
-    todo = iter(names)
+def _read_ahead(store: ImageStore, names: Sequence[str]) -> Iterator[tuple[str, bytes | ImageError]]:
+    """The pictures in order, read by several threads, some at a time; what cannot be read comes as its error."""
+    batches = iter([names[start : start + BATCH] for start in range(0, len(names), BATCH)])
     with ThreadPoolExecutor(READING_THREADS) as threads:
-        waiting: deque[tuple[str, Future[bytes | ImageError]]] = deque()
+        waiting: deque[Future[list[tuple[str, bytes | ImageError]]]] = deque()
         while True:
-            for name in islice(todo, 4 * READING_THREADS - len(waiting)):
-                waiting.append((name, threads.submit(_read, store, name)))
+            for batch in islice(batches, 2 * READING_THREADS - len(waiting)):
+                waiting.append(threads.submit(_read, store, batch))
             if not waiting:
                 return
-            name, read = waiting.popleft()
-            yield name, read.result()
+            yield from waiting.popleft().result()
 
 
-def _read(store: ImageStore, name: str) -> bytes | ImageError:
-    try:
-        data = store.read(name)
-        stored_size(data, name)
-    except ImageError as error:
-        return error
-    return data
+def _read(store: ImageStore, names: Sequence[str]) -> list[tuple[str, bytes | ImageError]]:
+    found: list[tuple[str, bytes | ImageError]] = []
+    for name in names:
+        try:
+            data = store.read(name)
+            stored_size(data, name)
+        except ImageError as error:
+            found.append((name, error))
+        else:
+            found.append((name, data))
+    return found
 
 
 def _reason(error: ImageError, name: str) -> str:

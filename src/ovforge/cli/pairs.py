@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ovforge.cli import pairs_status, pairs_tracks
 from ovforge.cli.common import Console, command
 from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, GenerateOptions
 from ovforge.records.reporting import StepSummary
@@ -56,7 +57,7 @@ def generate(
         ),
     ] = None,
     ann: Annotated[
-        Path, typer.Option("--ann", "--coco_lvis_path", help="LVIS or COCO annotations.")
+        Path, typer.Option("--ann", "--annotations", "--coco_lvis_path", help="LVIS or COCO annotations.")
     ] = DEFAULT_ANNOTATIONS,
     captions: Annotated[
         Path | None,
@@ -66,7 +67,10 @@ def generate(
         ),
     ] = None,
     save_dir: Annotated[
-        Path, typer.Option("--out", "--save-dir", "--default_save_dir", help="Folder that the run's folder goes to.")
+        Path,
+        typer.Option(
+            "--folder", "--save-dir", "--out", "--default_save_dir", help="Folder that the run's folder goes to."
+        ),
     ] = DEFAULT_SAVE_DIR,
     min_area: Annotated[
         float, typer.Option("--min-area", help="Keep and follow objects larger than this, in square pixels.")
@@ -115,6 +119,41 @@ def generate(
             shards=part,
             progress=progress,
         )
+
+
+@command(app, "sheet", example="ovforge pairs sheet my_pairs --out my_pairs.png --count 8")
+def sheet(
+    console: Console,
+    name: Annotated[str, typer.Argument(help="The run's name; it has to be merged and annotated.")],
+    *,
+    folder: Annotated[Path, typer.Option("--folder", "--save-dir", help="Where the merged files are.")] = (
+        DEFAULT_SAVE_DIR
+    ),
+    out: Annotated[Path | None, typer.Option(help="The PNG to write; NAME.png in that folder.")] = None,
+    count: Annotated[int, typer.Option(min=1, max=500, help="How many pairs.")] = 8,
+    seed: Annotated[int, typer.Option(help="Which pairs.")] = 0,
+    columns: Annotated[int, typer.Option(min=1, max=10, help="Pairs side by side.")] = 2,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
+) -> StepSummary:
+    """Draw pairs side by side on one sheet, boxes and labels coloured by track."""
+    del console
+    from ovforge.synthesis.contact_sheet import contact_sheet
+
+    path = out or folder / f"{name}.png"
+    drawn = contact_sheet(
+        folder / f"{name}.h5",
+        folder / "annotations" / f"{name}.json",
+        path,
+        count=count,
+        seed=seed,
+        columns=columns,
+        overwrite=overwrite,
+    )
+    return StepSummary(step="pairs sheet", outputs={"sheet": str(path)}, counts={"pairs": drawn})
+
+
+pairs_status.register(app)
+pairs_tracks.register(app)
 
 
 def _engine(name: EngineName) -> Engine:

@@ -35,7 +35,7 @@ class RecordIndex:
             record_keys: (records,) the id of each record's picture; records of other pictures are left out.
             starts, stops: (records,) each record's byte range in the file.
         """
-        self.path = path
+        self.path = path.absolute()  # worker processes on other machines have another current folder
         self.size = path.stat().st_size
         order = np.argsort(keys, kind="stable")
         places = np.searchsorted(keys, record_keys, sorter=order)

@@ -20,6 +20,9 @@ KEEP_MARGIN = 29
 """Side in pixels of the square by which the objects' union is dilated, at the working size: the same as OVTrack's
 15 x 15 applied twice."""
 
+BICUBIC_DOWN_TO = 0.7
+"""Scale below which a picture is shrunk by pixel area."""
+
 _KERNEL = np.ones((KEEP_MARGIN, KEEP_MARGIN), np.uint8)
 
 
@@ -47,13 +50,9 @@ def compose(image: NDArray[np.uint8], masks: LabelMaps, motion: Motion) -> Compo
 
 
 def _warp(image: NDArray[np.uint8], motion: Motion, interpolation: int, border: int) -> NDArray[np.uint8]:
-    matrix = motion.array()
+    # For an affine, too: with a repeated border OpenCV's warpPerspective is faster than its warpAffine.
     size = (image.shape[1], image.shape[0])
-    # An affine has the last row 0, 0, 1; its own function is a third faster.
-    if motion.kind == "perspective":
-        warped = cv2.warpPerspective(image, matrix, size, flags=interpolation, borderMode=border, borderValue=0)
-    else:
-        warped = cv2.warpAffine(image, matrix[:2], size, flags=interpolation, borderMode=border, borderValue=0)
+    warped = cv2.warpPerspective(image, motion.array(), size, flags=interpolation, borderMode=border, borderValue=0)
     return np.asarray(warped, np.uint8)
 
 
@@ -104,10 +103,14 @@ def to_picture_size(image: NDArray[np.uint8], content: tuple[int, int], size: tu
 
 
 def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Scale a picture to (width, height): bicubic where it grows, by pixel area where it shrinks, because OpenCV's
-    other filters skip pixels there."""
+    """Scale a picture to (width, height): bicubic, but by pixel area where it shrinks below BICUBIC_DOWN_TO.
+
+    OpenCV's filters read a fixed few pixels, so they skip some when a picture shrinks much. Down to about 0.7 bicubic
+    is nearer to a true Lanczos filter than the area mean is (at 0.94, the usual way back from the working size, by
+    9 dB on a photograph; at 0.66 the area mean is by 1 dB).
+    """
     if (image.shape[1], image.shape[0]) == tuple(size):
         return image
-    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
+    shrinks = min(size[0] / image.shape[1], size[1] / image.shape[0]) < BICUBIC_DOWN_TO
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)

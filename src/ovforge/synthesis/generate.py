@@ -17,7 +17,7 @@ import numpy as np
 
 from ovforge import __version__
 from ovforge.errors import InputError, MissingInputError, OutputExistsError
-from ovforge.options.pairs import DEFAULT_CAPTIONS, DEFAULT_PICTURES, GenerateOptions
+from ovforge.options.pairs import DEFAULT_CAPTIONS, DEFAULT_PICTURES, DEFAULT_SAVE_DIR, GenerateOptions
 from ovforge.records.reporting import Progress, StepSummary, no_progress
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.plan import MANIFEST, InputFile, Plan, input_file, input_names
@@ -65,6 +65,11 @@ def generate_pairs(
         WorkError: shards failed; everything else is done and stays.
     """
     _check_folder(options)
+    if options.overwrite and shards is not None and shards.parts > 1:
+        raise InputError(
+            "--overwrite and --shards exclude each other: each part would throw away what the others have done",
+            hint=f"remove {options.folder} first, then start the parts",
+        )
     prepared = plan_pairs(options, engine, threads=threads)
     if options.overwrite:
         _remove_partitions(options)
@@ -116,7 +121,9 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         inputs=inputs,
         versions=_versions(),
     )
-    return PairRun(plan, PairTask(pictures, images, engine, settings, threads), tuple(notes))
+    # Workers on other machines have another current folder.
+    task = PairTask(pictures, images.absolute(), engine, settings, threads)
+    return PairRun(plan, task, tuple(notes))
 
 
 def _partition_sizes(pictures: int, partitions: int) -> tuple[int, ...]:
@@ -189,6 +196,7 @@ def _summary(options: GenerateOptions, prepared: PairRun, result: RunResult) -> 
         notes.append(f"{total - len(result.entries):,} of {total:,} shards are still to be done, by other parts")
     if result.done_before:
         notes.append(f"{result.done_before:,} shards were done by an earlier call")
+    elsewhere = "" if options.save_dir == DEFAULT_SAVE_DIR else f" --folder {options.save_dir}"
     return StepSummary(
         step="pairs generate",
         outputs={"partitions": str(options.folder / f"{options.name}_total_p_{options.partitions}_split_*.h5")},
@@ -196,7 +204,7 @@ def _summary(options: GenerateOptions, prepared: PairRun, result: RunResult) -> 
         drops=result.drops,
         notes=tuple(notes),
         next_command=(
-            f"ovforge pairs merge {options.name}"
+            f"ovforge pairs merge {options.name}{elsewhere}"
             if result.complete
             else "the same command again, when the other parts are done"
         ),

@@ -171,14 +171,14 @@ def stack(rles: Sequence[Rle], width: int, height: int) -> LabelMaps:
         here = np.s_[x : x + box_width, y : y + box_height]
         shape: NDArray[np.bool_] = coco_mask.decode(rle).T[here].view(np.bool_)
         for number, map_ in enumerate(maps):
-            if labels[number] < LAST_LABEL and not np.any(map_[here][shape] != BACKGROUND):
+            if labels[number] < LAST_LABEL and not np.any(shape & (map_[here] != BACKGROUND)):
                 break
         else:
             number = len(maps)
             maps.append(np.full((width, height), BACKGROUND, np.uint8))
             labels.append(FIRST_LABEL - 1)
         labels[number] += 1
-        maps[number][here][shape] = labels[number]
+        np.copyto(maps[number][here], labels[number], where=shape)
         places.append((number, labels[number]))
     if not maps:
         maps.append(np.full((width, height), BACKGROUND, np.uint8))

@@ -22,7 +22,7 @@ from ovforge.records.reporting import Drops
 from ovforge.runs.task import Shard, ShardReport, Slot
 from ovforge.storage.image_store import ImageStore, open_image_store
 from ovforge.storage.picture_hdf5 import PictureWriter
-from ovforge.synthesis.pairs import PairSettings, Planned, Prepared, failed, finish, prepare
+from ovforge.synthesis.pairs import PairSettings, Planned, Prepared, failed, failure_reason, finish, prepare
 from ovforge.synthesis.picture_table import PictureTable
 from ovforge.synthesis.repaint import Engine, Repainted, Repainter
 
@@ -131,7 +131,8 @@ class PairWorker:
             data = self._store.read(picture.file_name)
             return prepare(picture, data, settings, self._repainter.working_size, class_names)
         except ImageError as error:
-            return failed(picture, error)
+            missing = picture.file_name not in self._store
+            return failed(picture, "is missing" if missing else failure_reason(error, picture.file_name))
 
     def _repaint(self, batch: list[_Waiting]) -> None:
         """Repaint one batch here, and leave its finishing to the pool."""

@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
 from ovforge.errors import ImageError
 from ovforge.records.pairs import PairRecord, VariantRecord
@@ -30,6 +31,8 @@ from ovforge.synthesis.randomness import generator
 from ovforge.synthesis.repaint import Repainted, RepaintJob, WorkingSize
 
 NO_OBJECT = "without a usable object: its second view is the picture itself"
+LONGEST_SIDE = 32_766
+"""Pixels; OpenCV's warps count them in 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,16 @@ def variant_name(file_name: str, variant: int) -> str:
     return f"{PurePosixPath(file_name).stem}_v{variant}.jpg"
 
 
-def failed(picture: Picture, error: ImageError) -> Prepared:
+def failed(picture: Picture, reason: str) -> Prepared:
     """A picture that cannot be used: its record has no variants and says why."""
-    # What follows a colon or stands in brackets is this picture's own: without it the reason counts many.
-    reason = re.split(r": | \(", error.message.removeprefix(f"{picture.file_name}: "))[0]
     drop = Drop("picture", reason, 1, (picture.file_name,))
     return Prepared(picture, b"", (), (), PairRecord(picture.image_id, picture.file_name, [], (drop,)))
+
+
+def failure_reason(error: ImageError, file_name: str) -> str:
+    """What is wrong with a picture, in words that are the same for others like it, on any machine."""
+    # What follows a colon, stands in brackets or names a path is this picture's own.
+    return re.split(r": | \(| from ", error.message.removeprefix(f"{file_name}: "))[0]
 
 
 def prepare(
@@ -178,6 +185,8 @@ def finish(
 def _decoded(picture: Picture, data: bytes) -> NDArray[np.uint8]:
     """The picture at the size that its annotations are drawn on: as stored, or else turned upright."""
     wanted = (picture.height, picture.width)
+    if max(wanted) > LONGEST_SIDE:
+        raise ImageError(picture.file_name, f"is longer than {LONGEST_SIDE:,} pixels")
     image = decode_rgb(data, picture.file_name)
     if image.shape[:2] == wanted:
         return image
@@ -193,7 +202,7 @@ def _decoded(picture: Picture, data: bytes) -> NDArray[np.uint8]:
 
 
 def _names_by_size(objects: Sequence[UsableObject], class_names: dict[int, str]) -> list[str]:
-    by_size = sorted(objects, key=lambda o: -float(o.annotation.get("area") or 0))
+    by_size = sorted(objects, key=lambda o: -int(coco_mask.area(o.rle)))
     names = (class_names.get(o.annotation.get("category_id", -1)) for o in by_size)
     return [name for name in names if name]
 

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError
-from ovforge.records.coco import Caption
 from ovforge.records.lvis import AnnotationKey
 from ovforge.storage.annotation_file import AnnotationFile, RecordTable
 from ovforge.storage.image_store import is_plain_name
@@ -70,7 +69,7 @@ class PictureTable:
             width=int(self.sizes[index, 0]),
             height=int(self.sizes[index, 1]),
             annotations=self.annotations.records(index),
-            captions=[msgspec.json.decode(record, type=Caption).caption for record in records],
+            captions=[text for text in map(_caption, records) if isinstance(text, str)],
         )
 
     def digest(self) -> str:
@@ -116,6 +115,10 @@ def read_pictures(annotations: Path, captions: Path | None, *, variants: int, li
             captions=_captions(captions, ids),
             class_names=dict(zip(categories["id"].tolist(), categories["name"].tolist(), strict=True)),
         )
+
+
+def _caption(record: bytes) -> object:
+    return msgspec.json.decode(record).get("caption")
 
 
 def bare_name(path: str) -> str:
