@@ -224,7 +224,7 @@ def _records(plan: ClassPlan, sources: Sources) -> Iterator[bytes]:
     """The records of one class, in the original's order and format."""
     facts = plan.facts
     if plan.lvis and sources.lvis is not None:
-        yield from sources.lvis.records(facts.id, facts.synset)
+        yield from sources.lvis.take_records(facts.id)
     yield from _imagenet_records(facts, facts.synset, sources)
     if plan.visual_genome:
         yield from _visual_genome_records(facts, facts.synset, sources)

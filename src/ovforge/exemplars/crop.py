@@ -26,7 +26,7 @@ from ovforge.runs.task import Shard, ShardReport, Slot, Worker
 from ovforge.sources.exemplar_pictures import ExemplarPictures, missing_hint
 from ovforge.storage.atomic import write_bytes
 from ovforge.storage.image_header import read_orientation
-from ovforge.storage.small_files import has_size, write_small_file
+from ovforge.storage.small_files import has_size, remove_leftovers, write_small_file
 
 RUN_FOLDER = "run"
 SPLITS = ("train", "val", "all")
@@ -57,6 +57,7 @@ def crop_exemplars(options: CropOptions, *, progress: Progress = no_progress) ->
     plan = _plan(classes, options)
     if not options.overwrite:
         _ask_again_for_lost_crops(options.output)
+    _remove_leftovers(options.output)
     executor = LocalExecutor(options.workers or _cores())
     result = run(run_folder, plan, CropTask(options), executor, overwrite=options.overwrite, progress=progress)
 
@@ -247,6 +248,11 @@ def _ask_again_for_lost_crops(output: Path) -> None:
         files = {file: size for each in _read_receipt(path) for file, size in each.files.items()}
         if not all(has_size(output / file, size) for file, size in files.items()):
             path.unlink()
+
+
+def _remove_leftovers(output: Path) -> None:
+    for folder in (*(path for split in SPLITS for path in sorted((output / split).glob("*"))), output / SHEETS):
+        remove_leftovers(folder)
 
 
 def _remove_stale(output: Path, kept: set[str]) -> None:

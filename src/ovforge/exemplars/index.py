@@ -107,7 +107,7 @@ def _folders(crops: Path, categories: list[dict[str, Any]]) -> tuple[dict[int, s
     by_id = {each.category_id: each.folder for each in classes if not each.synset}
     folders = {}
     for category in categories:
-        folder = by_synset.get(category.get("synset", "")) or by_id.get(category["id"])
+        folder = by_synset.get(str(category.get("synset") or "")) or by_id.get(category["id"])
         if folder is not None:
             folders[category["id"]] = folder
     return folders, ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -56,26 +56,49 @@ class LvisBoxes:
                 drops.add("annotation", reason, count=int(np.count_nonzero(~usable)))
         large = self._boxes["area"] > min_area
         ids = self._one_id_a_synset()
-        self._by_category = _grouped(ids, known & has_picture & large)
-        self._small = _grouped(ids, known & has_picture & ~large)
+        self._ids = ids
+        self._chosen = np.flatnonzero(known & has_picture & large)
+        self._counts = Counter(ids[self._chosen].tolist())
+        self._small = Counter(ids[known & has_picture & ~large].tolist())
+        self._records: dict[int, list[bytes]] | None = None
 
     def count(self, category_id: int) -> int:
         """How many boxes of a category are large enough."""
-        return len(self._by_category.get(category_id, ()))
+        return self._counts[category_id]
 
     def count_small(self, category_id: int) -> int:
         """How many are not."""
-        return len(self._small.get(category_id, ()))
+        return self._small[category_id]
 
-    def records(self, category_id: int, synset: str) -> Iterator[bytes]:
-        """The exemplar records of one category, in file order: the annotation's bytes with three keys after them."""
-        for index in self._by_category.get(category_id, ()):
+    def take_records(self, category_id: int) -> list[bytes]:
+        """The exemplar records of one category, in file order: the annotation's bytes with three keys after them.
+
+        They are handed out once, so that what has been written does not stay in memory.
+        """
+        if self._records is None:
+            self._records = self._read_records()
+        return self._records.pop(category_id, [])
+
+    def _read_records(self) -> dict[int, list[bytes]]:
+        """Read the chosen records of all categories in the order of the file.
+
+        Half a gigabyte for LVIS train. Reading category by category would need no memory, but jumps about in the file,
+        which takes minutes when the system does not hold it in memory.
+        """
+        synset_of = {category.id: category.synset for category in self.categories}
+        found: dict[int, list[bytes]] = {}
+        for index, category_id in zip(self._chosen.tolist(), self._ids[self._chosen].tolist(), strict=True):
             added = {
                 "dataset": LVIS,
                 "file_name": self._names[self._picture_of[index]],
-                "synset": synset,
+                "synset": synset_of[category_id],
             }
-            yield with_fields(self._boxes.raw(index), added)
+            found.setdefault(category_id, []).append(with_fields(self._boxes.raw(index), added))
+        return found
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
     def _check_synsets(self, path: Path) -> None:
         for category in self.categories:
@@ -96,10 +119,6 @@ class LvisBoxes:
                 ids[self._boxes["category_id"] == category.id] = last[category.synset]
         return ids
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
 
 def with_fields(raw: bytes, added: dict[str, Any]) -> bytes:
     """Append fields to a JSON object without decoding it; fields that it has already keep their place."""
@@ -115,13 +134,3 @@ def _places(ids: npt.NDArray[np.int64], of: npt.NDArray[np.int64]) -> npt.NDArra
     order = np.argsort(of, kind="stable")
     places = order[np.minimum(np.searchsorted(of[order], ids), len(of) - 1)]
     return np.where(of[places] == ids, places, -1)
-
-
-def _grouped(keys: npt.NDArray[np.int64], chosen: npt.NDArray[np.bool_]) -> dict[int, Sequence[int]]:
-    """Key -> the chosen places that have it, in order."""
-    places = np.flatnonzero(chosen)
-    places = places[np.argsort(keys[places], kind="stable")]
-    found, starts = np.unique(keys[places], return_index=True)
-    return {
-        int(key): part.tolist() for key, part in zip(found, np.split(places, starts[1:]), strict=False) if len(part)
-    }

@@ -11,7 +11,8 @@ import os
 from pathlib import Path
 
 from ovforge.errors import WorkError
-from ovforge.storage.atomic import temporary_path
+from ovforge.storage.atomic import is_temporary, temporary_owner, temporary_path
+from ovforge.storage.machine import machine_name, process_is_alive
 
 
 def write_small_file(path: Path, data: bytes) -> None:
@@ -34,6 +35,17 @@ def write_small_file(path: Path, data: bytes) -> None:
             f"{path}: cannot be written ({error.strerror or error})",
             hint="check the room on the disk and the folder's permissions, then run the same command again",
         ) from error
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Remove what killed processes of this machine left half-written right inside `folder`; how many files."""
+    removed = 0
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        owner = temporary_owner(path) if is_temporary(path) else None
+        if owner is not None and owner[0] == machine_name() and not process_is_alive(owner[1]):
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed
 
 
 def has_size(path: Path, size: int) -> bool:

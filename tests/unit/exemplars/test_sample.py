@@ -86,7 +86,7 @@ def files(tmp_path: Path) -> Files:
     ],
 )
 def test_files_of_the_originals_to_the_byte(
-    unpacked: Callable[[str], Path], tmp_path: Path, meta: str, k: int, seed: int, expected: str
+    unpacked: Callable[[str], Path], tmp_path: Path, *, meta: str, k: int, seed: int, expected: str
 ) -> None:
     options = SampleOptions(
         unpacked("collate_exemplar_dict/exemplar_dict.sorted.json.gz"),
