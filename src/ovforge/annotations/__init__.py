@@ -1,1 +1,11 @@
-"""Steps from annotation file to annotation file."""
+"""Annotation file in, annotation file out: the LVIS steps.
+
+Each step is a function of one options object from `ovforge.options.annotations` and returns a `StepSummary`.
+"""
+
+from ovforge.annotations.base_classes import base_classes
+from ovforge.annotations.category_info import category_info
+from ovforge.annotations.merge_coco import merge_coco
+from ovforge.annotations.remove_rare import remove_rare
+
+__all__ = ["base_classes", "category_info", "merge_coco", "remove_rare"]

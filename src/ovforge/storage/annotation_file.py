@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, TypeVar
@@ -42,20 +42,42 @@ class RecordTable:
     `starts` and `stops` are the byte offsets of each record in the file.
     """
 
-    def __init__(self, file: ByteFile, section: str, record: type[Any], blocks: list[Block]) -> None:
+    def __init__(
+        self, file: ByteFile, section: str, record: type[Any], blocks: list[Block], first_record: int = 0
+    ) -> None:
         self.section = section
         self.record = record
         self._file = file
+        self._spans: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        self._first_record = first_record
         names = [field.name for field in msgspec.structs.fields(record)]
         if not blocks:
             window = json_windows.Window(b"", 0, [], None)
-            blocks = [tabulate(file.path, window, record, section=section, first=0)]
-        self.starts: NDArray[np.int64] = np.concatenate([block.starts for block in blocks])
-        self.stops: NDArray[np.int64] = np.concatenate([block.stops for block in blocks])
+            blocks = [tabulate(file.path, window, record, section=section, first=0, spans=True)]
+        self._length = sum(block.records for block in blocks)
+        if all(block.spans is not None for block in blocks):
+            self._spans = _joined([block.spans for block in blocks if block.spans is not None])
         self._columns = {name: np.concatenate([block.columns.pop(name) for block in blocks]) for name in names}
 
     def __len__(self) -> int:
-        return len(self.starts)
+        return self._length
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """The byte offset of each record's opening brace."""
+        return self._known_spans()[0]
+
+    @property
+    def stops(self) -> NDArray[np.int64]:
+        """The byte offset after each record's closing brace."""
+        return self._known_spans()[1]
+
+    def _known_spans(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if self._spans is None:  # not asked for when the file was read: only an error wants them now
+            with WindowPool() as pool:
+                blocks = pool.blocks(self._file, self._first_record, _Nothing, section=self.section, spans=True)
+                self._spans = _joined([block.spans for block in blocks if block.spans is not None])
+        return self._spans
 
     def __getitem__(self, field: str) -> NDArray[Any]:
         return self._columns[field]
@@ -79,6 +101,8 @@ class RecordTable:
             AnnotationFileError: names the second record of the first pair in file order, and where the first is.
         """
         values = self._columns[field]
+        if bool(np.all(values[1:] > values[:-1])):
+            return
         order = np.argsort(values, kind="stable")
         again = np.flatnonzero(values[order[1:]] == values[order[:-1]])
         if len(again):
@@ -103,6 +127,11 @@ class RecordTable:
             )
 
 
+def _joined(spans: list[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    starts, stops = zip(*spans, strict=True)
+    return np.concatenate(starts), np.concatenate(stops)
+
+
 class FileRange(NamedTuple):
     """Bytes [start, stop) of an annotation file, to be copied into another."""
 
@@ -122,18 +151,26 @@ class AnnotationFile:
     """An open annotation file: its top-level keys in order, and tables of its records.
 
     Give the record types of the sections that are wanted, so that one pass over the file does everything; a table
-    that is asked for later takes another pass over its section. Record types are classes of a module, so that worker
-    processes find them.
+    that is asked for later takes another pass over its section. Name in `spans` the sections of which the records'
+    byte offsets will be wanted, if not all: without them a section is read a tenth faster. Record types are classes
+    of a module, so that worker processes find them.
 
     Raises:
         MissingInputError: there is no such file.
         AnnotationFileError: not JSON, cut short, or a record lacks a field that its type wants; says where.
     """
 
-    def __init__(self, path: Path | str, records: Mapping[str, type[Any]] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        records: Mapping[str, type[Any]] | None = None,
+        *,
+        spans: Collection[str] | None = None,
+    ) -> None:
         self.path = Path(path)
         self._file = ByteFile(self.path)
         self._wanted = dict(records or {})
+        self._with_spans = self._wanted.keys() if spans is None else spans
         self._tables: dict[str, RecordTable] = {}
         self._spans: dict[str, _Span] = {}
         try:
@@ -154,9 +191,18 @@ class AnnotationFile:
     ) -> None:
         self.close()
 
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes [start, stop) of the file."""
+        return self._file.read(start, stop)
+
     def close(self) -> None:
         """Close the file. Tables stay usable, but for `raw`."""
         self._file.close()
+
+    @property
+    def descriptor(self) -> int:
+        """The open file, for reading by position."""
+        return self._file.descriptor
 
     @property
     def size(self) -> int:
@@ -181,8 +227,8 @@ class AnnotationFile:
             self._tables[section] = RecordTable(self._file, section, record, [])
         else:
             with WindowPool() as pool:
-                blocks = list(pool.blocks(self._file, span.first_record, record, section=section))
-            self._tables[section] = RecordTable(self._file, section, record, blocks)
+                blocks = list(pool.blocks(self._file, span.first_record, record, section=section, spans=True))
+            self._tables[section] = RecordTable(self._file, section, record, blocks, span.first_record)
         return self._tables[section]
 
     def value(self, section: str) -> bytes:
@@ -201,6 +247,11 @@ class AnnotationFile:
         for first, after in zip(edges[0::2].tolist(), edges[1::2].tolist(), strict=True):
             yield FileRange(self._file, int(table.starts[first]), int(table.stops[after - 1]))
 
+    def rows(self, table: RecordTable, first: int, after: int) -> Iterator[FileRange]:
+        """The records [first, after) as one range, or nothing if there are none."""
+        if first < after:
+            yield FileRange(self._file, int(table.starts[first]), int(table.stops[after - 1]))
+
     def _span(self, section: str) -> _Span:
         try:
             return self._spans[section]
@@ -211,8 +262,9 @@ class AnnotationFile:
         if section not in self._wanted:
             return _skip_records(pool, self._file, section, first_record)
         record = self._wanted[section]
-        blocks = list(pool.blocks(self._file, first_record, record, section=section))
-        self._tables[section] = RecordTable(self._file, section, record, blocks)
+        with_spans = section in self._with_spans
+        blocks = list(pool.blocks(self._file, first_record, record, section=section, spans=with_spans))
+        self._tables[section] = RecordTable(self._file, section, record, blocks, first_record)
         return blocks[-1].array_end
 
 
@@ -258,6 +310,35 @@ def read_value(path: Path | str, section: str) -> bytes:
             if name == section:
                 return file.read(span.start, span.stop)
         raise _missing(Path(path), section, tuple(sections))
+
+
+def gather(
+    files: Sequence[AnnotationFile],
+    tables: Sequence[RecordTable],
+    sources: NDArray[np.int8],
+    rows: NDArray[np.int64],
+) -> bytes:
+    """Records of one or more files, in any order, with commas between them.
+
+    Record i of the result is row `rows[i]` of `tables[sources[i]]`, a table of `files[sources[i]]`. Neighbours in a
+    file are read at once, with what stands between them.
+    """
+    new = np.append(True, (np.diff(rows) != 1) | (np.diff(sources) != 0))
+    first = np.flatnonzero(new)
+    last = np.append(first[1:], len(rows)) - 1
+    starts, stops = np.empty(len(first), np.int64), np.empty(len(first), np.int64)
+    for number, table in enumerate(tables):
+        mine = sources[first] == number
+        starts[mine] = table.starts[rows[first[mine]]]
+        stops[mine] = table.stops[rows[last[mine]]]
+    # Up to millions of small reads in all: nothing but the call itself. Whether all came is seen at the end.
+    descriptors = np.array([file.descriptor for file in files])[sources[first]]
+    runs = zip(descriptors.tolist(), (stops - starts).tolist(), starts.tolist(), strict=True)
+    pread = os.pread
+    records = b", ".join([pread(descriptor, length, start) for descriptor, length, start in runs])
+    if len(records) != int((stops - starts).sum()) + 2 * (len(first) - 1):
+        raise AnnotationFileError(files[0].path, "changed while it was read", hint="run the same command again")
+    return records
 
 
 def write_annotation_file(
@@ -407,7 +488,7 @@ def _skip_records(pool: WindowPool, file: ByteFile, section: str, first_record: 
     end = None
     # A list that starts with an object may go on with something else; nobody has said that it holds records.
     with contextlib.suppress(AnnotationFileError):
-        for block in pool.blocks(file, first_record, _Nothing, section=section):
+        for block in pool.blocks(file, first_record, _Nothing, section=section, spans=False):
             end = block.array_end
     return end
 

@@ -38,8 +38,8 @@ class Block(NamedTuple):
 
     records: int
     """How many."""
-    starts: NDArray[np.int64]
-    stops: NDArray[np.int64]
+    spans: tuple[NDArray[np.int64], NDArray[np.int64]] | None
+    """Where each starts and stops in the file, if it was asked for."""
     columns: Columns
     stop: int
     array_end: int | None
@@ -60,31 +60,33 @@ class WindowPool:
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
 
-    def blocks(self, file: ByteFile, start: int, record: type[Any], *, section: str) -> Iterator[Block]:
+    def blocks(self, file: ByteFile, start: int, record: type[Any], *, section: str, spans: bool) -> Iterator[Block]:
         """The columns of the array whose first record starts at `start`, window by window, in order."""
         if file.size - start < SMALL_FILE_BYTES or not self._usable:
-            yield from _blocks_here(file, start, record, section=section)
+            yield from _blocks_here(file, start, record, section=section, spans=spans)
             return
         first = 0
         while True:
             try:
-                done = yield from self._guessed_blocks(file, start, record, section=section, first=first)
+                done = yield from self._guessed_blocks(file, start, record, section=section, first=first, spans=spans)
             except BrokenProcessPool:
                 # No room for another process, or a script without `if __name__ == "__main__"`: one process will do.
                 self._usable = False
-                yield from _blocks_here(file, start, record, section=section)
+                yield from _blocks_here(file, start, record, section=section, spans=spans)
                 return
             start, first, finished = done
             if finished:
                 return
             window = json_windows.exact_window(file, start, _decoder(record), section=section, first=first)
-            yield tabulate(file.path, window, record, section=section, first=first)
+            yield tabulate(file.path, window, record, section=section, first=first, spans=spans)
             if window.array_end is not None:
                 return
             first += len(window.records)
             start = json_windows.next_start(file, window)
 
-    def _guessed_blocks(self, file: ByteFile, start: int, record: type[Any], *, section: str, first: int) -> Any:
+    def _guessed_blocks(
+        self, file: ByteFile, start: int, record: type[Any], *, section: str, first: int, spans: bool
+    ) -> Any:
         """Yield blocks while the guesses hold; return (position, record number, whether the array has ended)."""
         executor = self._started()
         waiting: deque[tuple[int, int, Future[Block | None]]] = deque()
@@ -93,7 +95,7 @@ class WindowPool:
             while True:
                 while len(waiting) < 2 * self._workers and ahead < file.size:
                     stop, following = json_windows.guess_boundary(file, ahead + json_windows.WINDOW_BYTES)
-                    job = executor.submit(_block_there, file.path, ahead, stop, record, section)
+                    job = executor.submit(_block_there, file.path, ahead, stop, record, section=section, spans=spans)
                     waiting.append((ahead, following, job))
                     ahead = following
                 start, following, job = waiting.popleft()
@@ -118,7 +120,7 @@ class WindowPool:
         return self._executor
 
 
-def tabulate(path: Path, window: Window, record: type[Any], *, section: str, first: int) -> Block:
+def tabulate(path: Path, window: Window, record: type[Any], *, section: str, first: int, spans: bool) -> Block:
     """Turn decoded records into columns: numbers into int64 or float64, everything else into objects."""
     columns: Columns = {}
     for field in msgspec.structs.fields(record):
@@ -132,8 +134,8 @@ def tabulate(path: Path, window: Window, record: type[Any], *, section: str, fir
                 f"{json_windows.record_label(section, first + index)}: "
                 f"{field.name} {values[index]} does not fit 64 bits",
             ) from None
-    starts, stops = json_windows.record_spans(window)
-    return Block(len(window.records), starts, stops, columns, window.stop, window.array_end)
+    places = json_windows.record_spans(window) if spans else None
+    return Block(len(window.records), places, columns, window.stop, window.array_end)
 
 
 def _column(values: list[Any], kind: Any) -> NDArray[Any]:
@@ -144,21 +146,21 @@ def _column(values: list[Any], kind: Any) -> NDArray[Any]:
     return np.fromiter(values, object, len(values))
 
 
-def _blocks_here(file: ByteFile, start: int, record: type[Any], *, section: str) -> Iterator[Block]:
+def _blocks_here(file: ByteFile, start: int, record: type[Any], *, section: str, spans: bool) -> Iterator[Block]:
     first = 0
     for window in json_windows.iterate_windows(file, start, _decoder(record), section=section):
-        yield tabulate(file.path, window, record, section=section, first=first)
+        yield tabulate(file.path, window, record, section=section, first=first, spans=spans)
         first += len(window.records)
 
 
-def _block_there(path: Path, start: int, stop: int, record: type[Any], section: str) -> Block | None:
+def _block_there(path: Path, start: int, stop: int, record: type[Any], *, section: str, spans: bool) -> Block | None:
     """One window in a worker; None where the parent has to look more closely."""
     with ByteFile(path) as file:
         window = json_windows.guessed_window(file, start, stop, _decoder(record))
     if window is None:
         return None
     try:
-        return tabulate(path, window, record, section=section, first=0)
+        return tabulate(path, window, record, section=section, first=0, spans=spans)
     except AnnotationFileError:
         return None
 

@@ -1,0 +1,126 @@
+"""Keep the base classes of an annotation file only: OVTrack trains on LVIS's common and frequent classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ovforge.annotations.checked import CheckedFile, check_frequencies, excluded_categories
+from ovforge.annotations.counts import positions
+from ovforge.options.annotations import BaseClasses, IdMode
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.storage.annotation_file import AnnotationFile, FileRange, RecordTable, gather, write_annotation_file
+from ovforge.storage.atomic import atomic_file, check_output
+from ovforge.storage.record_edit import edit_numbers, edit_record
+
+Ints = NDArray[np.int64]
+
+BATCH = 8192
+"""Records edited at once."""
+
+
+class ListedImage(msgspec.Struct, frozen=True):
+    """A picture with its lists of category ids."""
+
+    id: int
+    neg_category_ids: list[int] = []
+    not_exhaustive_category_ids: list[int] = []
+
+
+def base_classes(options: BaseClasses, *, progress: Progress = no_progress) -> StepSummary:
+    """Copy an annotation file without the classes of the frequencies `options.exclude`; write the others' names.
+
+    Annotations of these classes go, and so do their ids in `neg_category_ids` and `not_exhaustive_category_ids`. In
+    compact mode the other classes are numbered 1, 2, 3, ..., here, in the annotations and in both lists. All pictures
+    stay. The class names are those of the output's categories, one a line, in their order.
+
+    Raises:
+        OutputExistsError: an output is there and `overwrite` is false.
+        AnnotationFileError: the input is malformed, or a category has no frequency.
+    """
+    exclude = check_frequencies(options.exclude)
+    for output in (options.output, options.class_names_output):
+        check_output(output, overwrite=options.overwrite)
+    progress("read", 0, 2)
+    with CheckedFile(options.annotations, images=ListedImage) as source:
+        categories, annotations, file = source.categories, source.annotations, source.file
+        kept = ~excluded_categories(categories, exclude)
+        new_ids: Ints = np.cumsum(kept, dtype=np.int64) if options.mode is IdMode.COMPACT else categories["id"]
+        renumbered = dict(zip(categories["id"][kept].tolist(), new_ids[kept].tolist(), strict=True))
+        where = positions(annotations["category_id"], categories["id"])
+        rows = np.flatnonzero(kept[where])
+        unknown = Drops()
+        progress("write", 1, 2)
+        unchanged = all(old == new for old, new in renumbered.items())
+        replacements = {
+            "annotations": file.runs(annotations, kept[where])
+            if unchanged
+            else _renumbered(file, annotations, rows, new_ids[where]),
+            "images": _relisted(file, source.images, renumbered, set(categories["id"].tolist()), unknown),
+            "categories": (
+                edit_record(categories.raw(index), {"id": b"%d" % new_ids[index]})
+                for index in np.flatnonzero(kept).tolist()
+            ),
+        }
+        with atomic_file(options.class_names_output, overwrite=options.overwrite) as names:
+            names.write("".join(f"{name}\n" for name in categories["name"][kept]).encode())
+            write_annotation_file(
+                options.output,
+                {section: replacements.get(section, file.whole(section)) for section in file.sections},
+                overwrite=options.overwrite,
+            )
+    drops = Drops()
+    if len(rows) < len(annotations):
+        drops.add("annotation", "its class is not a base class", count=len(annotations) - len(rows))
+    drops.merge(unknown.freeze())
+    progress("write", 2, 2)
+    return StepSummary(
+        step="lvis base-classes",
+        outputs={"annotations": str(options.output), "class names": str(options.class_names_output)},
+        counts={
+            "classes in": len(categories),
+            "classes out": int(kept.sum()),
+            "annotations in": len(annotations),
+            "annotations out": len(rows),
+            "category ids": options.mode.value,
+        },
+        drops=drops.freeze(),
+        next_command="ovforge lvis pack-images",
+    )
+
+
+def _renumbered(file: AnnotationFile, annotations: RecordTable, rows: Ints, new_ids: Ints) -> Iterator[bytes]:
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        yield edit_numbers(
+            gather([file], [annotations], np.zeros(len(batch), np.int8), batch),
+            len(batch),
+            {"category_id": new_ids[batch].tolist()},
+        )
+
+
+def _relisted(
+    file: AnnotationFile, images: RecordTable, renumbered: dict[int, int], known: set[int], drops: Drops
+) -> Iterator[bytes | FileRange]:
+    """The pictures, with both lists in new ids; neighbours that do not change come as one range."""
+    lists = {field: images[field] for field in ("neg_category_ids", "not_exhaustive_category_ids")}
+    unchanged_from = 0
+    for index in range(len(images)):
+        changes: dict[str, bytes | None] = {}
+        for field, values in lists.items():
+            new = [renumbered[old] for old in values[index] if old in renumbered]
+            if new != values[index]:
+                changes[field] = msgspec.json.encode(new).replace(b",", b", ")
+                for old in values[index]:
+                    if old not in known:
+                        drops.add(
+                            f"id in {field}", "there is no such category", f"{old} of image {images['id'][index]}"
+                        )
+        if changes:
+            yield from file.rows(images, unchanged_from, index)
+            yield edit_record(images.raw(index), changes)
+            unchanged_from = index + 1
+    yield from file.rows(images, unchanged_from, len(images))

@@ -1,0 +1,121 @@
+"""Options of the LVIS steps: annotation file in, annotation file out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+LVIS_TRAIN = Path("datasets/lvis/lvis_v1_train.json")
+"""Where MM-OVOD and OVMR keep the LVIS training file."""
+OVTRACK_LVIS_TRAIN = Path("data/lvis/annotations/lvis_v1_train.json")
+"""Where OVTrack keeps it."""
+OVTRACK_MERGED = Path("data/lvis/annotations/lvis_v1_train+coco_mask_v1.json")
+"""What `merge_coco` makes of it."""
+OVTRACK_COCO_TRAIN = Path("data/coco/annotations/instances_train2017.json")
+CLASS_NAMES = "lvis_classes_v1.txt"
+
+
+class MergeVariant(str, Enum):
+    """What a merged annotation holds."""
+
+    MASK = "mask"
+    BOX = "box"
+
+
+class IdMode(str, Enum):
+    """What becomes of the category ids when classes are taken out."""
+
+    COMPACT = "compact"
+    """1, 2, 3, ... without gaps, in the order of the file."""
+    KEEP_IDS = "keep-ids"
+    """As they are."""
+
+
+@dataclass(frozen=True)
+class RemoveRare:
+    """Options of `remove_rare`."""
+
+    annotations: Path = LVIS_TRAIN
+    out: Path | None = None
+    """Default: `*_norare.json` beside the input."""
+    exclude: str = "r"
+    """The frequencies to take out: letters of `rcf`."""
+    overwrite: bool = False
+
+    @property
+    def output(self) -> Path:
+        """Where the file without the classes goes."""
+        return self.out or beside(self.annotations, "_norare")
+
+
+@dataclass(frozen=True)
+class CategoryInfo:
+    """Options of `category_info`."""
+
+    annotations: Path = LVIS_TRAIN
+    out: Path | None = None
+    """Default: `*_cat_info.json` beside the input."""
+    add_freq: bool = False
+    """Work `frequency` out anew from the counts."""
+    r_thresh: int = 10
+    """Classes in fewer pictures are rare."""
+    c_thresh: int = 100
+    """Classes in fewer pictures are common, in more frequent."""
+    bypass: bool = False
+    """Count from the pictures' `pos_category_ids`, one object per picture and class, without annotations."""
+    overwrite: bool = False
+
+    @property
+    def output(self) -> Path:
+        """Where the list of categories goes."""
+        return self.out or beside(self.annotations, "_cat_info")
+
+
+@dataclass(frozen=True)
+class MergeCoco:
+    """Options of `merge_coco`."""
+
+    lvis: Path = OVTRACK_LVIS_TRAIN
+    coco: Path = OVTRACK_COCO_TRAIN
+    out: Path | None = None
+    """Default: `*+coco_mask_v1.json` or `*+coco_box_v1.json` beside the LVIS file."""
+    variant: MergeVariant = MergeVariant.MASK
+    iou_threshold: float = 0.7
+    """A COCO object is left out if an LVIS object of its class overlaps it at least this much."""
+    overwrite: bool = False
+
+    @property
+    def output(self) -> Path:
+        """Where the merged file goes."""
+        return self.out or beside(self.lvis, f"+coco_{self.variant.value}_v1")
+
+
+@dataclass(frozen=True)
+class BaseClasses:
+    """Options of `base_classes`."""
+
+    annotations: Path = OVTRACK_MERGED
+    out: Path | None = None
+    """Default: `*_base.json` beside the input."""
+    class_names: Path | None = None
+    """Default: `lvis_classes_v1.txt` beside the output."""
+    mode: IdMode = IdMode.COMPACT
+    exclude: str = "r"
+    """The frequencies to take out: letters of `rcf`."""
+    overwrite: bool = False
+
+    @property
+    def output(self) -> Path:
+        """Where the file of the base classes goes."""
+        return self.out or beside(self.annotations, "_base")
+
+    @property
+    def class_names_output(self) -> Path:
+        """Where the list of class names goes."""
+        return self.class_names or self.output.with_name(CLASS_NAMES)
+
+
+def beside(path: Path, ending: str) -> Path:
+    """`path` with `ending` before its suffix: `a/b.json` becomes `a/b_base.json`."""
+    return path.with_name(f"{path.stem}{ending}{path.suffix or '.json'}")
