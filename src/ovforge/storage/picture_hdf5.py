@@ -17,9 +17,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
@@ -28,12 +28,18 @@ import numpy as np
 from h5py import h5d, h5f, h5l, h5p, h5s, h5t
 
 from ovforge.errors import ImageError, InputError, MissingInputError, WorkError
+from ovforge.storage.range_copy import RangeCopier, copy_ranges, write_at
 
 # Fixed, so that every release of the library writes the same bytes; HDF5 1.8 (2008) and later read it.
 _FORMAT = (h5f.LIBVER_V18, h5f.LIBVER_V18)
 _METADATA_BLOCK = 1 << 20  # bytes; headers lie together in blocks of this size, pictures one after the other between
-_BATCH = 8 << 20  # bytes of pictures handed to a copying thread at once
-_COPY_THREADS = 2
+_BATCH = 8 << 20  # bytes of pictures handed to a helper at once
+_BATCH_PICTURES = 256  # at most: the names of a batch and its answer have to fit into a pipe
+_ALONE = 64 << 20  # bytes; fewer are copied faster than a helper starts
+_HELPERS = 2
+
+
+_NOT_PLAIN = re.compile(r"[/\\\x00-\x1f]")
 
 
 def check_key(name: str, path: Path | str) -> None:
@@ -42,7 +48,7 @@ def check_key(name: str, path: Path | str) -> None:
     Raises:
         InputError: `name` is empty, `.` or `..`, or holds a slash, a backslash or a control character.
     """
-    if name in ("", ".", "..") or "/" in name or "\\" in name or any(ord(letter) < 32 for letter in name):
+    if name in ("", ".", "..") or _NOT_PLAIN.search(name):
         raise InputError(
             f"{path}: {name!r} is not a plain file name", hint="pictures are keyed by their bare names, without folders"
         )
@@ -74,6 +80,8 @@ class Copied(NamedTuple):
     name: str
     size: int
     sha256: str
+    offset: int
+    """Where its bytes lie in the new file."""
 
 
 class PictureWriter:
@@ -99,11 +107,12 @@ class PictureWriter:
         self._creation.set_alloc_time(h5d.ALLOC_TIME_EARLY)
         self._creation.set_fill_time(h5d.FILL_TIME_NEVER)
         self._creation.set_obj_track_times(False)
+        self._space = h5s.create_simple((1,))
         self._closed = False
 
     def add(self, name: str, data: bytes) -> None:
         """Store `data`, the encoded picture, under `name`."""
-        _write(self._descriptor, data, self.reserve(name, len(data)))
+        write_at(self._descriptor, data, self.reserve(name, len(data)))
 
     def reserve(self, name: str, size: int) -> int:
         """Make the dataset `name` of `size` bytes and return the offset at which its bytes are to be written."""
@@ -112,7 +121,8 @@ class PictureWriter:
             raise InputError(f"{self.path}: {name} has no bytes")
         key = name.encode()
         try:
-            dataset = h5d.create(self._file, key, h5t.STD_U8LE, h5s.create_simple((size,)), self._creation)
+            self._space.set_extent_simple((size,))
+            dataset = h5d.create(self._file, key, h5t.STD_U8LE, self._space, self._creation)
         except (ValueError, RuntimeError) as error:
             if self._file.links.exists(key):
                 raise InputError(f"{self.path}: {name} is to be stored twice") from error
@@ -245,38 +255,92 @@ class PictureReader:
         self.close()
 
 
-def copy_pictures(pictures: Iterable[tuple[PictureSource, str]], writer: PictureWriter) -> Iterator[Copied]:
-    """Copy pictures under their own names into `writer`, in order, and say what each was: name, size, SHA-256.
+def copy_pictures(
+    pictures: Iterable[tuple[PictureSource, str, Location | None]], writer: PictureWriter
+) -> Iterator[Copied]:
+    """Copy pictures under their own names into `writer`, in order, and say what each was.
 
-    Bytes are read, hashed and written in threads of their own while the library makes the next datasets here; what is
-    in flight is bounded, so memory does not grow with the run. The sources stay open until the iteration is over.
+    Beyond the first megabytes, bytes are copied and hashed by helper processes while the library makes the next
+    datasets here; what is under way is bounded, so memory does not grow with the run.
+
+    Args:
+        pictures: (source, name, place); the place only where it is known already. Sources stay open meanwhile.
+
+    Raises:
+        InputError: a source ends before a picture does.
+        OSError: as reading and writing do.
     """
-    with ThreadPoolExecutor(_COPY_THREADS) as threads:
-        waiting: deque[Future[list[Copied]]] = deque()
-        batch: list[tuple[PictureSource, str, Location | bytes, int]] = []
-        size = 0
-        for source, name in pictures:
-            found = source.locate(name)
-            length = found.size if isinstance(found, Location) else len(found)
-            batch.append((source, name, found, writer.reserve(name, length)))
-            size += length
-            if size >= _BATCH:
-                waiting.append(threads.submit(_copy_batch, batch, writer.descriptor))
-                batch, size = [], 0
-                if len(waiting) > 2 * _COPY_THREADS:
-                    yield from waiting.popleft().result()
-        waiting.append(threads.submit(_copy_batch, batch, writer.descriptor))
-        while waiting:
-            yield from waiting.popleft().result()
+    with contextlib.closing(_Copying(writer)) as copying:
+        try:
+            for source, name, place in pictures:
+                yield from copying.add(source, name, place or source.locate(name))
+            yield from copying.finish()
+        except EOFError as error:
+            raise InputError(f"{error}: cut short", hint="write or fetch the file again") from error
 
 
-def _copy_batch(batch: list[tuple[PictureSource, str, Location | bytes, int]], descriptor: int) -> list[Copied]:
-    done = []
-    for source, name, found, offset in batch:
-        data = found if isinstance(found, bytes) else _read(source.descriptor, found, source.path, name)
-        _write(descriptor, data, offset)
-        done.append(Copied(name, len(data), hashlib.sha256(data).hexdigest()))
-    return done
+class _Copying:
+    """Pictures on their way into a writer, in batches of one source each."""
+
+    def __init__(self, writer: PictureWriter) -> None:
+        self._writer = writer
+        self._copier: RangeCopier | None = None
+        self._copied = 0
+        self._source: PictureSource | None = None
+        self._names: list[str] = []
+        self._ranges: list[tuple[int, int, int]] = []
+        self._bytes = 0
+        self._under_way: deque[tuple[list[str], list[tuple[int, int, int]]]] = deque()
+
+    def add(self, source: PictureSource, name: str, found: Location | bytes) -> Iterator[Copied]:
+        """Take in one picture; hands back what is done by then."""
+        if isinstance(found, bytes):
+            yield from self.finish()
+            offset = self._writer.reserve(name, len(found))
+            write_at(self._writer.descriptor, found, offset)
+            yield Copied(name, len(found), hashlib.sha256(found).hexdigest(), offset)
+            return
+        if source is not self._source or self._bytes >= _BATCH or len(self._names) >= _BATCH_PICTURES:
+            yield from self._send()
+        self._source = source
+        self._names.append(name)
+        self._ranges.append((found.offset, found.size, self._writer.reserve(name, found.size)))
+        self._bytes += found.size
+
+    def finish(self) -> Iterator[Copied]:
+        """Hand back all that is not done yet."""
+        yield from self._send()
+        if self._copier is not None:
+            yield from self._hand_back(self._copier.finish())
+
+    def close(self) -> None:
+        """End the helpers."""
+        if self._copier is not None:
+            self._copier.close()
+
+    def _send(self) -> Iterator[Copied]:
+        names, ranges, source = self._names, self._ranges, self._source
+        self._copied += self._bytes
+        self._names, self._ranges, self._bytes = [], [], 0
+        if source is None or not names:
+            return
+        self._under_way.append((names, ranges))
+        if self._copier is None and self._copied > _ALONE:
+            self._copier = RangeCopier(_HELPERS)
+        if self._copier is None:
+            try:
+                sums = copy_ranges(source.descriptor, self._writer.descriptor, ranges)
+            except EOFError:
+                raise EOFError(source.path) from None
+            yield from self._hand_back(iter([sums]))
+        else:
+            yield from self._hand_back(self._copier.submit(str(source.path), str(self._writer.path), ranges))
+
+    def _hand_back(self, answers: Iterator[list[str]]) -> Iterator[Copied]:
+        for sums in answers:
+            names, ranges = self._under_way.popleft()
+            for name, (_, size, offset), sha256 in zip(names, ranges, sums, strict=True):
+                yield Copied(name, size, sha256, offset)
 
 
 def _read(descriptor: int, place: Location, path: Path, name: str) -> bytes:
@@ -293,12 +357,6 @@ def _read(descriptor: int, place: Location, path: Path, name: str) -> bytes:
         pieces.append(piece)
         missing -= len(piece)
     return b"".join(pieces)
-
-
-def _write(descriptor: int, data: bytes, offset: int) -> None:
-    written = os.pwrite(descriptor, data, offset)
-    while written < len(data):
-        written += os.pwrite(descriptor, memoryview(data)[written:], offset + written)
 
 
 def _holds_bytes(kind: h5t.TypeID) -> bool:

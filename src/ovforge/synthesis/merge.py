@@ -25,21 +25,14 @@ from ovforge.options.tracks import PAIRS_ANNOTATIONS, PAIRS_IMAGES, MergeOptions
 from ovforge.records.lvis import Image
 from ovforge.records.reporting import Drop, Drops, Progress, StepSummary, no_progress
 from ovforge.runs.plan import MANIFEST, Plan, file_sha256, load_plan
-from ovforge.storage.annotation_file import read_records, write_annotation_file
+from ovforge.storage.annotation_file import read_records
 from ovforge.storage.atomic import atomic_path, check_output
 from ovforge.storage.image_store import ImageStore, open_image_store
-from ovforge.storage.picture_hdf5 import Location, PictureReader, PictureSource, PictureWriter, copy_pictures
+from ovforge.storage.picture_hdf5 import Location, PictureReader, PictureSource, PictureWriter, check_key, copy_pictures
 from ovforge.storage.restricted_pickle import ListWriter, load_list
+from ovforge.synthesis.pair_file import About, PairFileWriter, StoredPicture, read_about, read_lines, read_pairs
 from ovforge.synthesis.pairs import variant_name
-from ovforge.synthesis.partitions import (
-    PartitionAbout,
-    PartitionFiles,
-    StoredPicture,
-    find_total,
-    partition_files,
-    partition_sizes,
-    read_about,
-)
+from ovforge.synthesis.partitions import PartitionFiles, find_total, partition_files, partition_sizes
 
 _SHOWN = 5
 _EVERY = 500  # pictures between two calls of `progress`
@@ -56,8 +49,11 @@ def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> S
     target = merged_files(options.folder, options.name, options.out)
     check_output(target.h5, overwrite=options.overwrite)
     partitions, plan = _partitions(options)
-    images = read_records(planned_annotations(options.annotations, plan), "images", Image)
-    planned = [image.name for image in images][: plan.items if plan is not None else None]
+    annotations = planned_annotations(options.annotations, plan)
+    planned = [image.name for image in read_records(annotations, "images", Image)]
+    planned = planned[: plan.items if plan is not None else None]
+    for name in planned:
+        check_key(name, annotations)
     drops = Drops()
     with contextlib.ExitStack() as stack:
         parts = _open(partitions, planned, _variants(options, plan), stack)
@@ -122,20 +118,31 @@ class _Part:
     planned: list[str]
     variants: int
     reader: PictureReader
-    about: PartitionAbout | None
+    about: About | None
+    size: int
+    """Of the HDF5 file, in bytes."""
     originals: PictureSource | None = None
     """Where the originals are, if not in the partition."""
+
+    @property
+    def is_as_noted(self) -> bool:
+        """Whether the HDF5 file is the one whose records say what lies where: then their hashes prove its pictures."""
+        return self.about is not None and self.about.h5_size == self.size
 
     def records(self) -> Iterator[_Noted | None]:
         """A record per planned picture; None for each where the partition has no records."""
         if self.about is None:
             return iter([None] * len(self.planned))
-        return read_records(self.files.pairs, "pairs", _Noted)
+        return read_pairs(self.files.pairs, _Noted)
 
     def names(self, name: str) -> list[tuple[PictureSource, str]]:
         """The pictures to be merged of one planned picture, and where each is."""
-        views = [variant_name(name, variant) for variant in range(self.variants)]
-        return [(self.originals or self.reader, name), *((self.reader, view) for view in views)]
+        return [(self.originals or self.reader, name), *((self.reader, view) for view in self.views(name))]
+
+    def views(self, name: str) -> list[str]:
+        """The names of a picture's second views."""
+        stem = variant_name(name, 0).removesuffix("0.jpg")
+        return [f"{stem}{variant}.jpg" for variant in range(self.variants)]
 
 
 def _partitions(options: MergeOptions) -> tuple[list[PartitionFiles], Plan | None]:
@@ -174,7 +181,7 @@ def _open(
     for files, (start, stop) in zip(partitions, pairwise(edges), strict=True):
         reader = stack.enter_context(PictureReader(files.h5))
         about = read_about(files.pairs) if files.pairs.is_file() else None
-        parts.append(_Part(files, planned[start:stop], variants or 0, reader, about))
+        parts.append(_Part(files, planned[start:stop], variants or 0, reader, about, files.h5.stat().st_size))
     if variants is None:
         found = max((_count_variants(part) for part in parts), default=0)
         for part in parts:
@@ -214,28 +221,28 @@ def _prove_complete(parts: Sequence[_Part], originals: _Originals, drops: Drops)
     """Check by name, before anything is copied, that all that was planned is there."""
     lacking: list[str] = []
     for part in parts:
-        there = set(part.reader.names())
+        in_file = set() if part.is_as_noted else set(part.reader.names())
         records = part.records()
         seen = 0
         for name, record in zip(part.planned, records, strict=False):
             seen += 1
             if record is not None and record.file_name != name:
                 raise InputError(
-                    f"{part.files.pairs}: record {seen} is of {record.file_name}, planned was {name}",
+                    f"{part.files.pairs}: record {seen:,} is of {record.file_name}, planned was {name}",
                     hint="the partition was made from another annotation file; give that one with --annotations",
                 )
             if record is not None and not record.variants:
                 continue  # counted when it is merged
+            there = in_file or {picture.name for picture in (record.pictures if record is not None else ())}
             if name not in there:
                 part.originals = originals
                 if name not in originals.store:
                     lacking.append(f"{name} (neither in {part.files.h5.name} nor in {originals.path})")
-            lacking.extend(
-                f"{view} ({part.files.h5.name})" for source, view in part.names(name)[1:] if view not in there
-            )
+            lacking.extend(f"{view} ({part.files.h5.name})" for view in part.views(name) if view not in there)
         if seen != len(part.planned) or next(records, None) is not None:
             raise InputError(
-                f"{part.files.pairs}: has not one record for each of {len(part.planned):,} planned pictures"
+                f"{part.files.pairs}: has not one record for each of {len(part.planned):,} planned pictures",
+                hint="the partition was made from another annotation file; give that one with --annotations",
             )
         if not part.files.pkl.is_file():
             raise MissingInputError(part.files.pkl, what="the annotations of the partition")
@@ -263,7 +270,7 @@ def _write(
                         progress("merging pictures", counts["pictures"], total)
         entries = _join_entries(pkl, parts, counts)
         if pairs is not None:
-            _join_records(pairs, parts, pkl_size=pkl.stat().st_size, pkl_sha256=entries.sha256)
+            _join_records(pairs, parts, (h5.stat().st_size, pkl.stat().st_size), entries.sha256)
         # The old files go only when nothing but renaming is left to be done.
         _flush(path for path in (h5, pkl, pairs) if path is not None)
         target.h5.unlink(missing_ok=True)
@@ -277,7 +284,7 @@ def _copied(part: _Part, writer: PictureWriter, counts: dict[str, int], drops: D
     """Copy one partition's pictures and compare each with what was noted of it; yields after each."""
     noted: deque[StoredPicture | None] = deque()
 
-    def wanted() -> Iterator[tuple[PictureSource, str]]:
+    def wanted() -> Iterator[tuple[PictureSource, str, Location | None]]:
         for name, record in zip(part.planned, part.records(), strict=True):
             if record is not None and not record.variants:
                 drops.merge([drop for drop in record.drops if drop.kind == "picture"])
@@ -286,8 +293,10 @@ def _copied(part: _Part, writer: PictureWriter, counts: dict[str, int], drops: D
             counts["pictures"] += 1
             counts["second views"] += part.variants
             for source, picture in part.names(name):
-                noted.append(known.get(picture))
-                yield source, picture
+                note = known.get(picture)
+                noted.append(note)
+                place = Location(note.offset, note.size) if note is not None and part.is_as_noted else None
+                yield source, picture, place
 
     for copied in copy_pictures(wanted(), writer):
         expected = noted.popleft()
@@ -316,18 +325,23 @@ def _join_entries(path: Path, parts: Sequence[_Part], counts: dict[str, int]) ->
     return writer
 
 
-def _join_records(path: Path, parts: Sequence[_Part], *, pkl_size: int, pkl_sha256: str) -> None:
+def _join_records(path: Path, parts: Sequence[_Part], sizes: tuple[int, int], pkl_sha256: str) -> None:
     abouts = [part.about for part in parts if part.about is not None]
-    about = PartitionAbout(
+    about = About(
         pictures=sum(about.pictures for about in abouts),
         datasets=sum(about.datasets for about in abouts),
         entries=sum(about.entries for about in abouts),
-        pkl_size=pkl_size,
+        h5_size=sizes[0],
+        pkl_size=sizes[1],
         pkl_sha256=pkl_sha256,
         options=abouts[0].options,
     )
-    records = (bytes(record) for part in parts for record in read_records(part.files.pairs, "pairs", msgspec.Raw))
-    write_annotation_file(path, {"pairs": records, "about": [msgspec.json.encode(about)]})
+    with open(path, "wb", buffering=1 << 20) as file:
+        writer = PairFileWriter(file)
+        for part in parts:
+            for record in read_lines(part.files.pairs):
+                writer.add(record)
+        writer.close(about)
 
 
 def _flush(paths: Iterable[Path]) -> None:

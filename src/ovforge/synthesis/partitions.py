@@ -1,15 +1,16 @@
 """Partitions of a pairs run: three files each, made from the run's finished shards.
 
 `NAME_total_p_P_split_i.h5` holds the pictures, `.pkl` the annotations of the second views (both as OVTrack writes
-them), and `.pairs.json` what was remembered of each pair: `{"pairs": [...], "about": [...]}`, one `PublishedPair` per
-planned picture and one `PartitionAbout`. The last one is published last: where it is, the partition is whole.
-The original scripts' partitions have no `.pairs.json`, and no manifest beside them.
+them), and `.pairs.json` what was remembered of each pair (see `pair_file`): one record per
+planned picture. The last one is published last: where it is, the partition is whole. The original scripts'
+partitions have no `.pairs.json`, and no manifest beside them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,45 +21,11 @@ from ovforge.errors import InputError, WorkError
 from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.runs.ledger import Ledger
 from ovforge.runs.plan import load_plan
-from ovforge.storage.annotation_file import read_records, write_annotation_file
 from ovforge.storage.atomic import atomic_path
 from ovforge.storage.picture_hdf5 import Copied, PictureReader, PictureWriter, copy_pictures
 from ovforge.storage.restricted_pickle import ListWriter
+from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair, StoredPicture
 from ovforge.synthesis.pair_task import RECORDS
-
-FORMAT = "ovforge pairs 1"
-
-
-class StoredPicture(msgspec.Struct, frozen=True):
-    """A picture as it was stored."""
-
-    name: str
-    size: int
-    """Bytes."""
-    sha256: str
-
-
-class PublishedPair(PairRecord, kw_only=True):
-    """A pair's record with its pictures; the annotations of its variants have no polygons: they were the original's."""
-
-    pictures: list[StoredPicture]
-    """The original, then the second views. Empty for a picture that could not be used."""
-
-
-class PartitionAbout(msgspec.Struct, frozen=True, kw_only=True):
-    """What a `.pairs.json` says of itself and of the files beside it."""
-
-    format: str = FORMAT
-    pictures: int
-    """How many pictures were planned; each has a record."""
-    datasets: int
-    """How many pictures the HDF5 file holds."""
-    entries: int
-    """How many annotations the pickle file holds."""
-    pkl_size: int
-    pkl_sha256: str
-    options: dict[str, Any] = {}
-    """The options of the run that change its result."""
 
 
 class PartitionFiles(msgspec.Struct, frozen=True):
@@ -146,48 +113,31 @@ def publish_partition(files: PartitionFiles, shards: Sequence[Path], *, options:
         pairs = stack.enter_context(atomic_path(files.pairs, overwrite=overwrite))
         pkl = stack.enter_context(atomic_path(files.pkl, overwrite=overwrite))
         h5 = stack.enter_context(atomic_path(files.h5, overwrite=overwrite))
-        with PictureWriter(h5) as writer, open(pkl, "wb", buffering=1 << 20) as pkl_file:
-            counts = {"pictures": 0, "datasets": 0, "entries": 0}
-            entries = ListWriter(pkl_file)
-
-            def records() -> Iterator[bytes]:
+        counts = Counter[str]()
+        with open(pkl, "wb", buffering=1 << 20) as pkl_file, open(pairs, "wb", buffering=1 << 20) as pairs_file:
+            entries, records = ListWriter(pkl_file), PairFileWriter(pairs_file)
+            with PictureWriter(h5) as writer:
                 for shard in shards:
                     for record in _shard_records(shard, writer):
                         for variant in record.variants:
                             entries.extend(variant.annotations)
                             counts["entries"] += len(variant.annotations)
                         record.variants = [_without_polygons(variant) for variant in record.variants]
+                        records.add(msgspec.json.encode(record))
                         counts["pictures"] += 1
                         counts["datasets"] += len(record.pictures)
-                        yield msgspec.json.encode(record)
-
-            def about() -> Iterator[bytes]:
-                entries.close()
-                yield msgspec.json.encode(
-                    PartitionAbout(
-                        pictures=counts["pictures"],
-                        datasets=counts["datasets"],
-                        entries=counts["entries"],
-                        pkl_size=pkl_file.tell(),
-                        pkl_sha256=entries.sha256,
-                        options=options or {},
-                    )
+            entries.close()
+            records.close(
+                About(
+                    pictures=counts["pictures"],
+                    datasets=counts["datasets"],
+                    entries=counts["entries"],
+                    h5_size=h5.stat().st_size,
+                    pkl_size=pkl_file.tell(),
+                    pkl_sha256=entries.sha256,
+                    options=options or {},
                 )
-
-            write_annotation_file(pairs, {"pairs": records(), "about": about()})
-
-
-def read_about(pairs: Path) -> PartitionAbout:
-    """What a `.pairs.json` says of itself.
-
-    Raises:
-        InputError: it is cut short, or of a format that this release does not know.
-    """
-    about = list(read_records(pairs, "about", PartitionAbout))
-    if len(about) != 1 or about[0].format != FORMAT:
-        found = about[0].format if about else "nothing"
-        raise InputError(f"{pairs}: says {found!r} of its format, this release knows {FORMAT!r}")
-    return about[0]
+            )
 
 
 def _shard_records(shard: Path, writer: PictureWriter) -> Iterator[PublishedPair]:
@@ -198,7 +148,7 @@ def _shard_records(shard: Path, writer: PictureWriter) -> Iterator[PublishedPair
             raise WorkError(f"{shard}: has no records", hint=_AGAIN)
         records = msgspec.json.decode(reader.read(RECORDS), type=list[PairRecord])
         wanted = [_picture_names(record, shard, there) for record in records]
-        copied = copy_pictures([(reader, name) for names in wanted for name in names], writer)
+        copied = copy_pictures([(reader, name, None) for names in wanted for name in names], writer)
         for record, names in zip(records, wanted, strict=True):
             pictures = [_stored(next(copied)) for _ in names]
             fields = {field: getattr(record, field) for field in record.__struct_fields__}

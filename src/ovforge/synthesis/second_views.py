@@ -10,11 +10,11 @@ import msgspec
 
 from ovforge.errors import InputError
 from ovforge.records.reporting import Drop, Drops
-from ovforge.storage.annotation_file import read_records
 from ovforge.storage.picture_hdf5 import PictureReader
 from ovforge.storage.restricted_pickle import load_list
+from ovforge.synthesis.pair_file import read_about, read_pairs
 from ovforge.synthesis.pairs import variant_name
-from ovforge.synthesis.partitions import PartitionFiles, read_about
+from ovforge.synthesis.partitions import PartitionFiles
 
 
 class Entry(msgspec.Struct):
@@ -123,7 +123,7 @@ class _Recorded:
         self.min_area = float(min_area) if isinstance(min_area, int | float) else None
 
     def images(self, drops: Drops) -> Iterator[tuple[int, list[bytes]]]:
-        for position, record in enumerate(read_records(self._path, "pairs", _PairNote)):
+        for position, record in enumerate(read_pairs(self._path, _PairNote)):
             self._check_name(position, record.file_name)
             if not record.variants:
                 drops.merge([drop for drop in record.drops if drop.kind == "picture"])
@@ -131,7 +131,7 @@ class _Recorded:
             yield position, [view.fields() for view in record.variants[: self.variants]]
 
     def entries(self, used: Sequence[int]) -> Iterator[list[list[Entry]]]:
-        for record in read_records(self._path, "pairs", _PairObjects):
+        for record in read_pairs(self._path, _PairObjects):
             if record.variants:
                 yield [[_entry(raw) for raw in view.annotations] for view in record.variants[: self.variants]]
 

@@ -11,8 +11,11 @@ decide. So a file of LVIS size takes seconds, and memory is that of the columns.
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,7 +28,6 @@ from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.runs.plan import MANIFEST, load_plan
 from ovforge.storage.annotation_file import AnnotationFile, FileRange, RecordTable, write_annotation_file
 from ovforge.storage.atomic import check_output
-from ovforge.storage.json_windows import ByteFile
 from ovforge.synthesis.merge import merged_files, planned_annotations
 from ovforge.synthesis.pairs import variant_name
 from ovforge.synthesis.second_views import Entry, SecondViews, open_second_views
@@ -35,8 +37,6 @@ PAIR_MIN_AREA = 64.0 * 64.0
 MIN_MOVED_AREA = 32.0 * 32.0
 """Square pixels; a second view's object has to be at least so large, and its box a pixel wide and high (OVTrack)."""
 _TOGETHER = 500  # records written at once
-_WINDOW = 4 << 20
-_NEAR = 1 << 20
 _LAST = 1 << 62
 
 
@@ -73,7 +73,7 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
         if not file.is_file():
             raise MissingInputError(file, what=what, hint=f"`ovforge pairs merge {options.name}` makes them")
     drops = Drops()
-    with AnnotationFile(path, {"images": _Image, "annotations": _Object}) as annotations, ByteFile(path) as data:
+    with AnnotationFile(path, {"images": _Image, "annotations": _Object}) as annotations, _mapped(path) as data:
         pictures = _pictures(annotations.table("images", _Image))
         views = open_second_views(merged, pictures.names, options.variants)
         min_area = options.min_area if options.min_area is not None else views.min_area or PAIR_MIN_AREA
@@ -145,7 +145,7 @@ class _TrackWriter:
 
     def __init__(
         self,
-        file: ByteFile,
+        data: mmap.mmap,
         pictures: _Pictures,
         objects: _Objects,
         views: SecondViews,
@@ -154,7 +154,7 @@ class _TrackWriter:
         drops: Drops,
         progress: Progress,
     ) -> None:
-        self._file = file
+        self._data = data
         self._pictures = pictures
         self._objects = objects
         self._views = views
@@ -168,7 +168,7 @@ class _TrackWriter:
     def images(self) -> Iterator[bytes]:
         """Every picture as a video's only frame, then every picture with its second views."""
         table, names = self._pictures.table, self._pictures.names
-        raw = _RawRecords(self._file, table)
+        raw = _RawRecords(self._data, table)
         extras = []
         for position, extra in self._views.images(self._drops):
             self._used.append(position)
@@ -204,7 +204,7 @@ class _TrackWriter:
         self.counts["videos"] = 2 * len(self._used)
 
     def _static_annotations(self) -> Iterator[bytes]:
-        raw, order, first = _RawRecords(self._file, self._objects.table), self._objects.order, self._objects.first
+        raw, order, first = _RawRecords(self._data, self._objects.table), self._objects.order, self._objects.first
         instance = 0
         for video, position in enumerate(self._used):
             for record in order[first[position] : first[position + 1]].tolist():
@@ -216,7 +216,7 @@ class _TrackWriter:
 
     def _pair_annotations(self, instance: int) -> Iterator[bytes]:
         table, order, first = self._objects.table, self._objects.order, self._objects.first
-        raw = _RawRecords(self._file, table)
+        raw = _RawRecords(self._data, table)
         large = table["area"] > self._rules.min_area
         next_image = int(self._pictures.table["id"].max(initial=0)) + 1
         next_id = self._objects.largest_id + 1
@@ -269,23 +269,21 @@ def _in_order(entries: list[Entry], instances: dict[int, int]) -> list[Entry]:
 
 
 class _RawRecords:
-    """The bytes of records, read in windows while they come roughly in file order, one by one where they do not."""
+    """The bytes of records in any order: LVIS's own files list annotations at random."""
 
-    def __init__(self, file: ByteFile, table: RecordTable) -> None:
-        self._file = file
+    def __init__(self, data: mmap.mmap, table: RecordTable) -> None:
+        self._data = data
         self._starts, self._stops = table.starts.tolist(), table.stops.tolist()
-        self._data, self._from, self._to = b"", 0, 0
 
     def __getitem__(self, index: int) -> bytes:
-        start, stop = self._starts[index], self._stops[index]
-        if self._from <= start and stop <= self._to:
-            return self._data[start - self._from : stop - self._from]
-        if 0 <= start - self._to < _NEAR:
-            self._data = self._file.read(start, max(stop, start + _WINDOW))
-            self._from, self._to = start, start + len(self._data)
-            return self._data[: stop - start]
-        self._data, self._from, self._to = b"", stop, stop
-        return self._file.read(start, stop)
+        return self._data[self._starts[index] : self._stops[index]]
+
+
+@contextlib.contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
+    # A call to the system for each of a million records takes longer than all the rest.
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
 
 
 def _track(instance: int, video: int) -> bytes:

@@ -1,0 +1,186 @@
+"""How fast `pairs annotate` is at LVIS size, against the plain way: json.load, pickle.load, json.dump.
+
+    python benchmarks/bench_annotate.py --folder /tmp/bench
+
+The plain way does what the original script does (REFERENCE: `generate_json_anno`) and is measured at a tenth of the
+size, because at full size it needs more memory than many machines have; its time grows with the size. Each
+measurement is a process of its own. Times include the flush to disk for `pairs annotate`, not for the plain way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from make_lvis import make
+
+from ovforge.records.pairs import VariantRecord
+from ovforge.storage.annotation_file import read_records
+from ovforge.storage.picture_hdf5 import PictureWriter
+from ovforge.storage.restricted_pickle import ListWriter
+from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair
+from ovforge.synthesis.pairs import variant_name
+
+NAME = "bench"
+
+
+def make_merged(folder: Path, annotations: Path) -> None:
+    """Write the merged files of a run with one second view per picture, as far as `pairs annotate` reads them."""
+    objects = defaultdict(list)
+    for raw in read_records(annotations, "annotations", msgspec.Raw):
+        annotation = msgspec.json.decode(raw)
+        if annotation["area"] > 64 * 64:
+            objects[annotation["image_id"]].append(annotation)
+    entries_count = pictures = 0
+    with open(folder / f"{NAME}.pkl", "wb") as pkl, open(folder / f"{NAME}.pairs.json", "wb") as pairs:
+        entries, records = ListWriter(pkl), PairFileWriter(pairs)
+        for image in read_records(annotations, "images", dict):
+            name = image["coco_url"].rpartition("/")[2]
+            view = variant_name(name, 0)
+            made = [
+                {**a, "bbox": [1, 2, 80, 60], "area": 3000, "image_name": view, "fidelity": 0.9}
+                for a in objects.pop(image["id"], [])
+            ]
+            entries.extend(made)
+            slim = [{key: value for key, value in entry.items() if key != "segmentation"} for entry in made]
+            motion = {"kind": "affine", "matrix": [[1.01, 0.02, 3.0], [0.03, 1.02, -5.0]], "flip": True}
+            variant = VariantRecord(view, motion, "a caption of the picture", 0, {"name": "warp"}, slim)
+            records.add(msgspec.json.encode(PublishedPair(image["id"], name, [variant], pictures=[])))
+            entries_count += len(made)
+            if not pictures:
+                with PictureWriter(folder / f"{NAME}.h5") as writer:
+                    writer.add(name, b"x")
+                    writer.add(view, b"x")
+            pictures += 1
+        entries.close()
+        records.close(
+            About(
+                pictures=pictures,
+                datasets=2 * pictures,
+                entries=entries_count,
+                h5_size=0,
+                pkl_size=pkl.tell(),
+                pkl_sha256=entries.sha256,
+            )
+        )
+
+
+def plain(folder: Path, annotations: Path) -> None:
+    """The plain way."""
+    data = json.loads(annotations.read_bytes())
+    with open(folder / f"{NAME}.pkl", "rb") as file:
+        entries = pickle.load(file)
+    moved: dict[str, list[Any]] = defaultdict(list)
+    for entry in entries:
+        moved[entry["image_name"]].append(entry)
+    of_image: dict[int, list[Any]] = defaultdict(list)
+    for annotation in data["annotations"]:
+        of_image[annotation["image_id"]].append(annotation)
+    images, annotated, videos = [], [], []
+    instance = 0
+    for image in data["images"]:
+        video = len(videos)
+        videos.append({"id": video, "width": image["width"], "height": image["height"]})
+        images.append({**image, "video_id": video, "frame_id": 0})
+        for annotation in of_image[image["id"]]:
+            annotated.append({**annotation, "instance_id": instance, "track_id": instance, "video_id": video})
+            instance += 1
+    image_id = max(image["id"] for image in data["images"]) + 1
+    annotation_id = max(annotation["id"] for annotation in data["annotations"]) + 1
+    for image in data["images"]:
+        video = len(videos)
+        name = image["coco_url"].rpartition("/")[2]
+        view = variant_name(name, 0)
+        videos.append({"id": video, "width": image["width"], "height": image["height"]})
+        for frame, file_name in enumerate((name, view)):
+            new = {**image, "id": image_id + frame, "file_name": file_name, "video_id": video, "frame_id": frame}
+            images.append(new)
+        tracks = {}
+        for annotation in of_image[image["id"]]:
+            if annotation["area"] > 64 * 64:
+                tracks[annotation["id"]] = instance
+                new = {**annotation, "id": annotation_id, "image_id": image_id, "ori_ann_id": annotation["id"]}
+                annotated.append({**new, "instance_id": instance, "track_id": instance, "video_id": video})
+                instance += 1
+                annotation_id += 1
+        for entry in moved[view]:
+            track = tracks[entry["id"]]
+            new = {key: value for key, value in entry.items() if key != "segmentation"}
+            new.update(id=annotation_id, image_id=image_id + 1, instance_id=track, track_id=track, video_id=video)
+            annotated.append(new)
+            annotation_id += 1
+        image_id += 2
+    result = {"images": images, "annotations": annotated, "videos": videos, "categories": data["categories"]}
+    with open(folder / "plain.json", "w") as file:
+        json.dump(result, file)
+
+
+def ours(folder: Path, annotations: Path) -> None:
+    from ovforge.options.tracks import AnnotateOptions
+    from ovforge.synthesis.tracks import annotate_pairs
+
+    annotate_pairs(AnnotateOptions(NAME, folder, out=folder / "ours.json", annotations=annotations))
+
+
+def measured(way: str, folder: Path, annotations: Path) -> tuple[float, float, float]:
+    """Seconds, processor seconds (its workers' included) and peak MB of one way, in a process of its own."""
+    start, before = time.perf_counter(), os.times()
+    command = [sys.executable, __file__, "--way", way, "--folder", str(folder), "--annotations", str(annotations)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    after = os.times()
+    busy = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.perf_counter() - start, busy, int(done.stdout) / 1024
+
+
+def _check_equal(folder: Path) -> None:
+    """Both ways gave the same objects, tracks and ids."""
+    with open(folder / "plain.json") as plain_file, open(folder / "ours.json") as our_file:
+        theirs, mine = json.load(plain_file), json.load(our_file)
+    assert mine["annotations"] == theirs["annotations"]
+    assert mine["videos"] == theirs["videos"]
+    assert [image["id"] for image in mine["images"]] == [image["id"] for image in theirs["images"]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("bench_annotate"), help="a new folder; removed afterwards")
+    parser.add_argument("--scale", type=float, default=1.0, help="1 is LVIS train's size")
+    parser.add_argument("--way", choices=["plain", "ours"], help=argparse.SUPPRESS)
+    parser.add_argument("--annotations", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.way:
+        (plain if options.way == "plain" else ours)(options.folder, options.annotations)
+        print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+        return
+    try:
+        seconds = {}
+        for scale, ways in ((options.scale / 10, ("plain", "ours")), (options.scale, ("ours",))):
+            folder = options.folder / f"{scale:g}"
+            annotations, coco = make(folder, scale)
+            coco.unlink()
+            make_merged(folder, annotations)
+            print(f"scale {scale:g}: {annotations.stat().st_size / 1e9:.2f} GB", flush=True)
+            for way in ways:
+                seconds[scale, way], busy, peak = measured(way, folder, annotations)
+                print(f"  {way}: {seconds[scale, way]:.1f} s ({busy:.1f} s busy), {peak:.0f} MB", flush=True)
+            if "plain" in ways:
+                _check_equal(folder)
+            shutil.rmtree(folder)
+        ratio = 10 * seconds[options.scale / 10, "plain"] / seconds[options.scale, "ours"]
+        print(f"at scale {options.scale:g}: {ratio:.1f} times the plain way (ten times its time at a tenth)")
+    finally:
+        shutil.rmtree(options.folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""How fast `pairs merge` is, checks included, against `cat` over the same bytes.
+
+    python benchmarks/bench_merge.py --pictures 100000 --variants 2 --mean-kb 50 --folder /tmp/bench
+
+Makes a run of made-up pictures (random bytes of log-normal sizes) with records, pickle files and hashes, as
+`pairs generate` leaves it, and measures in turns `cat partitions > file` (followed by `sync`, timed apart, because
+`pairs merge` flushes what it publishes) and the merge in a process of its own. Needs twice the data's room on disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from ovforge.records.pairs import VariantRecord
+from ovforge.runs.plan import Plan, freeze, input_file
+from ovforge.storage.picture_hdf5 import PictureWriter
+from ovforge.storage.range_copy import write_at
+from ovforge.storage.restricted_pickle import ListWriter
+from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair, StoredPicture
+from ovforge.synthesis.pairs import variant_name
+from ovforge.synthesis.partitions import partition_files, partition_sizes
+
+NAME = "bench"
+PARTITIONS = 8
+OBJECTS = 4  # of a second view; LVIS has about four objects above 64 x 64 pixels in a picture
+_POOL = 256 << 20
+
+
+def make_run(folder: Path, pictures: int, variants: int, mean_bytes: int) -> None:
+    """Write a run's partitions with everything that `pairs merge` checks."""
+    annotations = folder / "annotations.json"
+    images = [
+        {"id": n, "width": 640, "height": 480, "file_name": f"{n:012d}.jpg", "license": 1}
+        for n in range(1, pictures + 1)
+    ]
+    folder.mkdir(parents=True)
+    annotations.write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    sizes = partition_sizes(pictures, PARTITIONS)
+    run = folder / NAME
+    run.mkdir()
+    plan = Plan(
+        task="pairs",
+        items=pictures,
+        shard_size=64,
+        groups=sizes,
+        options={"variants": variants},
+        inputs={"annotations": input_file(annotations)},
+    )
+    freeze(plan, run)
+    rng = np.random.default_rng(0)
+    pool = rng.bytes(_POOL)
+    first = 1
+    for index, size in enumerate(sizes):
+        make_partition(
+            run, index, range(first, first + size), variants=variants, mean_bytes=mean_bytes, pool=pool, rng=rng
+        )
+        first += size
+
+
+def make_partition(
+    run: Path, index: int, ids: range, *, variants: int, mean_bytes: int, pool: bytes, rng: np.random.Generator
+) -> None:
+    files = partition_files(run, index, PARTITIONS)
+    count = len(ids) * variants
+    with open(files.pkl, "wb") as pkl, open(files.pairs, "wb") as pairs:
+        entries, records = ListWriter(pkl), PairFileWriter(pairs)
+        with PictureWriter(files.h5) as writer:
+            for image_id in ids:
+                name = f"{image_id:012d}.jpg"
+                views = [variant_name(name, r) for r in range(variants)]
+                pictures = []
+                for picture in (name, *views):
+                    # Log-normal, as the sizes of COCO's pictures are, with the mean that was asked for.
+                    size = int(mean_bytes * np.exp(rng.normal(-0.08, 0.4)))
+                    start = int(rng.integers(0, _POOL - size))
+                    data = pool[start : start + size]
+                    offset = writer.reserve(picture, size)
+                    write_at(writer.descriptor, data, offset)
+                    pictures.append(StoredPicture(picture, size, hashlib.sha256(data).hexdigest(), offset))
+                made = []
+                for view in views:
+                    objects = [_entry(image_id, number, view) for number in range(OBJECTS)]
+                    entries.extend({**entry, "segmentation": _POLYGON} for entry in objects)
+                    made.append(VariantRecord(view, _MOTION, "a caption of the picture", 0, {}, objects))
+                records.add(msgspec.json.encode(PublishedPair(image_id, name, made, pictures=pictures)))
+        entries.close()
+        records.close(
+            About(
+                pictures=len(ids),
+                datasets=len(ids) + count,
+                entries=count * OBJECTS,
+                h5_size=files.h5.stat().st_size,
+                pkl_size=pkl.tell(),
+                pkl_sha256=entries.sha256,
+            )
+        )
+
+
+_MOTION = {"kind": "affine", "matrix": [[1.01, 0.02, 3.0], [0.03, 1.02, -5.0]], "flip": True}
+_POLYGON = [[float(number) + 0.25 for number in range(120)]]
+
+
+def _entry(image_id: int, number: int, view: str) -> dict[str, object]:
+    return {
+        "area": 10_000,
+        "id": image_id * 100 + number,
+        "image_id": image_id,
+        "bbox": [1, 2, 100, 100],
+        "category_id": 5,
+        "image_name": view,
+        "fidelity": 0.9,
+    }
+
+
+def timed_cat(folder: Path) -> tuple[float, float]:
+    """Seconds of `cat` over the partitions' bytes into a new file, without and with a `sync` after it."""
+    sources = sorted(p for p in (folder / NAME).iterdir() if p.suffix in (".h5", ".pkl"))
+    out = folder / "cat.out"
+    start = time.perf_counter()
+    with open(out, "wb") as file:
+        subprocess.run(["cat", *sources], stdout=file, check=True)
+    plain = time.perf_counter() - start
+    with open(out, "rb") as file:
+        os.fsync(file.fileno())
+    synced = time.perf_counter() - start
+    out.unlink()
+    return plain, synced
+
+
+def timed_merge(folder: Path) -> tuple[float, float]:
+    """Seconds and peak MB of `pairs merge` in a process of its own."""
+    program = (
+        "import sys; from pathlib import Path; from ovforge.options.tracks import MergeOptions;"
+        "from ovforge.synthesis.merge import merge_pairs;"
+        f"merge_pairs(MergeOptions({NAME!r}, folder=Path(sys.argv[1])));"
+        # Not ru_maxrss: a new process inherits its parent's.
+        "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", program, str(folder)], check=True, capture_output=True, text=True)
+    seconds = time.perf_counter() - start
+    for path in folder.glob(f"{NAME}.*"):
+        path.unlink()
+    return seconds, int(done.stdout) / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--variants", type=int, default=2)
+    parser.add_argument("--mean-kb", type=float, default=50.0, help="mean size of a picture")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path("bench_merge"), help="a new folder; removed afterwards")
+    options = parser.parse_args()
+    try:
+        make_run(options.folder, options.pictures, options.variants, int(options.mean_kb * 1024))
+        size = sum(p.stat().st_size for p in (options.folder / NAME).iterdir() if p.suffix in (".h5", ".pkl"))
+        print(f"{options.pictures:,} pictures x (1 + {options.variants}), {size / 1e9:.2f} GB")
+        for _ in range(options.rounds):
+            plain, synced = timed_cat(options.folder)
+            seconds, peak = timed_merge(options.folder)
+            print(
+                f"cat {plain:.1f} s ({synced:.1f} s with sync), merge {seconds:.1f} s, {peak:.0f} MB: "
+                f"{plain / seconds:.2f} of cat's speed ({synced / seconds:.2f} with sync)",
+                flush=True,
+            )
+    finally:
+        shutil.rmtree(options.folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""`.pairs.json`: what is remembered of each pair, beside the pictures and the pickle file of a partition or a run.
+
+The file is JSON, `{"pairs": [...], "about": {...}}`, with each record on a line of its own, so that it is read and
+joined line by line without looking into the records.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import msgspec
+
+from ovforge.errors import InputError
+from ovforge.records.pairs import PairRecord
+
+FORMAT = "ovforge pairs 1"
+
+_HEAD = b'{"pairs": [\n'
+_END = b'], "about": '
+_TAIL_BYTES = 1 << 16
+
+T = TypeVar("T")
+
+
+class StoredPicture(msgspec.Struct, frozen=True):
+    """A picture as it was stored."""
+
+    name: str
+    size: int
+    """Bytes."""
+    sha256: str
+    offset: int
+    """Where its bytes lie in the partition's HDF5 file, as long as that has the noted size."""
+
+
+class PublishedPair(PairRecord, kw_only=True):
+    """A pair's record with its pictures; the annotations of its variants have no polygons: they were the original's."""
+
+    pictures: list[StoredPicture]
+    """The original, then the second views. Empty for a picture that could not be used."""
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What a `.pairs.json` says of itself and of the files beside it."""
+
+    format: str = FORMAT
+    pictures: int
+    """How many pictures were planned; each has a record."""
+    datasets: int
+    """How many pictures the HDF5 file holds."""
+    entries: int
+    """How many annotations the pickle file holds."""
+    h5_size: int
+    """Bytes."""
+    pkl_size: int
+    pkl_sha256: str
+    options: dict[str, Any] = {}
+    """The options of the run that change its result."""
+
+
+class PairFileWriter:
+    """Writes a `.pairs.json` into an open file, record by record."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._file.write(_HEAD)
+        self._empty = True
+
+    def add(self, record: bytes) -> None:
+        """Append a record, encoded as JSON on one line."""
+        self._file.write(record if self._empty else b",\n" + record)
+        self._empty = False
+
+    def close(self, about: About) -> None:
+        """End the file. It stays open."""
+        self._file.write((b"" if self._empty else b"\n") + _END + msgspec.json.encode(about) + b"}\n")
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The records as they stand, without decoding them.
+
+    Raises:
+        InputError: the file is cut short or no `.pairs.json`.
+    """
+    with open(path, "rb", buffering=1 << 20) as file:
+        if file.readline() != _HEAD:
+            raise InputError(f"{path}: is no file of pairs", hint=_AGAIN)
+        for line in file:
+            if line.startswith(_END):
+                return
+            yield line.rstrip(b",\n")
+    raise InputError(f"{path}: is cut short", hint=_AGAIN)
+
+
+def read_pairs(path: Path, record: type[T]) -> Iterator[T]:
+    """The records, decoded as `record`.
+
+    Raises:
+        InputError: the file is cut short, or a record does not fit; says which.
+    """
+    decoder = msgspec.json.Decoder(record)
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            yield decoder.decode(line)
+        except msgspec.DecodeError as error:
+            raise InputError(f"{path}: record {number:,} cannot be read ({error})", hint=_AGAIN) from error
+
+
+def read_about(path: Path) -> About:
+    """What the file says of itself.
+
+    Raises:
+        InputError: it is cut short, or of a format that this release does not know.
+    """
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _TAIL_BYTES))
+        tail = file.read()
+    start = tail.rfind(b"\n" + _END)
+    try:
+        if start < 0 or not tail.endswith(b"}\n"):
+            raise InputError(f"{path}: is cut short or no file of pairs", hint=_AGAIN)
+        about = msgspec.json.decode(tail[start + 1 + len(_END) : -2], type=About)
+    except msgspec.DecodeError as error:
+        raise InputError(f"{path}: cannot be read at its end ({error})", hint=_AGAIN) from error
+    if about.format != FORMAT:
+        raise InputError(f"{path}: says {about.format!r} of its format, this release knows {FORMAT!r}")
+    return about
+
+
+_AGAIN = "fetch it again, or remove it with the files beside it and make them again"
