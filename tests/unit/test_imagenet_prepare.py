@@ -161,7 +161,7 @@ def test_a_class_that_was_interrupted_is_done_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [fall11, winter21])
 def test_killed_at_any_moment_it_goes_on_to_the_same_tree(tmp_path: Path, make: Any) -> None:
-    classes = {f"n{i:08d}": pictures(f"n{i:08d}", 8) for i in range(1, 121)}
+    classes = {f"n{i:08d}": pictures(f"n{i:08d}", 7) for i in range(1, 151)}
     source, out = make(tmp_path / "in", classes), tmp_path / "out"
     code = (
         "from pathlib import Path; from ovforge.imagenet import prepare; from ovforge.options.imagenet import *\n"
@@ -196,7 +196,7 @@ def test_broken_pictures_are_named_and_kept_out_but_count_for_the_split(tmp_path
     reasons = dict(left_out(out))
     assert reasons["n02084071/n02084071_0.JPEG"] == "is empty"
     assert "cut short" in reasons["n02084071/n02084071_4.JPEG"]
-    assert reasons["n02084071/list.txt"] == "its name does not end in .JPEG"
+    assert reasons["n02084071/list.txt"] == "hidden, or its name does not end in .JPEG"
     assert sum(drop.count for drop in summary.drops) == 3
 
 
@@ -321,6 +321,21 @@ def test_a_full_disk_stops_the_run_and_names_the_remedy(tmp_path: Path, monkeypa
     assert sorted(tree(out)) == LAYOUT
 
 
+def test_a_full_disk_under_a_stream_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    source, out = winter21(tmp_path / "in"), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfileobj", full)
+        with pytest.raises(WorkError, match="No space left"):
+            run(source, out)
+    run(source, out)
+    assert sorted(tree(out)) == LAYOUT
+
+
 def test_folders_that_another_program_made_are_not_touched(tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "train" / "n02084071").mkdir(parents=True)
@@ -353,6 +368,13 @@ def test_what_is_no_source(tmp_path: Path) -> None:
     (tmp_path / "text.tar").write_text("not found" * 200)
     with pytest.raises(ArchiveError, match="no tar archive"):
         run(tmp_path / "text.tar", out)
+    (tmp_path / "dead").mkdir()
+    (tmp_path / "dead" / "n00000001.tar").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"n00000001\.tar: cannot be read"):
+        run(tmp_path / "dead", out)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be made"):
+        run(fall11(tmp_path), tmp_path / "file" / "out")
     run(fall11(tmp_path), out)
     with pytest.raises(InputError, match="is prepared already"):
         run(out, tmp_path / "again")

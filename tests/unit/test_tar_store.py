@@ -54,6 +54,21 @@ def test_long_ustar_names_and_leading_dot(tmp_path: Path) -> None:
     assert contents(path, read_members(path)) == {name[2:]: b"a"}
 
 
+def test_pax_records_about_times_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.JPEG"
+    file.write_bytes(b"a" * 600)
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        for name in ("a.JPEG", "b.JPEG"):
+            info = archive.gettarinfo(file, name)
+            info.mtime = 1700000000.125  # exact times need a record
+            with file.open("rb") as content:
+                archive.addfile(info, content)
+    monkeypatch.setattr(tarfile, "open", None)  # the quick way has to do
+    assert contents(tmp_path / "x.tar", read_members(tmp_path / "x.tar")) == dict.fromkeys(
+        ("a.JPEG", "b.JPEG"), b"a" * 600
+    )
+
+
 def test_a_tar_in_a_tar_is_read_in_place(tmp_path: Path) -> None:
     for format_ in (tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT):
         inner = write_tar(tmp_path / "inner.tar", FILES | {"x" * 150: b"x"} if format_ else FILES, format_=format_)

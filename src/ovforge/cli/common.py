@@ -57,11 +57,15 @@ class Console:
     def show(self, summary: StepSummary) -> None:
         """Print a step's summary to stdout."""
         if self.json:
-            import msgspec
-
-            sys.stdout.write(msgspec.json.format(msgspec.json.encode(summary)).decode() + "\n")
+            self.print_json(summary)
         else:
             sys.stdout.write(_as_text(summary))
+
+    def print_json(self, value: Any) -> None:
+        """Print a record to stdout as indented JSON."""
+        import msgspec
+
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(value)).decode() + "\n")
 
 
 def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ovforge import __version__
+from ovforge.cli import exemplars, imagenet, lvis, lvis_pack, pairs, pairs_sheet, sample_data, workflow
 from ovforge.cli.common import run_app
 
 app = typer.Typer(
@@ -18,6 +19,16 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+
+
+workflow.register(app)
+lvis_pack.register(lvis.app)
+pairs_sheet.register(pairs.app)
+app.add_typer(lvis.app, name="lvis")
+app.add_typer(imagenet.app, name="imagenet")
+app.add_typer(exemplars.app, name="exemplars")
+app.add_typer(pairs.app, name="pairs")
+sample_data.register(app)
 
 
 def _show_version(value: bool) -> None:

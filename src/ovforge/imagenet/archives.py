@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ovforge.errors import ArchiveError, InputError, MissingInputError
+from ovforge.errors import ArchiveError, InputError, MissingInputError, WorkError
 from ovforge.sources.imagenet21k import PARTS, WNID
 from ovforge.storage.tar_archive import checked_name, read_members
 
@@ -55,7 +55,10 @@ def open_archive(path: Path) -> Archive:
         ArchiveError: it is no tar, cut short, or has members that are refused.
     """
     if path.is_dir():
-        return _folder(path)
+        try:
+            return _folder(path)
+        except OSError as error:
+            raise InputError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
     if not path.is_file():
         raise MissingInputError(
             path,
@@ -75,6 +78,7 @@ def stream_classes(path: Path, spool: Path, wanted: Callable[[str], bool]) -> It
     Raises:
         ArchiveError: the archive is no gzip, cut short or damaged, or has members that are refused. The classes
             before that place have been given.
+        WorkError: the disk is full or cannot be written.
     """
     shutil.rmtree(spool, ignore_errors=True)
     spool.mkdir(parents=True)
@@ -94,6 +98,11 @@ def stream_classes(path: Path, spool: Path, wanted: Callable[[str], bool]) -> It
             path,
             f"is cut short or damaged ({error})",
             hint="compare its checksum with the official site's; classes that were whole are done and stay",
+        ) from error
+    except OSError as error:
+        raise WorkError(
+            f"{error.filename or spool}: {error.strerror or error}",
+            hint="a few class tars, at most some gigabytes, are kept there at a time; what is done stays done",
         ) from error
 
 

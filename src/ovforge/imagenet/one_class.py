@@ -77,7 +77,8 @@ def _prepare(options: PrepareOptions, source: ClassSource) -> ClassReport:
     shutil.rmtree(work, ignore_errors=True)
     files, copy = _from_folder(options, source) if source.size is None else _from_tar(options, source)
     pictures = [name for name in files if name.endswith(".JPEG") and not name.startswith(".")]
-    left_out = [(name, "its name does not end in .JPEG") for name in files if name not in set(pictures)]
+    others = sorted(set(files) - set(pictures))
+    left_out = [(name, "hidden, or its name does not end in .JPEG") for name in others]
     counts, size = {}, 0
     # The split goes by the names alone, broken pictures included, as in the processing document.
     for part, names in _split(pictures, options).items():

@@ -52,7 +52,10 @@ def prepare(options: PrepareOptions, *, progress: Progress = no_progress) -> Ste
     archive = open_archive(options.source)
     state = options.out / STATE
     _check_empty(options.out, state)
-    state.mkdir(parents=True, exist_ok=True)
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{options.out}: cannot be made ({error.strerror or error})", hint="give --out") from error
     with _only_one(state):
         _freeze(options, archive, state)
         done = _reports(options.out)
@@ -173,7 +176,10 @@ def _size_of(classes: list[ClassSource]) -> float:
     """Bytes of `classes`: of tars from their headers; of folders from every n-th, there may be 14 million files."""
     folders = [source for source in classes if source.size is None]
     looked_at = folders[:: max(1, len(folders) // _FOLDERS_LOOKED_AT)]
-    found = sum(entry.stat().st_size for source in looked_at for entry in os.scandir(source.path) if entry.is_file())
+    found = 0
+    for source in looked_at:
+        with contextlib.suppress(OSError):  # it is an estimate; a class that cannot be read is reported later
+            found += sum(entry.stat().st_size for entry in os.scandir(source.path) if entry.is_file())
     return sum(source.size or 0 for source in classes) + found * len(folders) / max(1, len(looked_at))
 
 

@@ -24,7 +24,7 @@ LVIS_TRAIN_CATEGORY_INFO = LVIS_DIR / "lvis_v1_train_cat_info.json"
 IMAGENET_LVIS_INFO = IMAGENET_DIR / "annotations/imagenet_lvis_image_info.json"
 METADATA_DIR = Path("datasets/metadata")
 EXEMPLAR_DICT = METADATA_DIR / "exemplar_dict.json"
-EXEMPLAR_CROPS = Path("datasets/lvis_exemplars")
+EXEMPLAR_CROPS = Path("datasets/lvis_exemplars_final")
 
 # Tracking: downloaded
 TRACKING_DIR = Path("data")
@@ -41,3 +41,8 @@ TRACKING_MERGED_BOXES = TRACKING_LVIS_DIR / "annotations/lvis_v1_train+coco_box_
 TRACKING_BASE = TRACKING_LVIS_DIR / "annotations/lvis_v1_train+coco_mask_v1_base.json"
 TRACKING_PACKED = TRACKING_LVIS_DIR / "train_imgs.hdf5"
 PAIRS_DIR = TRACKING_DIR / "tao/ovtrack"
+
+
+def exemplars_of(k: int) -> Path:
+    """Where the K exemplars a class that `exemplars sample` draws go."""
+    return METADATA_DIR / f"lvis_image_exemplar_dict_K-{k:03d}_own.json"

@@ -48,7 +48,7 @@ class ImageNet21k:
 
         Raises:
             MissingInputError: there is no folder at `path`.
-            InputError: the folder has neither parts nor classes in it.
+            InputError: the folder has neither parts nor classes in it, or cannot be listed.
         """
         self.path = Path(path)
         if not self.path.is_dir():
@@ -56,14 +56,17 @@ class ImageNet21k:
         self.strays: list[str] = []
         """Entries that are no class, relative to the root, sorted: a README.txt, say."""
         self._tars: dict[str, TarStore] = {}
-        found = sorted(entry.name for entry in self.path.iterdir() if entry.is_dir())
-        folders = {folder: _OFFICIAL_NAMES.get(folder, folder) for folder in found}
-        parts = {part: folder for folder, part in folders.items() if part in PARTS}
-        self.layout = "parts" if parts else "flat"
         self._places: dict[str, list[ClassPlace]] = {}
-        for part in PARTS if parts else (_FLAT,):
-            if part == _FLAT or part in parts:
-                self._look_into(part, parts.get(part, ""))
+        try:
+            found = sorted(entry.name for entry in self.path.iterdir() if entry.is_dir())
+            folders = {folder: _OFFICIAL_NAMES.get(folder, folder) for folder in found}
+            parts = {part: folder for folder, part in folders.items() if part in PARTS}
+            for part in PARTS if parts else (_FLAT,):
+                if part == _FLAT or part in parts:
+                    self._look_into(part, parts.get(part, ""))
+        except OSError as error:
+            raise InputError(f"{error.filename or self.path}: cannot be listed ({error.strerror or error})") from error
+        self.layout = "parts" if parts else "flat"
         self.strays.sort()
         if not self._places and not parts:
             raise InputError(f"{self.path}: neither train, val and {SMALL} nor n* folders or tars in it", hint=_WHERE)

@@ -18,6 +18,8 @@ from ovforge.errors import ArchiveError
 _BLOCK = 512
 _REGULAR = (b"0", b"\0", b"7")
 _FOLDER = b"5"
+_RECORDS = b"x"
+"""A pax header: records about the next member. Many writers put nothing but exact times there."""
 
 
 class Member(NamedTuple):
@@ -78,13 +80,16 @@ def _plain_members(path: Path, descriptor: int, offset: int, end: int) -> list[M
         if header[0] == 0 and not header.strip(b"\0"):
             return members
         kind = header[156:157]
-        if kind not in (*_REGULAR, _FOLDER) or header[124] & 0x80 or not _has_checksum(header):
+        if kind not in (*_REGULAR, _FOLDER, _RECORDS) or header[124] & 0x80 or not _has_checksum(header):
             return None
         size = int(header[124:136].strip(b" \0") or b"0", 8) if kind != _FOLDER else 0
         position += _BLOCK
         if position + size > end:
             raise ArchiveError(path, f"is cut short: member {_field(header, 0, 100)!r} goes on behind the end")
-        if kind != _FOLDER:
+        if kind == _RECORDS:
+            if _records_matter(os.pread(descriptor, size, position)):
+                return None
+        elif kind != _FOLDER:
             prefix = _field(header, 345, 500) if header[257:263] == b"ustar\0" else ""
             name = _field(header, 0, 100)
             members.append(Member(_safe(path, f"{prefix}/{name}" if prefix else name), position, size))
@@ -138,6 +143,11 @@ class _Range(io.RawIOBase):
         data = self._file.read(left if size is None or size < 0 else min(size, left)) or b""
         self._position += len(data)
         return data
+
+
+def _records_matter(records: bytes) -> bool:
+    """Whether pax records ("25 mtime=1700000000.123\\n" each) say where the next member lies or what it is called."""
+    return any(key in records for key in (b" path=", b" size=", b" linkpath=", b" GNU.sparse", b" hdrcharset="))
 
 
 def _has_checksum(header: bytes) -> bool:

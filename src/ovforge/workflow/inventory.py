@@ -131,8 +131,13 @@ def _pictures(path: Path) -> Look:
     names = [entry.name for entry in os.scandir(path) if entry.name.lower().endswith((".jpg", ".jpeg", ".png"))]
     if not names:
         return Look(files=0, problem="holds no pictures")
-    old = sum(name.startswith("COCO_") for name in names)
-    return Look(files=len(names), looks_like="COCO 2014 names (COCO_train2014_...)" if old else "COCO 2017 names")
+    if any(name.startswith("COCO_") for name in names):
+        naming = "named as in COCO 2014 (COCO_train2014_...)"
+    elif all(len(name) == len("000000000139.jpg") and name[:12].isdigit() for name in names):
+        naming = "named as in COCO 2017"
+    else:
+        naming = ""
+    return Look(files=len(names), looks_like=f"{len(names):,} pictures" + (f", {naming}" if naming else ""))
 
 
 def _imagenet(path: Path) -> Look:

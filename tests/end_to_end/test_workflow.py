@@ -1,0 +1,164 @@
+"""`ovforge doctor` and `ovforge prepare` on the sample data set."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ovforge.cli.common import run_app
+from ovforge.cli.main import app
+from ovforge.errors import WorkError
+from ovforge.options import layout
+from ovforge.options.sample_data import SampleDataOptions
+from ovforge.options.workflow import WorkflowOptions
+from ovforge.sample_data import sample_data
+from ovforge.workflow.doctor import DoctorReport, doctor
+from ovforge.workflow.prepare import prepare
+from ovforge.workflow.steps import Standing
+
+DETECTION = (
+    layout.LVIS_TRAIN_NORARE,
+    layout.LVIS_TRAIN_CATEGORY_INFO,
+    layout.IMAGENET_LVIS_INFO,
+    layout.EXEMPLAR_DICT,
+    layout.exemplars_of(5),
+    layout.EXEMPLAR_CROPS / "classes.json",
+)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("skimage", reason="the sample data's photographs come with scikit-image")
+    folder = tmp_path_factory.mktemp("sample") / "root"
+    sample_data(SampleDataOptions(folder=folder))
+    return folder
+
+
+@pytest.fixture
+def root(sample: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sample, tmp_path / "root", symlinks=True))
+
+
+def _standings(report: DoctorReport) -> dict[str, Standing]:
+    return {step.name: step.standing for step in report.steps}
+
+
+def _input(report: DoctorReport, key: str) -> Any:
+    return next(state for state in report.inputs if state.key == key)
+
+
+def test_an_empty_folder_lacks_everything_and_says_where_to_get_it(tmp_path: Path) -> None:
+    report = doctor(WorkflowOptions(root=tmp_path))
+    assert not any(state.present for state in report.inputs)
+    assert all(state.site and state.download and state.place for state in report.inputs)
+    assert set(_standings(report).values()) == {Standing.BLOCKED}
+    assert "lvis remove-rare" in report.blocks["lvis-train"]
+    # The crops need the exemplars, which need the dictionary, which needs the file: blocked through all of them.
+    assert "exemplars crop" in report.blocks["lvis-train"]
+    assert "lvis_v1_train.json" in report.next_command
+
+
+def test_the_sample_data_is_recognised(root: Path) -> None:
+    report = doctor(WorkflowOptions(root=root))
+    assert _input(report, "lvis-train").looks_like == "LVIS v1"
+    assert _input(report, "coco-train-pictures").files == 16
+    assert "synsets" in _input(report, "visual-genome-objects").looks_like
+    assert report.next_command == "ovforge prepare"
+    assert not _input(report, "diffusion-model").present
+
+
+def test_prepare_runs_what_is_due_once(root: Path) -> None:
+    options = WorkflowOptions(root=root, workers=1)
+    first = prepare(options)
+    assert first.counts["steps run"] == 6
+    assert all((root / path).exists() for path in DETECTION)
+    written = {path: (root / path).read_bytes() for path in DETECTION}
+    second = prepare(options)
+    assert second.counts["steps run"] == 0
+    assert written == {path: (root / path).read_bytes() for path in DETECTION}
+
+
+def test_prepare_makes_stale_outputs_anew(root: Path) -> None:
+    options = WorkflowOptions(root=root, workers=1)
+    prepare(options)
+    train = root / layout.LVIS_TRAIN
+    content = json.loads(train.read_text())
+    content["annotations"] = content["annotations"][:-1]
+    train.write_text(json.dumps(content))
+    assert _standings(doctor(options))["lvis remove-rare"] is Standing.STALE
+    prepare(options)
+    assert set(_standings(doctor(options)).values()) & {Standing.STALE, Standing.READY} <= {Standing.READY}
+    counted = json.loads((root / layout.LVIS_TRAIN_CATEGORY_INFO).read_text())
+    assert sum(category["instance_count"] for category in counted) == len(content["annotations"])
+
+
+def test_prepare_goes_without_a_source_that_is_missing(root: Path) -> None:
+    shutil.rmtree(root / layout.IMAGENET_DIR)
+    shutil.rmtree(root / layout.VISUAL_GENOME_DIR)
+    options = WorkflowOptions(root=root, workers=1)
+    report = doctor(options)
+    assert _standings(report)["imagenet index"] is Standing.BLOCKED
+    assert _standings(report)["exemplars collate"] is Standing.READY
+    prepare(options)
+    assert (root / layout.EXEMPLAR_CROPS / "classes.json").exists()
+
+
+def test_exemplars_of_the_paper_are_taken_where_they_are(root: Path) -> None:
+    options = WorkflowOptions(root=root, workers=1)
+    prepare(options)
+    given = root / layout.METADATA_DIR / "lvis_image_exemplar_dict_K-005_author.json"
+    (root / layout.exemplars_of(5)).rename(given)
+    shutil.rmtree(root / layout.EXEMPLAR_CROPS)
+    step = next(step for step in doctor(options).steps if step.name == "exemplars sample")
+    assert (step.standing, step.output) == (Standing.DONE, str(given.relative_to(root)))
+    prepare(options)
+    assert (root / layout.EXEMPLAR_CROPS / "classes.json").exists()
+    assert not (root / layout.exemplars_of(5)).exists()
+
+
+def test_a_step_that_fails_does_not_stop_the_others(root: Path) -> None:
+    objects = root / layout.VISUAL_GENOME_DIR / "objects.json"
+    objects.write_bytes(objects.read_bytes()[:-200])
+    with pytest.raises(WorkError, match=r"exemplars collate: .*objects\.json"):
+        prepare(WorkflowOptions(root=root, workers=1))
+    assert (root / layout.LVIS_TRAIN_NORARE).exists()
+    assert (root / layout.IMAGENET_LVIS_INFO).exists()
+
+
+def test_unusable_inputs_say_why(root: Path) -> None:
+    (root / layout.LVIS_TRAIN).write_bytes(b'{"categories": [{"id": 1')
+    objects = root / layout.VISUAL_GENOME_DIR / "objects.json"
+    objects.write_text('[{"image_id": 1, "objects": [{"names": ["cup"]}]}]')
+    link = root / layout.TRACKING_CAPTIONS
+    link.unlink()
+    link.symlink_to(root / "nowhere.json")
+    report = doctor(WorkflowOptions(root=root))
+    assert not _input(report, "lvis-train").present
+    assert "lvis_v1_train.json" in _input(report, "lvis-train").problem
+    assert "synsets" in _input(report, "visual-genome-objects").problem
+    assert _input(report, "tracking-captions").problem == "a link that leads nowhere"
+
+
+def test_the_commands_print_tables_and_json(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(app, ["doctor", "--root", str(root), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["next_command"] == "ovforge prepare"
+    assert run_app(app, ["doctor", "--root", str(root)]) == 0
+    shown = capsys.readouterr().out
+    assert "saved_models/stable-diffusion-v1-4" in shown.replace("\n", "")
+    assert run_app(app, ["prepare", "--root", str(root), "--workers", "1"]) == 0
+    assert "prepare: done" in capsys.readouterr().out
+    assert run_app(app, ["doctor", "--root", str(root / "nowhere")]) == 2
+    assert "folder not found" in capsys.readouterr().err
+
+
+def test_steps_are_typed_as_they_are_run(root: Path) -> None:
+    """Every command that doctor names is one that the command line knows."""
+    for step in doctor(WorkflowOptions(root=root)).steps:
+        words = step.command.split()
+        assert words[0] == "ovforge"
+        assert run_app(app, [*words[1:3], "--help"]) == 0
