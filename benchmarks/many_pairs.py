@@ -64,7 +64,9 @@ def _picture(rng: np.random.Generator) -> np.ndarray:
 
 
 def _images(pairs: int, rng: np.random.Generator) -> Iterator[bytes]:
-    record = '{"id": %d, "width": %d, "height": %d, "license": 1, "file_name": "%s", "neg_category_ids": [378, 49, 816], '
+    record = (
+        '{"id": %d, "width": %d, "height": %d, "license": 1, "file_name": "%s", "neg_category_ids": [378, 49, 816], '
+    )
     record += '"coco_url": "http://images.cocodataset.org/train2017/%012d.jpg", "video_id": %d, "frame_id": %d%s}'
     for pair in range(pairs):
         yield (record % (pair, WIDTH, HEIGHT, f"{pair:012d}.jpg", pair, pair, 0, "")).encode()
@@ -104,7 +106,15 @@ def _objects(pairs: int, objects: int, drawn: np.ndarray, rng: np.random.Generat
             number = first + 2 * (pair * objects + k) + 1
             size = (x // 2, y // 2, min(w * 5 // 4, WIDTH), h)
             yield moved % (
-                number, image + 1, classes[pair][k], *size, w * h * 0.8, fidelity[pair][k], track + k, track + k, video
+                number,
+                image + 1,
+                classes[pair][k],
+                *size,
+                w * h * 0.8,
+                fidelity[pair][k],
+                track + k,
+                track + k,
+                video,
             )
 
 

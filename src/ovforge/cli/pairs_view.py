@@ -20,12 +20,11 @@ def register(app: typer.Typer) -> None:
     def view(
         console: Console,
         name: Annotated[str, typer.Argument(help="The run's name.", show_default=False)],
+        *,
         folder: Annotated[Path, typer.Option(help="Where runs and merged files are.")] = PAIRS_DIR,
         annotations: Annotated[
             Path | None,
-            typer.Option(
-                help="The JSON of the merged run. Default: FOLDER/annotations/NAME.json.", show_default=False
-            ),
+            typer.Option(help="The JSON of the merged run. Default: FOLDER/annotations/NAME.json.", show_default=False),
         ] = None,
         port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any free one.")] = DEFAULT_PORT,
         export: Annotated[

@@ -71,7 +71,10 @@ class ExemplarsViewOptions:
 
     Attributes:
         file: an exemplar dictionary, or drawn exemplars.
-        images: data set -> where its pictures are; those that are not there are shown as missing.
+        lvis_images: folder that holds `train2017`, or an HDF5 file of pictures; as with the next two, pictures that are
+            not there are shown as missing.
+        imagenet_images: ImageNet-21K, in any layout.
+        visual_genome_images: folder that holds `VG_100K` and `VG_100K_2`.
         enough: classes with fewer exemplars are marked as falling short; None: 10 for a dictionary, the largest
             class's number for drawn exemplars.
     """

@@ -188,9 +188,7 @@ def _changes(
     # Files from elsewhere may use a track id in several videos: the picture belongs to the key.
     tracks = np.unique(track)
     rank = np.searchsorted(tracks, track)
-    before = place(
-        image_of_object[first] * len(tracks) + rank[first], original_row * len(tracks) + rank[second]
-    )
+    before = place(image_of_object[first] * len(tracks) + rank[first], original_row * len(tracks) + rank[second])
     known = before >= 0
     area_before, area_after = area[first[before[known]]].astype(np.float64), area[second[known]].astype(np.float64)
     measurable = (area_before > 0) & (area_after > 0)

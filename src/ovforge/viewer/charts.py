@@ -87,8 +87,12 @@ class Chart:
         if self.logarithmic:
             values = [10**power for power in range(int(math.log10(self.top)) + 1)]
         else:
-            step = 10 ** math.floor(math.log10(self.top))
-            step = next(step // d for d in (5, 2, 1) if step // d and self.top / (step // d) <= 4 or d == 1)
+            power = 10 ** math.floor(math.log10(self.top))
+            step = next(
+                step
+                for step in (power // 5, power // 2, power, 2 * power, 5 * power)
+                if step and self.top / step <= 4.5
+            )
             values = [step * n for n in range(1, self.top // step + 1)]
         return [(round(HEIGHT - self.height(value), 2), f"{value:,}") for value in values]
 

@@ -64,8 +64,9 @@ class MergedSource:
                 stamp = self._look()
                 if stamp != self._stamp or self._index is None or self._reader is None:
                     # The old reader is not closed: another thread may be reading; it goes with its last user.
-                    self._reader, self._index = PictureReader(self._h5), open_pair_index(
-                        self._json, progress=self._progress
+                    self._reader, self._index = (
+                        PictureReader(self._h5),
+                        open_pair_index(self._json, progress=self._progress),
                     )
                     self._stamp = stamp
                 self._looked = time.monotonic()

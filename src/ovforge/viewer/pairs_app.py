@@ -113,9 +113,7 @@ class PairPages:
         row, snapshot = self._row(request)
         name = snapshot.arrays.file_name(row)
         key = (snapshot.generation, row)
-        return picture(
-            self._thumbnails.get(key, lambda: thumbnail(self._source.picture(row), name)), "image/jpeg"
-        )
+        return picture(self._thumbnails.get(key, lambda: thumbnail(self._source.picture(row), name)), "image/jpeg")
 
     def picture(self, request: Request) -> Response:
         """A picture as it is stored."""
@@ -155,7 +153,6 @@ class PairPages:
         if self._classes[0] != key:
             self._classes = (key, describe.classes(snapshot.arrays))
         return self._classes[1]
-
 
 
 def _state(snapshot: Snapshot) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def shade_png(keep_mask: dict[str, Any], name: str) -> bytes:
     """
     try:
         height, width = (int(side) for side in keep_mask["size"])
-        if not (0 < height and 0 < width and height * width <= PIXEL_LIMIT):
+        if min(height, width) < 1 or height * width > PIXEL_LIMIT:
             raise ImageError(name, f"has a mask of {width}x{height} pixels")
         counts = keep_mask["counts"]
         rle = coco_mask.frPyObjects(keep_mask, height, width) if isinstance(counts, list) else keep_mask

@@ -31,10 +31,9 @@ def statistics(arrays: PairArrays) -> Statistics:
     counted = describe.classes(arrays)
     seconds = _is_second(arrays)
     objects_second = np.repeat(seconds, np.diff(arrays.object_start))
+    # An original counts as often as it has second views, so that before and after compare.
+    uses = np.repeat(np.bincount(arrays.pairs[:, 0], minlength=len(arrays.image_id)), np.diff(arrays.object_start))
     originals = np.unique(arrays.pairs[:, 0])
-    is_original = np.zeros(len(arrays.image_id), np.bool_)
-    is_original[originals] = True
-    objects_first = np.repeat(is_original, np.diff(arrays.object_start))
     followed = int(np.count_nonzero(objects_second))
     planned = int(np.diff(arrays.object_start)[arrays.pairs[:, 0]].sum())
     fidelity = np.asarray(arrays.fidelity[objects_second])
@@ -54,7 +53,7 @@ def statistics(arrays: PairArrays) -> Statistics:
         fewest=counted[: -_TABLE_ROWS - 1 : -1] if len(counted) > _TABLE_ROWS else [],
         charts=[
             _by_class(counted),
-            _areas(np.asarray(arrays.area[objects_first]), np.asarray(arrays.area[objects_second])),
+            _areas(arrays.area, uses, objects_second),
             *_motions(arrays),
             *([_fidelity(fidelity)] if len(fidelity) else []),
             _objects_per_pair(arrays),
@@ -89,11 +88,13 @@ def _by_class(counted: list[dict[str, Any]]) -> Chart:
     )
 
 
-def _areas(before: NDArray[np.float32], after: NDArray[np.float32]) -> Chart:
+def _areas(area: NDArray[np.float32], uses: NDArray[np.int64], is_second: NDArray[np.bool_]) -> Chart:
     edges = 2.0 ** np.arange(4, 12.01, 0.5)
     series = []
-    for name, values in (("original", before), ("second view", after)):
-        counts = np.histogram(np.sqrt(np.maximum(values, 0)), np.concatenate([[0], edges[1:-1], [np.inf]]))[0]
+    sides = np.sqrt(np.maximum(area, 0))
+    for name, weights in (("original", uses), ("second view", is_second)):
+        limits = np.concatenate([[0], edges[1:-1], [np.inf]])
+        counts = np.histogram(sides, limits, weights=weights.astype(np.int64))[0]
         bars = tuple(
             Bar(int(count), f"{name}, {low:.0f} to {high:.0f} px: {int(count):,} objects", kind=name.split()[0])
             for count, low, high in zip(counts.tolist(), [0, *edges[1:-1]], edges[1:], strict=True)
@@ -113,7 +114,9 @@ def _motions(arrays: PairArrays) -> list[Chart]:
     motion = np.asarray(arrays.pair_motion)
     kinds = np.bincount(motion[:, 0].astype(np.int64), minlength=len(MOTION_KINDS))
     flipped = int(np.count_nonzero(motion[:, 1]))
-    rows = [Bar(int(count), f"{name}: {int(count):,}") for name, count in zip(MOTION_KINDS, kinds, strict=True) if count]
+    rows = [
+        Bar(int(count), f"{name}: {int(count):,}") for name, count in zip(MOTION_KINDS, kinds, strict=True) if count
+    ]
     charts = [
         Chart(
             title="Motions",
@@ -123,13 +126,23 @@ def _motions(arrays: PairArrays) -> list[Chart]:
     ]
     moved = motion[(motion[:, 0] >= 2) & ~np.isnan(motion[:, 2])]
     if len(moved):
-        charts.append(_histogram("Scale", "How many times longer the picture's middle became.", moved[:, 2], 0.4, 2.4, 20))
-        charts.append(_histogram("Rotation", "Degrees, counter-clockwise.", moved[:, 3], -45, 45, 18))
+        charts.append(
+            _histogram(
+                "Scale", "How many times longer the picture's middle became.", moved[:, 2], limits=(0.4, 2.4), bins=20
+            )
+        )
+        charts.append(_histogram("Rotation", "Degrees, counter-clockwise.", moved[:, 3], limits=(-45, 45), bins=18))
     return charts
 
 
 def _fidelity(values: NDArray[np.float32]) -> Chart:
-    return _histogram("Fidelity", "Structural similarity of every object to what it was before repainting.", values, 0, 1, 20)
+    return _histogram(
+        "Fidelity",
+        "Structural similarity of every object to what it was before repainting.",
+        values,
+        limits=(0, 1),
+        bins=20,
+    )
 
 
 def _objects_per_pair(arrays: PairArrays) -> Chart:
@@ -138,10 +151,13 @@ def _objects_per_pair(arrays: PairArrays) -> Chart:
         Bar(count, f"{number}{' and more' if number == 20 else ''} objects: {count:,} pairs")
         for number, count in enumerate(counts)
     )
-    return Chart("Objects per pair", "In the second view.", (Series("", bars),), first_label="0", last_label="20 and more")
+    return Chart(
+        "Objects per pair", "In the second view.", (Series("", bars),), first_label="0", last_label="20 and more"
+    )
 
 
-def _histogram(title: str, note: str, values: NDArray[Any], low: float, high: float, bins: int) -> Chart:
+def _histogram(title: str, note: str, values: NDArray[Any], *, limits: tuple[float, float], bins: int) -> Chart:
+    low, high = limits
     edges = np.linspace(low, high, bins + 1)
     counts = np.histogram(np.clip(values, low, high), edges)[0].tolist()
     bars = tuple(

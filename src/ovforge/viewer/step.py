@@ -1,4 +1,4 @@
-"""`pairs view`: open a run, serve it, or write some of it into one file."""
+"""`pairs view` and `exemplars view`: open what is to be looked at, and serve it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 
 from ovforge.errors import MissingExtraError, MissingInputError, OvforgeError
-from ovforge.options.viewer import PairsViewOptions
+from ovforge.options.viewer import ExemplarsViewOptions, PairsViewOptions
 from ovforge.records.reporting import Progress, no_progress
 from ovforge.runs.plan import MANIFEST
 from ovforge.viewer.source import PairSource
@@ -57,6 +57,28 @@ def view_pairs(
         with contextlib.suppress(OvforgeError):
             render("pairs.html", **first_page(source))
         serve(app, port, announce=announce)
+    finally:
+        source.close()
+
+
+def view_exemplars(
+    options: ExemplarsViewOptions, port: int, *, announce: Callable[[str], None], progress: Progress = no_progress
+) -> None:
+    """Serve the pages of an exemplar file on 127.0.0.1 until interrupted; `announce` gets the address.
+
+    Raises:
+        MissingExtraError: the extra `viewer` is not installed.
+        MissingInputError, AnnotationFileError: the file is not there, or holds no exemplars.
+        InputError: the port is taken.
+    """
+    require_viewer("exemplars view")
+    from ovforge.viewer.exemplar_source import ExemplarSource
+    from ovforge.viewer.exemplars_app import exemplars_app
+    from ovforge.viewer.serve import serve
+
+    source = ExemplarSource(options, progress=progress)
+    try:
+        serve(exemplars_app(source), port, announce=announce)
     finally:
         source.close()
 

@@ -273,7 +273,7 @@ class UnfinishedSource:
         pairs = self._partition(group)[1]
         if not pairs.is_file():
             with contextlib.suppress(MissingInputError):
-                records = self._shard_records(self._shard_path(shard), list[PairRecord])
+                records: list[PairRecord] = self._shard_records(self._shard_path(shard), list[PairRecord])
                 return records[item - shard.start]
         with self._lock:
             if group not in self._spans:
@@ -285,7 +285,8 @@ class UnfinishedSource:
         with open(pairs, "rb") as data:
             data.seek(int(starts[position]))
             raw = data.read(int(stops[position] - starts[position]))
-        return _decoded(pairs, raw, PairRecord)
+        record: PairRecord = _decoded(pairs, raw, PairRecord)
+        return record
 
     def _shard_records(self, path: Path, kind: Any) -> Any:
         return _decoded(path, self._reader(path).read(RECORDS_KEY), kind)

@@ -298,7 +298,7 @@
 
   // ---- one pair large
   let shown = null, turn = 0, divide = 50;
-  const colour = (track) => `hsl(${(track * 137.508) % 360} 85% 62%)`;
+  const colour = (track) => `oklch(0.8 0.16 ${(track * 137.508 + 60) % 360})`;
 
   async function showPair() {
     const mine = ++turn;
