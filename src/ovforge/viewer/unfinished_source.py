@@ -35,6 +35,7 @@ from ovforge.viewer.source import PairDetails, Snapshot
 
 RECORDS_KEY = "__records__"
 """The dataset of a shard that holds its `PairRecord`s."""
+_AGAIN = "remove the file and run `ovforge pairs generate` with the run's own options: it makes this shard anew"
 _OPEN_FILES = 8
 _LOOK_AGAIN_SECONDS = 2.0
 
@@ -197,7 +198,7 @@ class UnfinishedSource:
             raise AnnotationFileError(
                 self._folder,
                 f"shard {shard.index} has {len(records)} records, planned were {shard.stop - shard.start}",
-                hint="`ovforge pairs generate` with the run's own options makes what is damaged anew",
+                hint=_AGAIN,
             )
         self._chunks.append(self._chunk(shard.start, records))
         self._known.add(shard.index)
@@ -289,7 +290,11 @@ class UnfinishedSource:
         return record
 
     def _shard_records(self, path: Path, kind: Any) -> Any:
-        return _decoded(path, self._reader(path).read(RECORDS_KEY), kind)
+        try:
+            raw = self._reader(path).read(RECORDS_KEY)
+        except ImageError as error:
+            raise AnnotationFileError(path, "has no records that can be read", hint=_AGAIN) from error
+        return _decoded(path, raw, kind)
 
     def _reader(self, path: Path) -> PictureReader:
         with self._lock:
@@ -396,5 +401,5 @@ def _decoded(path: Path, raw: bytes, kind: Any) -> Any:
         raise AnnotationFileError(
             path,
             f"has records that cannot be read ({error})",
-            hint="`ovforge pairs generate` with the run's own options makes what is damaged anew",
+            hint=_AGAIN,
         ) from None
