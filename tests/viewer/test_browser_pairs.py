@@ -19,6 +19,7 @@ def demo(serve: Any, pairs_folder: Path) -> str:
 
 def shown_names(page: Any) -> list[str]:
     page.wait_for_load_state("networkidle")
+    page.wait_for_function("() => [...document.querySelectorAll('.tile')].every(t => t.dataset.name)")
     tiles = page.locator(".tile[data-name]")
     by_place = sorted((int(t["place"]), t["name"]) for t in tiles.evaluate_all("all => all.map(t => ({...t.dataset}))"))
     return [name for _, name in by_place]
@@ -173,7 +174,7 @@ def test_link_shows_the_same_to_somebody_else(page: Any, demo: str, chromium: An
     page.wait_for_function("() => document.getElementById('state').textContent.startsWith('8 pairs')")
     page.locator(".tile[data-name]").nth(1).click()
     page.wait_for_selector("#view-1 .box")
-    page.get_by_text("Slider", exact=True).click()
+    page.get_by_role("radio", name="Slider").check(force=True)
     link = page.url
     name = page.locator("#pair-name").inner_text()
     other = chromium.new_context().new_page()

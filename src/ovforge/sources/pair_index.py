@@ -74,10 +74,12 @@ class PairIndex(PairArrays):
 
     Attributes:
         path: the JSON.
+        stamp: its size and its time of change, when it was read.
         image_record, object_record: int64 (images, 2), (objects, 2): byte ranges of the records in the JSON.
     """
 
     path: Path
+    stamp: tuple[int, int]
     image_record: NDArray[np.int64]
     object_record: NDArray[np.int64]
 
@@ -93,12 +95,13 @@ class PairIndex(PairArrays):
         start, stop = int(span[0]), int(span[1])
         try:
             with open(self.path, "rb") as file:
+                stat = os.fstat(file.fileno())
+                if (stat.st_size, stat.st_mtime_ns) != self.stamp:
+                    raise AnnotationFileError(self.path, "has changed since it was opened", hint="open it again")
                 file.seek(start)
                 fields: dict[str, Any] = msgspec.json.decode(file.read(stop - start), type=dict[str, Any])
         except (OSError, msgspec.MsgspecError) as error:
-            raise AnnotationFileError(
-                self.path, f"changed while it was open (byte {start:,}: {error})", hint="open it again"
-            ) from error
+            raise AnnotationFileError(self.path, f"cannot be read at byte {start:,} ({error})") from error
         return fields
 
 
@@ -157,7 +160,8 @@ def _load(path: Path, folder: Path) -> PairIndex | None:
         }
     except (OSError, ValueError, msgspec.DecodeError):
         return None
-    return PairIndex(path=path, categories=tuple(header.categories), **arrays)
+    stamp = header.size, header.modified_ns
+    return PairIndex(path=path, stamp=stamp, categories=tuple(header.categories), **arrays)
 
 
 def _write(folder: Path, arrays: dict[str, NDArray[Any]], header: _Header) -> None:
@@ -172,12 +176,18 @@ def _write(folder: Path, arrays: dict[str, NDArray[Any]], header: _Header) -> No
         with contextlib.suppress(FileNotFoundError):
             old = temporary.with_name(f"{temporary.name}-old")
             folder.rename(old)
-            shutil.rmtree(old, ignore_errors=True)
+            _remove(old)
         # Another process may have published the same index meanwhile; theirs is as good as ours.
         if not (folder / "header.json").exists():
             temporary.rename(folder)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):  # a file that stood in the way
+        path.unlink()
 
 
 def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list[Category]]:

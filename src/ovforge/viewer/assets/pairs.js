@@ -230,8 +230,7 @@
     problem = null;
     active = 0;
     grid.scrollTop = 0;
-    fetchPage(0).then(draw);
-    showState();
+    fetchPage(0);
   }
 
   function moveTo(place) {
