@@ -69,7 +69,7 @@ def test_only_classes_that_fall_short(page: Any, serve: Any, dictionary: Path, a
     page.wait_for_function("() => document.querySelectorAll('#list li').length < 1203")
     assert page.locator("#list li").count() == sum(len(records) < 10 for records in written.values())
     page.get_by_label("Sort").select_option("few")
-    assert page.locator("#list li .n").first.inner_text() == "0"
+    assert page.locator("#list li .n").first.text_content() == "0"
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowDown")
     assert page.locator("#list [aria-current]").count() <= 1

@@ -30,7 +30,8 @@ def listen(port: int) -> socket.socket:
     """A socket on 127.0.0.1 that already takes connections."""
     if not 0 <= port <= 65535:
         raise InputError(f"--port {port}: has to be from 0 to 65535")
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # With the protocol named, asyncio turns Nagle's delay off; without, every answer waits 40 ms for its last packet.
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind(("127.0.0.1", port))
