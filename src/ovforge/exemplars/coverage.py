@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ovforge.options.exemplars import CollateOptions, Substitutes
@@ -108,10 +109,16 @@ def _visual_genome_state(
     cost = (
         f"Visual Genome (objects.json and image_data.json) is not {_at(options.visual_genome_dir)}: {asked:,} classes "
         f"have fewer than {options.visual_genome_under} exemplars and would be looked for there, "
-        f"{len(lacking):,} have fewer than {options.enough}"
+        f"{len(lacking):,} have fewer than {options.enough}" + _packed(options.visual_genome_dir)
     )
     count = sum(plan.visual_genome for plan in plans)
     return SourceState(_text(options.visual_genome_dir), found, count, "" if found else cost)
+
+
+def _packed(folder: Path | None) -> str:
+    """Visual Genome is downloaded as archives, which are easily forgotten to be unpacked."""
+    archives = sorted(folder.glob("*.json.zip")) if folder is not None else []
+    return f"; {' and '.join(archive.name for archive in archives)} should be unpacked" if archives else ""
 
 
 def _at(path: object) -> str:

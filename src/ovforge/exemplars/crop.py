@@ -144,7 +144,9 @@ def _write_class(
             files[file] = len(crop.data)
     if options.sheet and shown:
         sheet = draw_sheet(f"{planned.title}, {len(shown)} exemplars", [_tile(*pair) for pair in shown])
-        write_small_file(options.output / SHEETS / f"{planned.folder}.jpg", sheet)
+        file = f"{SHEETS}/{planned.folder}.jpg"
+        write_small_file(options.output / file, sheet)
+        files[file] = len(sheet)
     return CroppedClass(planned.folder, planned.category_id, planned.synset, files)
 
 

@@ -16,7 +16,7 @@ class CroppedClass(msgspec.Struct, frozen=True):
     synset: str | None
     """The class's own synset; None where neither the exemplars nor the packaged table tell it."""
     files: dict[str, int] = {}
-    """Path below the crop folder -> size in bytes."""
+    """Path below the crop folder, the contact sheet's too -> size in bytes."""
 
     def of(self, split: str) -> list[str]:
         """The paths in one of the folders `train`, `val`, `all`, sorted as plain strings."""

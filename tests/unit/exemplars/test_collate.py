@@ -209,6 +209,10 @@ class TestMissingSources:
         assert len(json.loads(options.output.read_text())[DOG]) == 2 + 3
         note = next(note for note in summary.notes if "Visual Genome" in note)
         assert "4 classes have fewer than 40 exemplars" in note
+        assert "unpacked" not in note
+        (world.genome / "image_data.json.zip").touch()
+        summary = collate_exemplars(world.options(overwrite=True))
+        assert any("image_data.json.zip should be unpacked" in note for note in summary.notes)
 
     def test_none_given(self, world: World) -> None:
         options = world.options(lvis_dir=None, imagenet_dir=None)

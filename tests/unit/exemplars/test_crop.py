@@ -419,6 +419,15 @@ class TestRunningAgain:
         crop_exemplars(options)
         assert crop.read_bytes() == expected
 
+    def test_a_lost_sheet_is_drawn_again(self, world: World, drawn: Path) -> None:
+        options = world.crop_options(drawn, sheet=True)
+        crop_exemplars(options)
+        sheet = options.output / "sheets" / "378.jpg"
+        expected = sheet.read_bytes()
+        sheet.unlink()
+        crop_exemplars(options)
+        assert sheet.read_bytes() == expected
+
     def test_other_options_are_refused_with_the_difference(self, world: World, drawn: Path) -> None:
         crop_exemplars(world.crop_options(drawn))
         with pytest.raises(PlanMismatchError, match="quality: 95 in the run, 80 now"):
