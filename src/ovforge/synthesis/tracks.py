@@ -82,7 +82,7 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
         writer = _TrackWriter(data, pictures, objects, views, rules=rules, drops=drops, progress=progress)
         sections: dict[str, bytes | FileRange | Iterable[bytes | FileRange]] = {
             "images": _joined(writer.images()),
-            "annotations": _joined(writer.annotations()),
+            "annotations": writer.annotations(),
             "videos": _joined(writer.videos()),
             "categories": annotations.whole("categories"),
         }
@@ -194,7 +194,7 @@ class _TrackWriter:
     def annotations(self) -> Iterator[bytes]:
         """All annotations of the videos of one frame, then those of the pairs."""
         yield from self._static_annotations()
-        yield from self._pair_annotations(self.counts["annotations"])
+        yield from _joined(self._pair_annotations(self.counts["annotations"]))
 
     def videos(self) -> Iterator[bytes]:
         """All videos: their ids are those that the images carry."""
@@ -204,14 +204,27 @@ class _TrackWriter:
         self.counts["videos"] = 2 * len(self._used)
 
     def _static_annotations(self) -> Iterator[bytes]:
-        raw, order, first = _RawRecords(self._data, self._objects.table), self._objects.order, self._objects.first
+        """Many records at a time: there are a million of them, and nothing is done but to append three numbers."""
+        data, order, first = self._data, self._objects.order, self._objects.first
+        starts = self._objects.table.starts[order].tolist()
+        ends = (self._objects.table.stops[order] - 1).tolist()  # before the closing brace
         instance = 0
+        batch: list[bytes] = []
         for video, position in enumerate(self._used):
-            for record in order[first[position] : first[position + 1]].tolist():
-                yield raw[record][:-1] + _track(instance, video)
-                instance += 1
-            if video % _TOGETHER == 0:
+            begin, end = first[position], first[position + 1]
+            shift = instance - begin
+            batch += [
+                b'%b, "instance_id": %d, "track_id": %d, "video_id": %d}'
+                % (data[starts[k] : ends[k]], k + shift, k + shift, video)
+                for k in range(begin, end)
+            ]
+            instance += end - begin
+            if len(batch) >= _TOGETHER:
+                yield b", ".join(batch)
+                batch.clear()
                 self._progress("videos of one frame", video, len(self._used))
+        if batch:
+            yield b", ".join(batch)
         self.counts["annotations"] += instance
 
     def _pair_annotations(self, instance: int) -> Iterator[bytes]:
