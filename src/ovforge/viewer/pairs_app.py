@@ -87,9 +87,10 @@ class PairPages:
         found = snapshot.arrays.find(name)
         if found is None:
             raise BadAddressError(f"{self._source.name} has no pair {name[:200]!r} (yet)")
-        place = np.flatnonzero(self._selector.select(snapshot, query) == found)
+        selected = self._selector.select(snapshot, query)
+        place = np.flatnonzero(selected == found)
         described = describe.pair(snapshot.arrays, found, self._source.details(found))
-        return data({**described, "place": int(place[0]) if len(place) else None})
+        return data({**described, "place": int(place[0]) if len(place) else None, "among": len(selected)})
 
     def state(self, request: Request) -> Response:
         """How far the run is."""

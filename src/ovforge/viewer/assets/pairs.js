@@ -89,8 +89,8 @@
     async pair(name, query) {
       const pair = data.pairs.find((candidate) => candidate.name === name);
       if (!pair) throw new Error(`this file has no pair ${name}`);
-      const place = within.select(query).indexOf(pair);
-      return { ...pair, place: place < 0 ? null : place };
+      const selected = within.select(query), place = selected.indexOf(pair);
+      return { ...pair, place: place < 0 ? null : place, among: selected.length };
     },
     thumb: (item, side) => data.pictures[item.views[side].name],
     picture: (pair, side) => data.pictures[pair.views[side].name],
@@ -325,9 +325,9 @@
     if (pair.place !== null) active = pair.place;
     document.title = `${pair.name} · ${data.name}`;
     $("pair-name").textContent = pair.name;
-    $("pair-place").textContent = pair.place === null ? "not in this filter" : `${(pair.place + 1).toLocaleString("en")} of ${total.toLocaleString("en")}`;
+    $("pair-place").textContent = pair.place === null ? "not in this filter" : `${(pair.place + 1).toLocaleString("en")} of ${pair.among.toLocaleString("en")}`;
     $("previous").disabled = pair.place === null || pair.place === 0;
-    $("next").disabled = pair.place === null || pair.place >= total - 1;
+    $("next").disabled = pair.place === null || pair.place >= pair.among - 1;
     for (const side of [0, 1]) drawView(pair, side);
     drawFacts(pair);
     drawMode();
@@ -446,7 +446,7 @@
   async function step(by) {
     if (!shown || shown.place === null) return;
     const place = shown.place + by;
-    if (place < 0 || place >= total) return;
+    if (place < 0 || place >= shown.among) return;
     const item = known(place) || (await source.list(ask(state.query), place, 1)).items[0];
     if (!item) return;
     state.pair = item.name;
