@@ -4,9 +4,10 @@ The layout is OVTrack's, so that its own loader reads the files: datasets lie in
 uint8. Generated pictures of the original scripts are scalar fixed-length byte strings (`|S12345`); the reader takes
 both, and the writer writes uint8 only.
 
-Pictures lie one after the other from the start of the file, and the index follows when all are there (`hdf5_index`).
-So their bytes go from file to file with few plain reads and writes of many pictures each: that is what makes merging
-nearly as fast as copying a file. The same pictures added in the same order give the same bytes, always.
+Datasets are stored contiguously and allocated when they are created. So the library keeps the books, while the bytes
+of the pictures go from file to file with plain reads and writes at known offsets. As the library is told to take its
+own room by the megabyte, thousands of pictures lie one after the other and are copied in large pieces. The same
+pictures added in the same order give the same bytes, always.
 
 An HDF5 file from elsewhere is input like any other: a key that could be taken for a path, a link into another file
 and a dataset whose bytes lie in another file are refused.
@@ -18,7 +19,6 @@ import contextlib
 import os
 import re
 import zlib
-from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,12 +26,15 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from h5py import h5d, h5f, h5l, h5s, h5t
+from h5py import h5d, h5f, h5l, h5p, h5s, h5t
 
-from ovforge.errors import ImageError, InputError, MissingInputError
-from ovforge.storage.hdf5_index import SUPERBLOCK_SIZE, index_pieces
+from ovforge.errors import ImageError, InputError, MissingInputError, WorkError
 from ovforge.storage.range_copy import RangeCopier, copy_ranges, write_at
 
+# Fixed, so that every release of the library writes the same bytes: HDF5's oldest structures, which every reader knows
+# and which are made in less time than those of 1.8.
+_FORMAT = (h5f.LIBVER_EARLIEST, h5f.LIBVER_V18)
+_METADATA_BLOCK = 1 << 20  # bytes; headers lie together in blocks of this size, pictures one after the other between
 _BATCH = 8 << 20  # bytes of pictures handed to a helper at once
 _BATCH_PICTURES = 256  # at most: the names of a batch and its answer have to fit into a pipe
 _ALONE = 64 << 20  # bytes; fewer are copied faster than a helper starts
@@ -88,15 +91,25 @@ class PictureWriter:
 
     Raises:
         InputError: a name that could be a path, that comes twice, or a picture without bytes.
+        WorkError: the library cannot write the file.
         OSError: the disk is full; `storage.atomic` turns it into an error that names the final path.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        self._names: dict[bytes, None] = {}
-        self._offsets, self._sizes = array("Q"), array("Q")
-        self._end = SUPERBLOCK_SIZE
+        access = h5p.create(h5p.FILE_ACCESS)
+        access.set_libver_bounds(*_FORMAT)
+        access.set_meta_block_size(_METADATA_BLOCK)
+        root = h5p.create(h5p.FILE_CREATE)
+        root.set_obj_track_times(False)  # the root group would note when it was made
+        self._file = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, fcpl=root, fapl=access)
+        self._descriptor = os.open(path, os.O_WRONLY)
+        self._creation = h5p.create(h5p.DATASET_CREATE)
+        self._creation.set_layout(h5d.CONTIGUOUS)
+        self._creation.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+        self._creation.set_fill_time(h5d.FILL_TIME_NEVER)
+        self._creation.set_obj_track_times(False)
+        self._space = h5s.create_simple((1,))
         self._closed = False
 
     def add(self, name: str, data: bytes) -> None:
@@ -109,14 +122,14 @@ class PictureWriter:
         if size <= 0:
             raise InputError(f"{self.path}: {name} has no bytes")
         key = _encoded(name)
-        if key in self._names:
-            raise InputError(f"{self.path}: {name} is to be stored twice")
-        self._names[key] = None
-        offset = self._end
-        self._offsets.append(offset)
-        self._sizes.append(size)
-        self._end = offset + size
-        return offset
+        try:
+            self._space.set_extent_simple((size,))
+            dataset = h5d.create(self._file, key, h5t.STD_U8LE, self._space, self._creation)
+        except (ValueError, RuntimeError) as error:
+            if self._file.links.exists(key):
+                raise InputError(f"{self.path}: {name} is to be stored twice") from error
+            raise WorkError(f"{self.path}: {name} cannot be stored ({error})") from error
+        return int(dataset.get_offset())
 
     @property
     def descriptor(self) -> int:
@@ -124,22 +137,15 @@ class PictureWriter:
         return self._descriptor
 
     def close(self) -> None:
-        """Write the index and close the file. Until then it is no HDF5 file."""
+        """Write what the library still holds and close the file."""
         if self._closed:
             return
+        self._closed = True
         try:
-            start = -(-self._end // 8) * 8
-            offsets, sizes = np.frombuffer(self._offsets, np.uint64), np.frombuffer(self._sizes, np.uint64)
-            names = list(self._names)
-            self._names.clear()
-            for offset, piece in index_pieces(start, names, offsets, sizes):
-                write_at(self._descriptor, piece, offset)
+            self._file.close()
+        except RuntimeError as error:
+            raise WorkError(f"{self.path}: cannot be written ({error})") from error
         finally:
-            self._abandon()
-
-    def _abandon(self) -> None:
-        if not self._closed:
-            self._closed = True
             os.close(self._descriptor)
 
     def __enter__(self) -> PictureWriter:
@@ -150,8 +156,10 @@ class PictureWriter:
     ) -> None:
         if error is None:
             self.close()
-        else:  # the file is thrown away
-            self._abandon()
+            return
+        # The file is thrown away; a second error from closing it would hide the first.
+        with contextlib.suppress(OSError, WorkError):
+            self.close()
 
 
 class PictureReader:
@@ -259,8 +267,8 @@ def copy_pictures(
 ) -> Iterator[Copied]:
     """Copy pictures under their own names into `writer`, in order, and say what each was.
 
-    Beyond the first megabytes, bytes are copied and checked by helper processes; what is under way is bounded, so
-    memory does not grow with the bytes.
+    Beyond the first megabytes, bytes are copied and checked by helper processes while the library makes the next
+    datasets here; what is under way is bounded, so memory does not grow with the bytes.
 
     Args:
         pictures: (source, name, place); the place only where it is known already. Sources stay open meanwhile.

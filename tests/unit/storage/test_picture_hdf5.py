@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -46,6 +47,25 @@ def test_the_same_pictures_give_the_same_bytes_at_any_time(tmp_path: Path) -> No
     first = _write(tmp_path / "a.h5", PICTURES).read_bytes()
     time.sleep(1.1)  # HDF5 keeps times in whole seconds
     assert _write(tmp_path / "b.h5", PICTURES).read_bytes() == first
+
+
+@pytest.mark.parametrize("mean", [300, 3_000, 30_000])
+def test_pictures_lie_one_after_the_other_but_for_a_few_gaps(tmp_path: Path, mean: int) -> None:
+    """The library's own blocks lie between; copying in large pieces lives on their being few."""
+    sizes = {f"{number:012d}.jpg": mean // 2 + number * 997 % mean for number in range(6000)}
+    with PictureWriter(tmp_path / "pictures.h5") as writer:
+        places = [(writer.reserve(name, size), size) for name, size in sizes.items()]
+    gaps = [(at, end) for (start, size), (at, _) in pairwise(places) if at != (end := start + size)]
+    assert len(gaps) <= 4
+    with h5py.File(tmp_path / "pictures.h5") as file:
+        assert len(file) == len(sizes)
+
+
+def test_the_file_is_of_hdf5s_first_format_that_every_reader_knows(tmp_path: Path) -> None:
+    data = _write(tmp_path / "pictures.h5", PICTURES).read_bytes()
+    assert data[:8] == b"\x89HDF\r\n\x1a\n"
+    assert data[8] == 0  # the superblock's version
+    assert b"OHDR" not in data  # headers of HDF5 1.8
 
 
 @pytest.mark.parametrize("name", ["../x.jpg", "/etc/passwd", "a/b.jpg", "..", ".", "", "a\\b.jpg", "a\0b", "a\n.jpg"])
