@@ -24,6 +24,8 @@ from ovforge.options.exemplars import CollateOptions, CropOptions, SampleOptions
 from ovforge.options.imagenet import IndexOptions, PrepareOptions
 from ovforge.options.workflow import WorkflowOptions
 from ovforge.records.reporting import Progress, StepSummary
+from ovforge.runs.executors.base import Executor
+from ovforge.runs.executors.local import LocalExecutor, available_cores
 from ovforge.workflow.inventory import InputState
 
 RunStep = Callable[[WorkflowOptions, bool, Progress], StepSummary]
@@ -209,10 +211,13 @@ def _crop(options: WorkflowOptions, overwrite: bool, progress: Progress) -> Step
         lvis_images=options.root / layout.COCO_DIR,
         imagenet_images=options.root / _imagenet(options.root),
         visual_genome_images=options.root / layout.VISUAL_GENOME_DIR,
-        workers=options.workers,
         overwrite=overwrite,
     )
-    return crop_exemplars(step, progress=progress)
+    return crop_exemplars(step, _crew(options), progress=progress)
+
+
+def _crew(options: WorkflowOptions) -> Executor:
+    return LocalExecutor(options.workers or available_cores())
 
 
 def _imagenet(root: Path) -> Path:
