@@ -159,10 +159,8 @@ def _category_info(options: WorkflowOptions, overwrite: bool, progress: Progress
 def _prepare_imagenet(options: WorkflowOptions, overwrite: bool, progress: Progress) -> StepSummary:
     del overwrite  # it goes on where it was
     archive = next(path for path in layout.IMAGENET_ARCHIVES if (options.root / path).exists())
-    step = PrepareOptions(
-        source=options.root / archive, out=options.root / layout.IMAGENET_21K, workers=options.workers
-    )
-    return prepare_imagenet(step, progress=progress)
+    step = PrepareOptions(source=options.root / archive, out=options.root / layout.IMAGENET_21K)
+    return prepare_imagenet(step, _crew(options), progress=progress)
 
 
 def _index_imagenet(options: WorkflowOptions, overwrite: bool, progress: Progress) -> StepSummary:
@@ -170,10 +168,9 @@ def _index_imagenet(options: WorkflowOptions, overwrite: bool, progress: Progres
         imagenet=options.root / _imagenet(options.root),
         lvis=options.root / layout.LVIS_TRAIN,
         out=options.root / layout.IMAGENET_LVIS_INFO,
-        workers=options.workers,
         overwrite=overwrite,
     )
-    return index_imagenet(step, progress=progress)
+    return index_imagenet(step, _crew(options), progress=progress)
 
 
 def _collate(options: WorkflowOptions, overwrite: bool, progress: Progress) -> StepSummary:

@@ -66,4 +66,4 @@ class HereExecutor:
             except FatalError as error:
                 raise error.error from error.__cause__
         if waiting and self.then is not None:
-            self.then.execute(job, waiting, report)
+            self.then.execute(job, tuple(waiting), report)
