@@ -15,7 +15,7 @@ $(VENV)/bin/python:
 
 # A stamp per set of extras: it is made anew when the pins or the package's own list change.
 $(VENV)/.demo-ready: $(VENV)/bin/python constraints.txt pyproject.toml
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[sample]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[sample,viewer]'
 	touch $@
 
 $(VENV)/.test-ready: $(VENV)/.demo-ready

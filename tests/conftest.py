@@ -39,6 +39,18 @@ def diffusion_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `ovforge sample-data` writes; read only."""
+    pytest.importorskip("skimage", reason="the sample data's photographs come with scikit-image (extra 'sample')")
+    from ovforge.options.sample_data import SampleDataOptions
+    from ovforge.sample_data import sample_data
+
+    folder = tmp_path_factory.mktemp("sample") / "root"
+    sample_data(SampleDataOptions(folder=folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny Stable Diffusion of random weights, as diffusers lays it out; read only."""
     return _build_tiny_model(tmp_path_factory.mktemp("tiny_model"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import shlex
 import shutil
 import subprocess
@@ -13,11 +14,9 @@ from pathlib import Path
 
 OVFORGE = Path(sysconfig.get_path("scripts")) / "ovforge"
 
-DETECTION = (
+COMMANDS = (
     "lvis remove-rare --ann datasets/lvis/lvis_v1_train.json",
     "lvis category-info --ann datasets/lvis/lvis_v1_train.json",
-)
-TRACKING = (
     "lvis merge-coco",
     "lvis base-classes",
     "lvis pack-images",
@@ -25,7 +24,9 @@ TRACKING = (
     "pairs merge demo",
     "pairs annotate demo",
     "pairs sheet demo --out contact_sheet.png",
+    "prepare",
 )
+EXPORT = "pairs view demo --export pairs.html"
 
 
 def run(command: str, root: Path) -> float:
@@ -47,16 +48,23 @@ def main() -> None:
             sys.exit(f"error: {root} exists and is no earlier demo; name another folder with OVFORGE_DEMO=...")
         shutil.rmtree(root)
     seconds = run(f"sample-data {shlex.quote(str(root))}", Path.cwd())
-    for command in (*DETECTION, *TRACKING):
+    for command in COMMANDS:
         seconds += run(command, root)
+    if importlib.util.find_spec("jinja2"):
+        seconds += run(EXPORT, root)
+    else:
+        print(f"\nwithout the extra 'viewer' no page of pairs is written: ovforge {EXPORT}")
     print(f"\nThe work took {seconds:.1f} s. Everything is in {root}:")
     for what, place in (
         ("contact sheet of pairs", "contact_sheet.png"),
+        ("the pairs to click through", "pairs.html"),
         ("merged pictures", "data/tao/ovtrack/demo.h5"),
         ("video annotations", "data/tao/ovtrack/annotations/demo.json"),
+        ("exemplars and their crops", "datasets/lvis_exemplars_final"),
         ("photographs and licences", "SOURCES.md"),
     ):
-        print(f"  {what:<26}{root / place}")
+        if (root / place).exists():
+            print(f"  {what:<28}{root / place}")
 
 
 if __name__ == "__main__":

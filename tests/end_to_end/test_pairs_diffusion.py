@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,39 +14,37 @@ import msgspec
 import pytest
 
 from ovforge.cli.common import run_app
-from ovforge.cli.pairs import app
+from ovforge.cli.main import app
 from ovforge.records.pairs import PairRecord
 from ovforge.storage.image_codec import decode_rgb
 from ovforge.storage.picture_hdf5 import PictureReader
 
-ANNOTATIONS = Path("data/lvis/annotations/lvis_v1_train+coco_mask_v1_base.json")
-PICTURES = Path("data/lvis/train2017")
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
 RUNS = Path("data/tao/ovtrack")
 # On the CPU even a tiny U-Net needs a second a call at 768x512: its attention is as wide as the picture.
 QUICK = ["--steps", "4", "--scheduler", "ddim", "--working-size", "128x128", "--cpu-threads", "1", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
-def root(mini: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The user's folder: the mini set and the tiny model in their default places, and the run `demo`.
+def root(sample_folder: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The user's folder: the sample data and the tiny model in their default places, and the run `demo`.
 
     Made once: a worker takes seconds to load three libraries.
     """
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("root")
+        folder = tmp_path_factory.mktemp("diffusion") / "root"
+        shutil.copytree(sample_folder, folder, symlinks=True)
         patch.chdir(folder)
-        ANNOTATIONS.parent.mkdir(parents=True)
-        shutil.copy(mini / "lvis/lvis_v1_train.json", ANNOTATIONS)
-        shutil.copy(mini / "coco/annotations/captions_train2017.json", ANNOTATIONS.parent)
-        PICTURES.symlink_to(mini / "coco/train2017")
         Path("saved_models").mkdir()
         shutil.copytree(tiny_model, "saved_models/stable-diffusion-v1-4")
+        assert run_app(app, ["lvis", "merge-coco"]) == 0
+        assert run_app(app, ["lvis", "base-classes"]) == 0
         generate("demo", "--batch-size", 2, "--workers", 1)
         yield folder
 
 
 def pairs(*arguments: object, code: int = 0) -> None:
-    assert run_app(app, [str(argument) for argument in arguments]) == code
+    assert run_app(app, ["pairs", *(str(argument) for argument in arguments)]) == code
 
 
 def generate(name: str, *options: object, code: int = 0) -> None:
@@ -131,3 +132,12 @@ def test_refusals_before_any_work(root: Path, capsys: pytest.CaptureFixture[str]
     pairs("generate", "new", "--quiet", "--steps", "20", code=2)
     assert "--steps belongs to --engine diffusion" in capsys.readouterr().err
     assert not (RUNS / "new").exists()
+
+
+def test_the_originals_command_line_takes_this_engine_where_the_model_is(root: Path) -> None:
+    command = ["bash", TOOLS / "run_ovtrack_generation.sh", "1", "by_script", "--limit", "2", *QUICK]
+    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHON": sys.executable})
+    assert result.returncode == 0, result.stderr
+    manifest = json.loads((RUNS / "by_script/manifest.json").read_text())
+    assert manifest["plan"]["options"]["engine"]["model"] == "saved_models/stable-diffusion-v1-4"
+    assert (RUNS / "by_script/by_script_total_p_1_split_0.h5").exists()

@@ -13,9 +13,7 @@ from ovforge.cli.common import run_app
 from ovforge.cli.main import app
 from ovforge.errors import WorkError
 from ovforge.options import layout
-from ovforge.options.sample_data import SampleDataOptions
 from ovforge.options.workflow import WorkflowOptions
-from ovforge.sample_data import sample_data
 from ovforge.workflow.doctor import DoctorReport, doctor
 from ovforge.workflow.prepare import prepare
 from ovforge.workflow.steps import Standing
@@ -30,17 +28,9 @@ DETECTION = (
 )
 
 
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("skimage", reason="the sample data's photographs come with scikit-image")
-    folder = tmp_path_factory.mktemp("sample") / "root"
-    sample_data(SampleDataOptions(folder=folder))
-    return folder
-
-
 @pytest.fixture
-def root(sample: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(sample, tmp_path / "root", symlinks=True))
+def root(sample_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sample_folder, tmp_path / "root", symlinks=True))
 
 
 def _standings(report: DoctorReport) -> dict[str, Standing]:

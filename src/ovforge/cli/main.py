@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ovforge import __version__
-from ovforge.cli import exemplars, imagenet, lvis, lvis_pack, pairs, sample_data, workflow
+from ovforge.cli import exemplars, exemplars_view, imagenet, lvis, lvis_pack, pairs, pairs_view, sample_data, workflow
 from ovforge.cli.common import run_app
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app = typer.Typer(
 
 workflow.register(app)
 lvis_pack.register(lvis.app)
+exemplars_view.register(exemplars.app)
+pairs_view.register(pairs.app)
 app.add_typer(lvis.app, name="lvis")
 app.add_typer(imagenet.app, name="imagenet")
 app.add_typer(exemplars.app, name="exemplars")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.errors import ImageError, MissingExtraError
+from ovforge.errors import AnnotationFileError, ImageError, MissingExtraError
 from ovforge.sources.pair_index import PairIndex, open_pair_index
 from ovforge.storage.image_codec import decode_rgb
 from ovforge.storage.image_store import open_image_store
@@ -64,6 +64,7 @@ class PairDataset:
         # A store opens itself anew after a fork or a pickle, so that no worker shares an HDF5 handle.
         self._store = open_image_store(self.h5)
         self._index: PairIndex | None = None
+        _torch()
         self._length = len(self._open_index())
 
     def __len__(self) -> int:
@@ -127,10 +128,19 @@ class PairDataset:
         }
         if self.masks:
             width, height = (int(side) for side in index.image_size[row])
-            shapes = [_mask(index.object_fields(position), height, width) for position in range(span.start, span.stop)]
+            shapes = [
+                _mask(self.annotations, index.object_fields(position), height, width)
+                for position in range(span.start, span.stop)
+            ]
             stacked = np.stack(shapes) if shapes else np.zeros((0, height, width), np.uint8)
             objects["masks"] = torch.from_numpy(stacked)
         return objects
+
+
+def collate_pairs(samples: Sequence[Sample]) -> tuple[list[torch.Tensor], list[torch.Tensor], list[dict[str, Any]]]:
+    """A batch as three lists: pictures and objects differ in size and number, so they are not stacked."""
+    first, second, targets = zip(*samples, strict=True)
+    return list(first), list(second), list(targets)
 
 
 def matches(tracks_a: NDArray[np.int64], tracks_b: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -143,19 +153,26 @@ def matches(tracks_a: NDArray[np.int64], tracks_b: NDArray[np.int64]) -> NDArray
     return np.where(tracks_b[found] == tracks_a, found, -1).astype(np.int64)
 
 
-def _mask(fields: dict[str, Any], height: int, width: int) -> NDArray[np.uint8]:
+def _mask(path: Path, fields: dict[str, Any], height: int, width: int) -> NDArray[np.uint8]:
     from pycocotools import mask as coco_mask
 
     outline = fields.get("segmentation")
-    if not outline:
-        return np.zeros((height, width), np.uint8)
+    shapes: Any
     if isinstance(outline, list):
-        encoded = coco_mask.merge(coco_mask.frPyObjects(outline, height, width))
-    elif isinstance(outline["counts"], list):
-        encoded = coco_mask.frPyObjects(outline, height, width)
+        # pycocotools takes four numbers for a box.
+        shapes = [polygon for polygon in outline if isinstance(polygon, list) and len(polygon) >= 6]
     else:
-        encoded = outline
-    decoded: NDArray[np.uint8] = coco_mask.decode(encoded)
+        shapes = outline if isinstance(outline, dict) and list(outline.get("size", ())) == [height, width] else None
+    if not shapes:
+        return np.zeros((height, width), np.uint8)
+    try:
+        if isinstance(shapes, list):
+            encoded = coco_mask.merge(coco_mask.frPyObjects(shapes, height, width))
+        else:
+            encoded = coco_mask.frPyObjects(shapes, height, width) if isinstance(shapes["counts"], list) else shapes
+        decoded: NDArray[np.uint8] = coco_mask.decode(encoded)
+    except (ValueError, TypeError, KeyError) as error:
+        raise AnnotationFileError(path, f"annotation {fields.get('id')} has no readable mask ({error})") from error
     return np.ascontiguousarray(decoded)
 
 

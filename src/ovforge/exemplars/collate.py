@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from ovforge.errors import MissingInputError, ShortageError
 from ovforge.exemplars import coverage
+from ovforge.exemplars.collate_plan import ClassFacts, ClassPlan, Sources
 from ovforge.exemplars.imagenet_pictures import ImageNetPictures, find_imagenet
 from ovforge.exemplars.lvis_boxes import LvisBoxes
 from ovforge.exemplars.substitutes import substitutes_of
@@ -24,64 +23,6 @@ from ovforge.storage.atomic import atomic_file, check_output, write_bytes
 from ovforge.taxonomy import category_differences, lvis_classes, substitute_synsets
 
 LVIS_TRAIN = "lvis_v1_train.json"
-
-
-class ClassFacts(Protocol):
-    """A class as the data set or the packaged table has it."""
-
-    @property
-    def id(self) -> int:
-        """Category id."""
-
-    @property
-    def name(self) -> str:
-        """Class name."""
-
-    @property
-    def synset(self) -> str:
-        """WordNet name."""
-
-    @property
-    def frequency(self) -> str:
-        """`r`, `c`, `f`, or empty."""
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The sources that are there; the others are None."""
-
-    lvis: LvisBoxes | None
-    imagenet: ImageNetPictures | None
-    visual_genome: VisualGenomeBoxes | None
-
-    def close(self) -> None:
-        """Close what is open."""
-        for source in (self.lvis, self.imagenet):
-            if source is not None:
-                source.close()
-
-
-@dataclass
-class ClassPlan:
-    """What goes into one class's list, in this order: LVIS, ImageNet, Visual Genome, then the substitutes'."""
-
-    facts: ClassFacts
-    lvis: int
-    imagenet: int
-    visual_genome: int = 0
-    substitutes: tuple[str, ...] = ()
-    substituted: dict[str, int] = field(default_factory=dict)
-    """Substitute -> how many exemplars come by it."""
-
-    @property
-    def own(self) -> int:
-        """Exemplars of the class's own synset."""
-        return self.lvis + self.imagenet + self.visual_genome
-
-    @property
-    def total(self) -> int:
-        """All exemplars."""
-        return self.own + sum(self.substituted.values())
 
 
 def collate_exemplars(options: CollateOptions, *, progress: Progress = no_progress) -> StepSummary:

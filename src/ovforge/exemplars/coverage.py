@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ovforge.exemplars.collate_plan import ClassPlan, Sources
 from ovforge.options.exemplars import CollateOptions, Substitutes
 from ovforge.records.coverage import ClassCoverage, Coverage, SourceState
 from ovforge.records.exemplar import IMAGENET, LVIS, VISUAL_GENOME
 from ovforge.taxonomy import releases_of, synset_to_wnid
-
-if TYPE_CHECKING:
-    from ovforge.exemplars.collate import ClassPlan, Sources
 
 
 def report(plans: Sequence[ClassPlan], sources: Sources, options: CollateOptions) -> Coverage:

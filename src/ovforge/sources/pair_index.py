@@ -1,7 +1,7 @@
 """An index over a pairs JSON, so that 100,000 pairs open at once and take no memory of their own.
 
 The JSON of `pairs annotate` is read once and laid down as plain arrays that are mapped, not loaded: the viewer
-and every DataLoader worker share the same pages. Whatever the arrays do not hold (captions, motions, masks) is
+and every DataLoader worker share the same pages. Whatever the arrays do not hold (captions, matrices, masks) is
 read from the JSON itself, one record at a time, by its byte range.
 
 The index stands beside the JSON, or in the user's cache folder where that one cannot be written, and is made anew
@@ -26,9 +26,17 @@ from numpy.typing import NDArray
 from ovforge.errors import AnnotationFileError, MissingInputError, WorkError
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import Progress, no_progress
-from ovforge.storage.annotation_file import AnnotationFile, read_records
+from ovforge.sources.pair_arrays import ARRAYS, ObjectColumns, PairArrays, arrange, motion_row, place
+from ovforge.storage.annotation_file import AnnotationFile, RecordTable, read_records
 
-VERSION = 1
+VERSION = 2
+_READ_AS = "a pairs JSON is what `ovforge pairs annotate NAME` writes"
+
+
+class _Motion(msgspec.Struct, frozen=True):
+    kind: str = ""
+    flip: bool = False
+    matrix: list[list[float]] = []
 
 
 class _ImageColumns(msgspec.Struct, frozen=True):
@@ -38,9 +46,10 @@ class _ImageColumns(msgspec.Struct, frozen=True):
     file_name: str
     video_id: int
     frame_id: int
+    motion: _Motion | None = None
 
 
-class _AnnotationColumns(msgspec.Struct, frozen=True):
+class _AnnotationColumns(msgspec.Struct, frozen=True, gc=False):
     image_id: int
     category_id: int
     track_id: int
@@ -56,65 +65,23 @@ class _Header(msgspec.Struct, frozen=True):
     categories: list[Category]
 
 
-_ARRAYS = (
-    "pairs",
-    "image_id",
-    "image_size",
-    "image_record",
-    "name_start",
-    "names",
-    "object_start",
-    "box",
-    "area",
-    "category_id",
-    "track_id",
-    "fidelity",
-    "object_record",
-)
+_SPANS = ("image_record", "object_record")
 
 
 @dataclass(frozen=True)
-class PairIndex:
-    """The pairs of one JSON, as mapped arrays.
+class PairIndex(PairArrays):
+    """The pairs of one JSON.
 
     Attributes:
         path: the JSON.
-        categories: the classes, in the file's order.
-        pairs: int64 (pairs, 2): rows of the original and of its second view in the image arrays.
-        image_id: int64 (images,).
-        image_size: int32 (images, 2): width, height in pixels.
-        object_start: int64 (images + 1,): image row i has the objects object_start[i]:object_start[i + 1].
-        box: float32 (objects, 4): x, y, width, height in pixels.
-        area: float32 (objects,), square pixels. category_id, track_id: int64 (objects,).
-        fidelity: float32 (objects,), NaN where the run has none.
+        stamp: its size and its time of change, when it was read.
+        image_record, object_record: int64 (images, 2), (objects, 2): byte ranges of the records in the JSON.
     """
 
     path: Path
-    categories: tuple[Category, ...]
-    pairs: NDArray[np.int64]
-    image_id: NDArray[np.int64]
-    image_size: NDArray[np.int32]
+    stamp: tuple[int, int]
     image_record: NDArray[np.int64]
-    name_start: NDArray[np.int64]
-    names: NDArray[np.uint8]
-    object_start: NDArray[np.int64]
-    box: NDArray[np.float32]
-    area: NDArray[np.float32]
-    category_id: NDArray[np.int64]
-    track_id: NDArray[np.int64]
-    fidelity: NDArray[np.float32]
     object_record: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def file_name(self, row: int) -> str:
-        """The HDF5 key of image row `row`."""
-        return bytes(self.names[self.name_start[row] : self.name_start[row + 1]]).decode()
-
-    def objects(self, row: int) -> slice:
-        """Where the objects of image row `row` stand in the object arrays."""
-        return slice(int(self.object_start[row]), int(self.object_start[row + 1]))
 
     def image_fields(self, row: int) -> dict[str, Any]:
         """The JSON record of image row `row`, whole: caption, seed and motion stand in it."""
@@ -126,9 +93,15 @@ class PairIndex:
 
     def _fields(self, span: NDArray[np.int64]) -> dict[str, Any]:
         start, stop = int(span[0]), int(span[1])
-        with open(self.path, "rb") as file:
-            file.seek(start)
-            fields: dict[str, Any] = msgspec.json.decode(file.read(stop - start), type=dict[str, Any])
+        try:
+            with open(self.path, "rb") as file:
+                stat = os.fstat(file.fileno())
+                if (stat.st_size, stat.st_mtime_ns) != self.stamp:
+                    raise AnnotationFileError(self.path, "has changed since it was opened", hint="open it again")
+                file.seek(start)
+                fields: dict[str, Any] = msgspec.json.decode(file.read(stop - start), type=dict[str, Any])
+        except (OSError, msgspec.MsgspecError) as error:
+            raise AnnotationFileError(self.path, f"cannot be read at byte {start:,} ({error})") from error
         return fields
 
 
@@ -137,46 +110,61 @@ def open_pair_index(path: Path, *, progress: Progress = no_progress) -> PairInde
 
     Raises:
         MissingInputError: there is no such JSON.
-        AnnotationFileError: it is not a pairs JSON, or is damaged.
+        AnnotationFileError: it is not a pairs JSON, or is damaged; names the record.
+        WorkError: the index can be written nowhere.
     """
     if not path.is_file():
         raise MissingInputError(path, what="pairs JSON", hint="`ovforge pairs annotate NAME` writes it")
-    for folder in _index_folders(path):
+    folders = _index_folders(path)
+    for folder in folders:
         if (index := _load(path, folder)) is not None:
             return index
-    for folder in _index_folders(path):
-        with contextlib.suppress(OSError):
-            _build(path, folder, progress)
-            if (index := _load(path, folder)) is not None:
-                return index
+    stamp = _stamp(path)
+    arrays, categories = _read(path, progress)
+    header = _Header(VERSION, *stamp, categories)
+    problem: OSError | None = None
+    for folder in folders:
+        try:
+            _write(folder, arrays, header)
+        except OSError as error:
+            problem = error
+            continue
+        if (index := _load(path, folder)) is not None:
+            return index
+    if _stamp(path) != stamp:
+        raise AnnotationFileError(path, "changed while it was read", hint="run the same command again")
     raise WorkError(
-        f"{path}: its index can be written neither beside it nor in the cache folder",
-        hint="make one of the two writable; XDG_CACHE_HOME names the cache folder",
+        f"{path}: its index can be written neither beside it nor in the cache folder ({problem})",
+        hint="make room, or make one of the two writable; XDG_CACHE_HOME names the cache folder",
     )
 
 
 def _index_folders(path: Path) -> tuple[Path, Path]:
-    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return path.parent / f".{path.name}.index", cache / "ovforge" / f"{path.name}-{key}.index"
 
 
-def _load(path: Path, folder: Path) -> PairIndex | None:
+def _stamp(path: Path) -> tuple[int, int]:
     stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _load(path: Path, folder: Path) -> PairIndex | None:
     try:
         header = msgspec.json.decode((folder / "header.json").read_bytes(), type=_Header)
-        if (header.version, header.size, header.modified_ns) != (VERSION, stat.st_size, stat.st_mtime_ns):
+        if (header.version, header.size, header.modified_ns) != (VERSION, *_stamp(path)):
             return None
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+        arrays = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in (*ARRAYS, *_SPANS)
+        }
     except (OSError, ValueError, msgspec.DecodeError):
         return None
-    return PairIndex(path=path, categories=tuple(header.categories), **arrays)
+    stamp = header.size, header.modified_ns
+    return PairIndex(path=path, stamp=stamp, categories=tuple(header.categories), **arrays)
 
 
-def _build(path: Path, folder: Path, progress: Progress) -> None:
-    stat = path.stat()
-    arrays = _arrays(path, progress)
-    header = _Header(VERSION, stat.st_size, stat.st_mtime_ns, list(read_records(path, "categories", Category)))
+def _write(folder: Path, arrays: dict[str, NDArray[Any]], header: _Header) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f"{folder.name}.part-{os.getpid()}-{secrets.token_hex(4)}")
     temporary.mkdir()
@@ -184,60 +172,71 @@ def _build(path: Path, folder: Path, progress: Progress) -> None:
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
         (temporary / "header.json").write_bytes(msgspec.json.encode(header))
-        shutil.rmtree(folder, ignore_errors=True)
+        # An old index goes in one step, too: a reader sees it whole or not at all, and keeps what it has mapped.
+        with contextlib.suppress(FileNotFoundError):
+            old = temporary.with_name(f"{temporary.name}-old")
+            folder.rename(old)
+            _remove(old)
         # Another process may have published the same index meanwhile; theirs is as good as ours.
-        with contextlib.suppress(FileExistsError):
+        if not (folder / "header.json").exists():
             temporary.rename(folder)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
 
 
-def _arrays(path: Path, progress: Progress) -> dict[str, NDArray[Any]]:
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):  # a file that stood in the way
+        path.unlink()
+
+
+def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list[Category]]:
     progress("index", 0, 0)
     with AnnotationFile(path, {"images": _ImageColumns, "annotations": _AnnotationColumns}) as file:
         if "videos" not in file.sections:
-            raise AnnotationFileError(
-                path, 'has no "videos": not a pairs JSON', hint="`ovforge pairs annotate NAME` writes one"
-            )
+            raise AnnotationFileError(path, 'has no "videos": no pairs JSON', hint=_READ_AS)
         images, objects = file.table("images", _ImageColumns), file.table("annotations", _AnnotationColumns)
-    video, frame = images["video_id"], images["frame_id"]
-    # A pair's video has a frame 0, the original, and one frame more per variant; one-frame videos are no pairs.
-    first, second = np.flatnonzero(frame == 0), np.flatnonzero(frame > 0)
-    place = _place(video[first], video[second])
-    if len(place) and place.min() < 0:
-        raise images.error(int(second[place.argmin()]), "is a second view in a video without a frame 0")
-    pairs = np.column_stack([first[place], second]).astype(np.int64)
-
-    rows = np.unique(pairs)
-    names = [str(name).encode() for name in images["file_name"][rows]]
-    owner = _place(images["id"][rows], objects["image_id"])
+    categories = list(read_records(path, "categories", Category))
+    images.check_unique()
+    rows, pairs = _pairs(images)
+    owner = place(images["id"][rows], objects["image_id"])
     order = np.argsort(owner, kind="stable")[int(np.count_nonzero(owner < 0)) :]
-    counts = np.bincount(owner[order], minlength=len(rows))
-
-    def column(name: str, kind: Any) -> NDArray[Any]:
-        return np.ascontiguousarray(objects[name][order], dtype=kind)
-
-    return {
-        "pairs": np.searchsorted(rows, pairs),
-        "image_id": images["id"][rows].astype(np.int64),
-        "image_size": np.column_stack([images["width"], images["height"]]).astype(np.int32)[rows],
+    columns = ObjectColumns(
+        *(np.asarray(objects[name])[order] for name in ("bbox", "area", "category_id", "track_id", "fidelity"))
+    )
+    arrays = arrange(
+        pairs=np.searchsorted(rows, pairs).reshape(-1, 2),
+        image_id=images["id"][rows],
+        image_size=np.column_stack([images["width"], images["height"]])[rows],
+        names=[str(name) for name in images["file_name"][rows]],
+        objects_per_image=np.bincount(owner[order], minlength=len(rows)),
+        objects=columns,
+        motions=[_motion(images, int(row)) for row in pairs[:, 1]],
+    )
+    spans = {
         "image_record": np.column_stack([images.starts, images.stops]).astype(np.int64)[rows],
-        "name_start": np.cumsum([0, *(len(name) for name in names)]).astype(np.int64),
-        "names": np.frombuffer(b"".join(names), dtype=np.uint8),
-        "object_start": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        "box": column("bbox", np.float32).reshape(-1, 4),
-        "area": column("area", np.float32),
-        "category_id": column("category_id", np.int64),
-        "track_id": column("track_id", np.int64),
-        "fidelity": column("fidelity", np.float32),
         "object_record": np.column_stack([objects.starts, objects.stops]).astype(np.int64)[order],
     }
+    return {**arrays, **spans}, categories
 
 
-def _place(keys: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.int64]:
-    """For each of `wanted` its position in `keys`, or -1."""
-    if not len(keys):
-        return np.full(len(wanted), -1, dtype=np.int64)
-    sorter = np.argsort(keys, kind="stable")
-    found = sorter[np.minimum(np.searchsorted(keys, wanted, sorter=sorter), len(keys) - 1)]
-    return np.where(keys[found] == wanted, found, -1).astype(np.int64)
+def _pairs(images: RecordTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of the images that belong to a pair, ascending, and the pairs, (n, 2).
+
+    A pair's video has a frame 0, the original, and one frame more per variant; one-frame videos are no pairs.
+    """
+    video, frame = images["video_id"], images["frame_id"]
+    first, second = np.flatnonzero(frame == 0), np.flatnonzero(frame > 0)
+    found = place(video[first], video[second])
+    if len(found) and found.min() < 0:
+        raise images.error(int(second[found.argmin()]), "is a second view in a video without a frame 0", hint=_READ_AS)
+    pairs = np.column_stack([first[found], second]).astype(np.int64) if len(second) else np.zeros((0, 2), np.int64)
+    return np.unique(pairs), pairs
+
+
+def _motion(images: RecordTable, row: int) -> tuple[float, ...]:
+    motion: _Motion | None = images["motion"][row]
+    if motion is None:
+        return motion_row("", False, (), 0, 0)
+    width, height = int(images["width"][row]), int(images["height"][row])
+    return motion_row(motion.kind, motion.flip, motion.matrix, width, height)

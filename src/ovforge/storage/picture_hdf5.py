@@ -215,8 +215,7 @@ class PictureReader:
                 raise ImageError(name, f"is a link to elsewhere in {self.path}, not a picture")
             dataset = h5d.open(self._file, key)
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            problem = "is not a dataset of" if name in self else "is not in"
-            raise ImageError(name, f"{problem} {self.path}") from error
+            raise ImageError(name, f"{self._problem(name)} {self.path}") from error
         kind = dataset.get_type()
         if not _holds_bytes(kind):
             raise ImageError(name, f"is stored as {kind.dtype} in {self.path}, not as bytes")
@@ -224,6 +223,12 @@ class PictureReader:
         if offset is not None:
             return Location(int(offset), int(dataset.get_storage_size()))
         return self._read_pieces(dataset, name)
+
+    def _problem(self, name: str) -> str:
+        try:
+            return "is not a dataset of" if name in self else "is not in"
+        except RuntimeError:
+            return "cannot be read from the damaged file"
 
     @property
     def descriptor(self) -> int:

@@ -173,7 +173,7 @@ def finish(
     record = VariantRecord(
         file_name=name,
         motion=planned.motion.record(),
-        caption=planned.job.prompt,
+        caption=planned.job.prompt if repainted.prompt is None else repainted.prompt,
         seed=settings.seed,
         engine=repainted.record,
         annotations=annotations,

@@ -56,6 +56,8 @@ class Repainted:
     record: dict[str, Any] = field(default_factory=dict)
     drops: tuple[tuple[str, str], ...] = ()
     """(kind, reason) of whatever the engine had to give up on."""
+    prompt: str | None = None
+    """The prompt that the engine used in place of its job's; None: the job's."""
 
 
 class Repainter(Protocol):

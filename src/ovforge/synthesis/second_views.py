@@ -78,6 +78,15 @@ class _ViewNote(msgspec.Struct):
     caption: str
     seed: int
     motion: msgspec.Raw
+    keep_mask: msgspec.Raw = msgspec.Raw()
+    """Empty where no masks were asked for."""
+
+    def fields(self) -> bytes:
+        """JSON fields of the second view's image record."""
+        mask = bytes(self.keep_mask)
+        kept = b', "keep_mask": ' + mask if mask else b""
+        caption = msgspec.json.encode(self.caption)
+        return b', "caption": %b, "seed": %d, "motion": %b%b' % (caption, self.seed, bytes(self.motion), kept)
 
 
 class _PairNote(msgspec.Struct):
@@ -119,15 +128,7 @@ class _Recorded:
             if not record.variants:
                 drops.merge([drop for drop in record.drops if drop.kind == "picture"])
                 continue
-            views = record.variants[: self.variants]
-            yield (
-                position,
-                [
-                    b', "caption": %b, "seed": %d, "motion": %b'
-                    % (msgspec.json.encode(view.caption), view.seed, bytes(view.motion))
-                    for view in views
-                ],
-            )
+            yield position, [view.fields() for view in record.variants[: self.variants]]
 
     def entries(self, used: Sequence[int]) -> Iterator[list[list[Entry]]]:
         for record in read_pairs(self._path, _PairObjects):

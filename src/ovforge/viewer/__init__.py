@@ -1,1 +1,1 @@
-"""A read-only local web page over published outputs."""
+"""Looking at results: local, read-only pages over published outputs. Needs the extra `viewer`, but for nothing else."""

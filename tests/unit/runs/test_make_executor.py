@@ -18,15 +18,19 @@ def test_one_worker_per_core_where_no_gpu_is_wanted(monkeypatch: pytest.MonkeyPa
 
 def test_one_worker_per_gpu(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
-    assert make_executor(ExecutorName.LOCAL, use_gpus=True) == LocalExecutor(2, ("3", "1"))
-    assert make_executor(ExecutorName.LOCAL, workers=4, use_gpus=True) == LocalExecutor(4, ("3", "1"))
+    assert make_executor(ExecutorName.LOCAL, device="auto") == LocalExecutor(2, ("3", "1"))
+    assert make_executor(ExecutorName.LOCAL, workers=4, device="cuda") == LocalExecutor(4, ("3", "1"))
+    assert make_executor(ExecutorName.LOCAL, device="cuda:1") == LocalExecutor(1, ("1",))
+    assert make_executor(ExecutorName.LOCAL, device="cpu") == LocalExecutor(1, ("cpu",))
+    assert make_executor(ExecutorName.LOCAL, device="mps") == LocalExecutor(1, None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert make_executor(ExecutorName.LOCAL, use_gpus=True) == LocalExecutor(1, ("cpu",))
+    assert make_executor(ExecutorName.LOCAL, device="auto") == LocalExecutor(1, ("cpu",))
 
 
 def test_ray():
     assert make_executor(ExecutorName.RAY, address="auto") == RayExecutor("auto")
-    assert make_executor(ExecutorName.RAY, workers=3, use_gpus=True) == RayExecutor(None, 3, gpus_per_worker=1.0)
+    assert make_executor(ExecutorName.RAY, workers=3, device="auto") == RayExecutor(None, 3, gpus_per_worker=1.0)
+    assert make_executor(ExecutorName.RAY, device="cpu") == RayExecutor()
 
 
 def test_an_address_is_for_ray():

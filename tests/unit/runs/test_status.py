@@ -147,12 +147,14 @@ def test_a_heartbeat_tells_the_shard_and_how_long(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(running, "BEAT_SECONDS", 0.05)
     with Heartbeat(tmp_path, 3) as heartbeat:
         heartbeat.start(Shard(7, 70, 80))
-        time.sleep(0.3)
-        (one,) = sightings(tmp_path)
+        deadline = time.monotonic() + 30  # a busy machine may be late with a beat
+        while not (seen := [one for one in sightings(tmp_path) if one.worker.shard_seconds > 0.1]):
+            assert time.monotonic() < deadline, "no beat told how long the shard takes"
+            time.sleep(0.02)
+        (one,) = seen
         assert one.alive
         assert (one.worker.shard, one.worker.slot) == (7, 3)
-        assert one.worker.shard_seconds > 0.05
-        assert one.worker.beat > 2
+        assert one.worker.beat > 1
     assert sightings(tmp_path) == []
 
 

@@ -67,20 +67,21 @@ class DiffusionRepainter:
         """
         results: dict[int, Repainted] = {}
         waiting = list(range(len(jobs)))
+        prompt = "" if self._options.no_captions else None
         for attempt in range(ATTEMPTS):
             tried = [_Attempt(jobs[i], attempt) for i in waiting]
             pictures = self._pictures(tried)
             for i, (picture, batch_size) in zip(waiting, pictures, strict=True):
                 if picture is not None:
                     record = {"engine": "diffusion", "batch_size": batch_size, "attempt": attempt}
-                    results[i] = Repainted(self._finished(jobs[i], picture), record)
+                    results[i] = Repainted(self._finished(jobs[i], picture), record, prompt=prompt)
             waiting = [i for i in waiting if i not in results]
             if not waiting:
                 break
         for i in waiting:
             batch_size = self.batches.sizes[_bucket(jobs[i])]
             record = {"engine": "diffusion", "batch_size": batch_size, "attempt": ATTEMPTS, "given_up": True}
-            results[i] = Repainted(jobs[i].image.copy(), record, (("repainted picture", GIVEN_UP),))
+            results[i] = Repainted(jobs[i].image.copy(), record, (("repainted picture", GIVEN_UP),), prompt)
         return [results[i] for i in range(len(jobs))]
 
     def close(self) -> None:

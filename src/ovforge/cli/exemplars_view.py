@@ -1,0 +1,54 @@
+"""`ovforge exemplars view`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ovforge.cli.common import Console, command
+from ovforge.options.layout import COCO_DIR, EXEMPLAR_DICT, IMAGENET_21K, VISUAL_GENOME_DIR
+from ovforge.options.viewer import DEFAULT_PORT, ExemplarsViewOptions
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the group `exemplars`."""
+
+    @command(app, "view", example="ovforge exemplars view datasets/metadata/exemplar_dict.json")
+    def view(
+        console: Console,
+        file: Annotated[
+            Path, typer.Argument(help="An exemplar dictionary, or drawn exemplars (a K-shot file).")
+        ] = EXEMPLAR_DICT,
+        *,
+        lvis_img_dir: Annotated[
+            Path, typer.Option("--lvis-img-dir", help="Folder with train2017, or an HDF5 file of pictures.")
+        ] = COCO_DIR,
+        imagenet_img_dir: Annotated[
+            Path, typer.Option("--imagenet-img-dir", help="ImageNet-21K: its parts, a flat copy, or class tars.")
+        ] = IMAGENET_21K,
+        visual_genome_img_dir: Annotated[
+            Path, typer.Option("--visual-genome-img-dir", help="Folder with VG_100K and VG_100K_2.")
+        ] = VISUAL_GENOME_DIR,
+        enough: Annotated[
+            int | None,
+            typer.Option(
+                min=1,
+                help="With fewer different exemplars a class falls short. Default: 10; for drawn exemplars, K.",
+                show_default=False,
+            ),
+        ] = None,
+        port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any free one.")] = DEFAULT_PORT,
+    ) -> None:
+        """Look at exemplars in a browser: classes, their crops by source, classes that fall short.
+
+        Serves a page to this machine only, until Ctrl+C. Pictures are read where they lie.
+        """
+        from ovforge.viewer.step import view_exemplars
+
+        def announce(address: str) -> None:
+            typer.echo(f"{file.name}: {address}  (Ctrl+C ends)")
+
+        options = ExemplarsViewOptions(file, lvis_img_dir, imagenet_img_dir, visual_genome_img_dir, enough)
+        view_exemplars(options, port, announce=announce)

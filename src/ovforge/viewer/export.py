@@ -1,0 +1,110 @@
+"""`pairs view --export`: some pairs in one HTML file that needs nothing else, to be sent to somebody."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+
+from ovforge.errors import ImageError, InputError, WorkError
+from ovforge.options.viewer import PairsExportOptions
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.storage.atomic import check_output, write_bytes
+from ovforge.viewer import describe
+from ovforge.viewer.pictures import media_type, shade_png
+from ovforge.viewer.query import SORTS
+from ovforge.viewer.source import PairSource
+from ovforge.viewer.step import open_pairs, require_viewer
+
+
+def export_pairs(options: PairsExportOptions, *, progress: Progress = no_progress) -> StepSummary:
+    """Write pairs of a run into one HTML file: as chosen, or drawn; the same seed draws the same.
+
+    Raises:
+        MissingExtraError: the extra `viewer` is not installed.
+        MissingInputError, InputError: there is no such run, it is damaged, or it has not the pairs that were chosen.
+        OutputExistsError: the file is there and `overwrite` is false.
+    """
+    require_viewer("pairs view --export")
+    check_output(options.out, overwrite=options.overwrite)
+    source = open_pairs(options.view, progress=progress)
+    drops = Drops()
+    try:
+        html, count = _html(source, options, drops, progress)
+    finally:
+        source.close()
+    write_bytes(options.out, html.encode(), overwrite=options.overwrite)
+    return StepSummary(
+        "pairs view",
+        outputs={"page": str(options.out)},
+        counts={"pairs": count, "bytes": len(html)},
+        drops=drops.freeze(),
+    )
+
+
+def _html(source: PairSource, options: PairsExportOptions, drops: Drops, progress: Progress) -> tuple[str, int]:
+    from ovforge.viewer.pages import asset, render
+
+    arrays = source.snapshot().arrays
+    numbers = _chosen(source, options)
+    pairs: list[dict[str, Any]] = []
+    pictures: dict[str, str] = {}
+    masks: dict[str, str] = {}
+    for done, number in enumerate(numbers):
+        progress("pairs", done, len(numbers))
+        details = source.details(number)
+        pair = describe.pair(arrays, number, details)
+        try:
+            for side, row in enumerate(pair["rows"]):
+                name = str(pair["views"][side]["name"])
+                if name not in pictures:
+                    content = source.picture(row)
+                    pictures[name] = _data_url(content, media_type(content, name))
+            if details.keep_mask is not None:
+                masks[pair["name"]] = _data_url(shade_png(details.keep_mask, pair["name"]), "image/png")
+        except ImageError as error:
+            drops.add("pair", "a picture that cannot be read", error.message)
+            continue
+        pairs.append(pair)
+    if not pairs:
+        raise WorkError(f"{options.view.name}: none of {len(numbers)} pairs could be read")
+    used = {entry["class"] for pair in pairs for entry in pair["views"][1]["objects"]}
+    data = {
+        "name": source.name,
+        "file": True,
+        "total": len(pairs),
+        "generation": "",
+        "items": [],
+        "classes": [entry for entry in describe.classes(arrays) if entry["name"] in used],
+        "state": None,
+        "pairs": pairs,
+        "pictures": pictures,
+        "masks": masks,
+    }
+    page = render(
+        "export.html", name=source.name, sorts=SORTS, data=data, style=asset("style.css"), script=asset("pairs.js")
+    )
+    return page, len(pairs)
+
+
+def _chosen(source: PairSource, options: PairsExportOptions) -> list[int]:
+    arrays = source.snapshot().arrays
+    if not len(arrays):
+        raise InputError(f"{options.view.name}: has no pair yet")
+    if not options.chosen:
+        rng = np.random.Generator(np.random.Philox(options.seed))
+        count = min(options.count, len(arrays))
+        return sorted(rng.choice(len(arrays), count, replace=False).tolist())
+    found = {name: arrays.find(name) for name in dict.fromkeys(options.chosen)}
+    missing = [name for name, number in found.items() if number is None]
+    if missing:
+        raise InputError(
+            f"{options.view.name}: has no pair {', '.join(missing[:5])}",
+            hint="give the file names of second views, as 000000000139_v0.jpg",
+        )
+    return [number for number in found.values() if number is not None]
+
+
+def _data_url(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

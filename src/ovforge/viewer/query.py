@@ -1,0 +1,187 @@
+"""Which pairs to show, and in which order: from a page's address to positions in the arrays."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ovforge.errors import InputError
+from ovforge.sources.pair_arrays import PairArrays
+from ovforge.viewer.source import Snapshot
+
+SORTS = {
+    "": "Order of the run",
+    "shrunk": "Shrunk most",
+    "grown": "Grown most",
+    "fidelity": "Lowest fidelity",
+    "-fidelity": "Highest fidelity",
+    "-objects": "Most objects",
+}
+_REMEMBERED = 8
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a pair has to fulfil. Classes, frequencies, size and fidelity have to hold for one and the same object of
+    the second view; `size` is the square root of an object's area in the second view, in pixels."""
+
+    name: str = ""
+    classes: frozenset[int] = frozenset()
+    frequencies: frozenset[str] = frozenset()
+    size_from: float | None = None
+    size_to: float | None = None
+    objects_from: int | None = None
+    objects_to: int | None = None
+    fidelity_from: float | None = None
+    fidelity_to: float | None = None
+    sort: str = ""
+
+    @classmethod
+    def parse(cls, values: Mapping[str, str]) -> Query:
+        """Read the parameters of an address; what is empty does not count.
+
+        Raises:
+            InputError: a number that is none, an unknown order.
+        """
+        sort = values.get("sort", "")
+        if sort not in SORTS:
+            raise InputError(f"sort={sort!r}: not one of {', '.join(filter(None, SORTS))}")
+        return cls(
+            name=values.get("name", "").strip().lower()[:200],
+            classes=frozenset(int(_number(values, "class", part) or 0) for part in _parts(values.get("class", ""))),
+            frequencies=frozenset(values.get("freq", "")) & frozenset("rcf"),
+            size_from=_number(values, "size_from"),
+            size_to=_number(values, "size_to"),
+            objects_from=_whole(values, "objects_from"),
+            objects_to=_whole(values, "objects_to"),
+            fidelity_from=_number(values, "fidelity_from"),
+            fidelity_to=_number(values, "fidelity_to"),
+            sort=sort,
+        )
+
+
+class Selector:
+    """Answers queries, and remembers the last few answers."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[tuple[str, int, Query], NDArray[np.int32]] = OrderedDict()
+        self._lock = Lock()
+
+    def select(self, snapshot: Snapshot, query: Query) -> NDArray[np.int32]:
+        """Positions of the pairs that fulfil the query, in its order."""
+        key = (snapshot.generation, len(snapshot.arrays), query)
+        with self._lock:
+            answer = self._answers.pop(key, None)
+        if answer is None:
+            answer = select(snapshot.arrays, query)
+        with self._lock:
+            self._answers[key] = answer
+            while len(self._answers) > _REMEMBERED:
+                self._answers.popitem(last=False)
+        return answer
+
+
+def select(arrays: PairArrays, query: Query) -> NDArray[np.int32]:
+    """Positions of the pairs that fulfil the query, in its order."""
+    kept = np.ones(len(arrays), np.bool_)
+    if query.objects_from is not None:
+        kept &= arrays.pair_objects >= query.objects_from
+    if query.objects_to is not None:
+        kept &= arrays.pair_objects <= query.objects_to
+    if (objects := _objects(arrays, query)) is not None:
+        before = np.concatenate([[0], np.cumsum(objects)])
+        second = arrays.pairs[:, 1]
+        kept &= before[arrays.object_start[second + 1]] > before[arrays.object_start[second]]
+    if query.name:
+        named = _named(arrays, query.name)
+        kept &= named[arrays.pairs[:, 0]] | named[arrays.pairs[:, 1]]
+    found = np.flatnonzero(kept)
+    values = _sort_values(arrays, query.sort)
+    if values is not None:
+        # NaN sorts last, whatever the direction.
+        found = found[np.argsort(values[found], kind="stable")]
+    return found.astype(np.int32)
+
+
+def _objects(arrays: PairArrays, query: Query) -> NDArray[np.bool_] | None:
+    """Which objects fulfil what is asked of one object; None where nothing is."""
+    conditions: list[NDArray[np.bool_]] = []
+    if query.classes or query.frequencies:
+        wanted = [
+            category.id
+            for category in arrays.categories
+            if (not query.classes or category.id in query.classes)
+            and (not query.frequencies or category.frequency in query.frequencies)
+        ]
+        conditions.append(np.isin(arrays.category_id, wanted))
+    for values, low, high in (
+        (arrays.area, _square(query.size_from), _square(query.size_to)),
+        (arrays.fidelity, query.fidelity_from, query.fidelity_to),
+    ):
+        if low is not None:
+            conditions.append(np.asarray(values >= low))
+        if high is not None:
+            conditions.append(np.asarray(values <= high))
+    return np.logical_and.reduce(conditions) if conditions else None
+
+
+def _named(arrays: PairArrays, wanted: str) -> NDArray[np.bool_]:
+    """Image rows whose file name holds `wanted`, in any case."""
+    found = np.zeros(len(arrays.image_id), np.bool_)
+    names, needle = arrays.names.tobytes().lower(), wanted.encode("utf-8", "surrogateescape")
+    position = names.find(needle)
+    while position >= 0:
+        row = int(np.searchsorted(arrays.name_start, position, side="right")) - 1
+        end = int(arrays.name_start[row + 1])
+        if position + len(needle) <= end:
+            found[row] = True
+            position = names.find(needle, end)
+        else:  # half of it belongs to the next name
+            position = names.find(needle, position + 1)
+    return found
+
+
+def _sort_values(arrays: PairArrays, sort: str) -> NDArray[np.float32] | None:
+    match sort:
+        case "shrunk":
+            return arrays.pair_change
+        case "grown":
+            return -arrays.pair_change
+        case "fidelity":
+            return arrays.pair_fidelity
+        case "-fidelity":
+            return -arrays.pair_fidelity
+        case "-objects":
+            return -arrays.pair_objects.astype(np.float32)
+    return None
+
+
+def _parts(text: str) -> list[str]:
+    return [part for part in text.split(",") if part][:1000]
+
+
+def _number(values: Mapping[str, str], key: str, text: str | None = None) -> float | None:
+    text = values.get(key, "") if text is None else text
+    if not text.strip():
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not abs(number) < 1e12:
+        raise InputError(f"{key}={text[:40]!r}: not a number")
+    return number
+
+
+def _whole(values: Mapping[str, str], key: str) -> int | None:
+    number = _number(values, key)
+    return None if number is None else int(number)
+
+
+def _square(side: float | None) -> float | None:
+    return None if side is None else side * side

@@ -1,0 +1,27 @@
+"""What a run's own folder says about it: its plan, and what its shards left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ovforge.records.reporting import Drop, Drops
+from ovforge.runs.ledger import Ledger
+from ovforge.runs.plan import MANIFEST, load_plan
+
+
+def read_drops(run_folder: Path) -> tuple[Drop, ...] | None:
+    """What the run's finished shards left out; None where there is no plan to ask.
+
+    Raises:
+        InputError: the manifest cannot be read.
+    """
+    if not (run_folder / MANIFEST).is_file():
+        return None
+    plan, plan_id = load_plan(run_folder)
+    ledger = Ledger(run_folder, plan_id)
+    drops = Drops()
+    for shard in plan.shards():
+        # Whether the shard's file is still there does not matter: what it left out was left out.
+        if (entry := ledger.read(shard)) is not None:
+            drops.merge(entry.report.drops)
+    return drops.freeze()

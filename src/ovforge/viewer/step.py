@@ -1,0 +1,97 @@
+"""`pairs view` and `exemplars view`: open what is to be looked at, and serve it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from ovforge.errors import MissingExtraError, MissingInputError, OvforgeError
+from ovforge.options.viewer import ExemplarsViewOptions, PairsViewOptions
+from ovforge.records.reporting import Progress, no_progress
+from ovforge.runs.plan import MANIFEST
+from ovforge.viewer.source import PairSource
+
+
+def open_pairs(options: PairsViewOptions, *, progress: Progress = no_progress) -> PairSource:
+    """The merged run, or else the run's folder with what is finished.
+
+    Raises:
+        MissingInputError: there is no such run.
+    """
+    from ovforge.viewer.merged_source import MergedSource
+    from ovforge.viewer.unfinished_source import UnfinishedSource
+
+    h5, annotations = options.merged
+    if (h5.is_file() and annotations.is_file()) or options.annotations is not None:
+        return MergedSource(options, progress=progress)
+    if (options.run_folder / MANIFEST).is_file():
+        return UnfinishedSource(options, progress=progress)
+    if h5.is_file():
+        hint = f"`ovforge pairs annotate {options.name}` writes it"
+        raise MissingInputError(annotations, what="pairs JSON", hint=hint)
+    if options.run_folder.is_dir():
+        hint = f"for partitions of other programs: `ovforge pairs merge {options.name}`, then `pairs annotate`"
+        raise MissingInputError(options.run_folder / MANIFEST, what="the plan of a run", hint=hint)
+    raise MissingInputError(options.run_folder, what="a run of pairs", hint="check the name, or give --folder")
+
+
+def view_pairs(
+    options: PairsViewOptions, port: int, *, announce: Callable[[str], None], progress: Progress = no_progress
+) -> None:
+    """Serve the pages of a run on 127.0.0.1 until interrupted; `announce` gets the address.
+
+    Raises:
+        MissingExtraError: the extra `viewer` is not installed.
+        MissingInputError: there is no such run.
+        InputError: the port is taken.
+    """
+    require_viewer("pairs view")
+    from ovforge.viewer.pages import render
+    from ovforge.viewer.pairs_app import first_page, pairs_app
+    from ovforge.viewer.serve import serve
+
+    source = open_pairs(options, progress=progress)
+    try:
+        app = pairs_app(source)
+        # The index is made and the pages are read before anybody waits for them; a damaged run gets its page, too.
+        with contextlib.suppress(OvforgeError):
+            render("pairs.html", **first_page(source))
+        serve(app, port, announce=announce)
+    finally:
+        source.close()
+
+
+def view_exemplars(
+    options: ExemplarsViewOptions, port: int, *, announce: Callable[[str], None], progress: Progress = no_progress
+) -> None:
+    """Serve the pages of an exemplar file on 127.0.0.1 until interrupted; `announce` gets the address.
+
+    Raises:
+        MissingExtraError: the extra `viewer` is not installed.
+        MissingInputError, AnnotationFileError: the file is not there, or holds no exemplars.
+        InputError: the port is taken.
+    """
+    require_viewer("exemplars view")
+    from ovforge.viewer.exemplar_source import ExemplarSource
+    from ovforge.viewer.exemplars_app import exemplars_app
+    from ovforge.viewer.serve import serve
+
+    source = ExemplarSource(options, progress=progress)
+    try:
+        serve(exemplars_app(source), port, announce=announce)
+    finally:
+        source.close()
+
+
+def require_viewer(needed_for: str) -> None:
+    """Refuse to go on without the libraries of the extra `viewer`.
+
+    Raises:
+        MissingExtraError: one of them is not installed.
+    """
+    try:
+        import jinja2  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("viewer", needed_for=needed_for) from error

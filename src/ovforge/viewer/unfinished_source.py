@@ -1,0 +1,405 @@
+"""A run that is going on, or is not merged yet: its finished shards and published partitions.
+
+Shards are read once each and then kept as columns, so that a look at the run costs no more than what is new. A
+pair's place is its picture's number in the plan: when a partition takes its shards in, only the file changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ovforge.errors import AnnotationFileError, ImageError, MissingInputError, OvforgeError
+from ovforge.options.viewer import PairsViewOptions
+from ovforge.records.lvis import Category
+from ovforge.records.pairs import PairRecord
+from ovforge.records.reporting import Drop, Progress, no_progress
+from ovforge.runs.ledger import Ledger
+from ovforge.runs.plan import Plan, load_plan
+from ovforge.runs.task import Shard
+from ovforge.sources.pair_arrays import ObjectColumns, PairArrays, arrange, motion_row, place
+from ovforge.storage.annotation_file import AnnotationFile, read_records
+from ovforge.storage.image_codec import stored_size
+from ovforge.storage.picture_hdf5 import PictureReader
+from ovforge.viewer.run_records import read_drops
+from ovforge.viewer.source import PairDetails, Snapshot
+
+RECORDS_KEY = "__records__"
+"""The dataset of a shard that holds its `PairRecord`s."""
+_AGAIN = "remove the file and run `ovforge pairs generate` with the run's own options: it makes this shard anew"
+_OPEN_FILES = 8
+_LOOK_AGAIN_SECONDS = 2.0
+
+
+class _Motion(msgspec.Struct):
+    kind: str = ""
+    flip: bool = False
+    matrix: list[list[float]] = []
+
+
+class _Entry(msgspec.Struct, gc=False):
+    id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    area: float
+    fidelity: float = float("nan")
+
+
+class _View(msgspec.Struct):
+    file_name: str
+    motion: _Motion
+    annotations: list[_Entry]
+
+
+class _Pair(msgspec.Struct):
+    image_id: int
+    file_name: str
+    variants: list[_View]
+
+
+class _Name(msgspec.Struct):
+    file_name: str
+
+
+class _Image(msgspec.Struct, frozen=True):
+    id: int
+    width: int
+    height: int
+
+
+class _Object(msgspec.Struct, frozen=True, gc=False):
+    id: int
+    bbox: tuple[float, float, float, float]
+    area: float
+
+
+class _Originals(NamedTuple):
+    """What the annotation file says of the originals; empty where it is not there any more."""
+
+    categories: tuple[Category, ...] = ()
+    image_id: NDArray[np.int64] = np.zeros(0, np.int64)
+    size: NDArray[np.int64] = np.zeros((0, 2), np.int64)
+    object_id: NDArray[np.int64] = np.zeros(0, np.int64)
+    box: NDArray[np.float32] = np.zeros((0, 4), np.float32)
+    area: NDArray[np.float32] = np.zeros(0, np.float32)
+
+
+class _Chunk(NamedTuple):
+    """The pairs of some pictures, as columns; image rows and pairs count from 0 within the chunk."""
+
+    pairs: list[tuple[int, int]]
+    items: list[tuple[int, int]]
+    """Of each pair, its picture's number in the plan and its variant."""
+    image_id: list[int]
+    image_size: list[tuple[int, int]]
+    names: list[str]
+    objects_per_image: list[int]
+    objects: ObjectColumns
+    motions: list[tuple[float, ...]]
+
+
+class UnfinishedSource:
+    """The pairs of a run's folder."""
+
+    def __init__(self, options: PairsViewOptions, *, progress: Progress = no_progress) -> None:
+        self.name = options.name
+        self._folder = options.run_folder
+        self._progress = progress
+        self._lock = threading.RLock()
+        self._plan: Plan | None = None
+        self._plan_id = ""
+        self._originals = _Originals()
+        self._chunks: list[_Chunk] = []
+        self._known: set[int] = set()
+        self._readers: OrderedDict[Path, PictureReader] = OrderedDict()
+        self._spans: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        self._snapshot: Snapshot | None = None
+        self._items: NDArray[np.int64] = np.zeros((0, 2), np.int64)
+        self._look_next = float("-inf")
+
+    def snapshot(self) -> Snapshot:
+        with self._lock:
+            if self._snapshot is None or time.monotonic() >= self._look_next:
+                started = time.monotonic()
+                self._snapshot = self._refresh()
+                # A tenth of the time at most goes into looking.
+                self._look_next = time.monotonic() + max(_LOOK_AGAIN_SECONDS, 9 * (time.monotonic() - started))
+            return self._snapshot
+
+    def picture(self, row: int) -> bytes:
+        arrays = self.snapshot().arrays
+        name = arrays.file_name(row)
+        pair = np.flatnonzero((arrays.pairs == row).any(axis=1))
+        item = int(self._items[pair[0], 0])
+        return self._read_picture(item, name)
+
+    def details(self, pair: int) -> PairDetails:
+        self.snapshot()
+        item, variant = (int(number) for number in self._items[pair])
+        record = self._record(item)
+        if variant >= len(record.variants):
+            raise AnnotationFileError(self._folder, f"the record of {record.file_name} has changed")
+        view = record.variants[variant]
+        return PairDetails(view.caption, view.seed, view.motion, view.engine, view.keep_mask)
+
+    def drops(self) -> tuple[Drop, ...] | None:
+        return read_drops(self._folder)
+
+    def close(self) -> None:
+        with self._lock:
+            for reader in self._readers.values():
+                reader.close()
+            self._readers.clear()
+
+    def _refresh(self) -> Snapshot:
+        plan, plan_id = load_plan(self._folder)
+        if plan_id != self._plan_id:  # the first look, or the run was started anew
+            self._plan, self._plan_id = plan, plan_id
+            self._chunks, self._known, self._spans = [], set(), {}
+            self._snapshot = None
+            self.close()
+            self._originals = _read_originals(plan, self._progress)
+        ledger = Ledger(self._folder, plan_id)
+        fresh = False
+        for group, shards in enumerate(plan.shards_by_group()):
+            unknown = [shard for shard in shards if shard.index not in self._known]
+            if not unknown:
+                continue
+            published = self._partition(group)[1].is_file()
+            done = unknown if published else [shard for shard in unknown if ledger.is_done(shard)]
+            if published and done:
+                records = list(read_records(self._partition(group)[1], "pairs", _Pair))
+                base = shards[0].start
+                for shard in done:
+                    self._add(shard, records[shard.start - base : shard.stop - base])
+            elif done:
+                for shard in done:
+                    # Published between the two looks: the next one finds it in its partition.
+                    with contextlib.suppress(MissingInputError):
+                        self._add(shard, self._shard_records(ledger.shard_path(shard, ".h5"), list[_Pair]))
+            fresh = fresh or bool(done)
+        if self._snapshot is not None and not fresh:
+            return self._snapshot
+        self._items, arrays = _joined(self._chunks, self._originals.categories)
+        sizes = {shard.index: shard.stop - shard.start for shard in plan.shards()}
+        return Snapshot(arrays, plan_id, sum(sizes[index] for index in self._known), plan.items)
+
+    def _add(self, shard: Shard, records: Sequence[_Pair]) -> None:
+        if len(records) != shard.stop - shard.start:
+            raise AnnotationFileError(
+                self._folder,
+                f"shard {shard.index} has {len(records)} records, planned were {shard.stop - shard.start}",
+                hint=_AGAIN,
+            )
+        self._chunks.append(self._chunk(shard.start, records))
+        self._known.add(shard.index)
+
+    def _chunk(self, first_item: int, records: Sequence[_Pair]) -> _Chunk:
+        chunk = _Chunk([], [], [], [], [], [], ObjectColumns(*([] for _ in range(5))), [])  # type: ignore[arg-type]
+        originals = self._originals
+        sizes = self._sizes(first_item, records)
+        for offset, (record, size) in enumerate(zip(records, sizes, strict=True)):
+            if not record.variants:
+                continue
+            entries = record.variants[0].annotations
+            found = place(originals.object_id, np.array([entry.id for entry in entries], np.int64))
+            known = [(entry, int(where)) for entry, where in zip(entries, found, strict=True) if where >= 0]
+            first = self._image(chunk, record.image_id, size, record.file_name)
+            _extend(
+                chunk,
+                (
+                    (originals.box[where], originals.area[where], entry.category_id, entry.id, np.nan)
+                    for entry, where in known
+                ),
+            )
+            for variant, view in enumerate(record.variants):
+                second = self._image(chunk, record.image_id, size, view.file_name)
+                chunk.pairs.append((first, second))
+                chunk.items.append((first_item + offset, variant))
+                chunk.motions.append(motion_row(view.motion.kind, view.motion.flip, view.motion.matrix, *size))
+                _extend(
+                    chunk,
+                    ((e.bbox, e.area, e.category_id, e.id, e.fidelity) for e in view.annotations if e.area > 0),
+                )
+        return _packed(chunk)
+
+    @staticmethod
+    def _image(chunk: _Chunk, image_id: int, size: tuple[int, int], name: str) -> int:
+        chunk.image_id.append(image_id)
+        chunk.image_size.append(size)
+        chunk.names.append(name)
+        chunk.objects_per_image.append(0)
+        return len(chunk.names) - 1
+
+    def _sizes(self, first_item: int, records: Sequence[_Pair]) -> list[tuple[int, int]]:
+        found = place(self._originals.image_id, np.array([record.image_id for record in records], np.int64))
+        sizes = []
+        for offset, (record, where) in enumerate(zip(records, found.tolist(), strict=True)):
+            if where >= 0:
+                width, height = self._originals.size[where].tolist()
+                sizes.append((width, height))
+            elif record.variants:
+                name = record.variants[0].file_name
+                sizes.append(stored_size(self._read_picture(first_item + offset, name), name))
+            else:
+                sizes.append((0, 0))
+        return sizes
+
+    def _read_picture(self, item: int, name: str) -> bytes:
+        # A shard may be taken in by its partition between finding it and opening it: then the partition has it.
+        for last in (False, True):
+            try:
+                return self._reader(self._file_of(item)).read(name)
+            except (MissingInputError, ImageError):
+                if last:
+                    raise
+        raise ImageError(name, f"is not in {self._folder}")
+
+    def _file_of(self, item: int) -> Path:
+        group, shard = self._where(item)
+        h5, pairs = self._partition(group)
+        return h5 if pairs.is_file() else self._shard_path(shard)
+
+    def _record(self, item: int) -> PairRecord:
+        group, shard = self._where(item)
+        pairs = self._partition(group)[1]
+        if not pairs.is_file():
+            with contextlib.suppress(MissingInputError):
+                records: list[PairRecord] = self._shard_records(self._shard_path(shard), list[PairRecord])
+                return records[item - shard.start]
+        with self._lock:
+            if group not in self._spans:
+                with AnnotationFile(pairs, {"pairs": _Name}) as file:
+                    table = file.table("pairs", _Name)
+                    self._spans[group] = table.starts, table.stops
+        starts, stops = self._spans[group]
+        position = item - self._shards(group)[0].start
+        with open(pairs, "rb") as data:
+            data.seek(int(starts[position]))
+            raw = data.read(int(stops[position] - starts[position]))
+        record: PairRecord = _decoded(pairs, raw, PairRecord)
+        return record
+
+    def _shard_records(self, path: Path, kind: Any) -> Any:
+        try:
+            raw = self._reader(path).read(RECORDS_KEY)
+        except ImageError as error:
+            raise AnnotationFileError(path, "has no records that can be read", hint=_AGAIN) from error
+        return _decoded(path, raw, kind)
+
+    def _reader(self, path: Path) -> PictureReader:
+        with self._lock:
+            reader = self._readers.pop(path, None)
+            if reader is None or not path.exists():
+                reader = PictureReader(path)
+            self._readers[path] = reader
+            # The oldest are let go, not closed: another thread may be reading.
+            while len(self._readers) > _OPEN_FILES:
+                self._readers.popitem(last=False)
+            return reader
+
+    def _partition(self, group: int) -> tuple[Path, Path]:
+        total = len(self._require_plan().groups) or 1
+        stem = f"{self.name}_total_p_{total}_split_{group}"
+        return self._folder / f"{stem}.h5", self._folder / f"{stem}.pairs.json"
+
+    def _shards(self, group: int) -> list[Shard]:
+        return self._require_plan().shards_by_group()[group]
+
+    def _where(self, item: int) -> tuple[int, Shard]:
+        for group, shards in enumerate(self._require_plan().shards_by_group()):
+            if shards and shards[0].start <= item < shards[-1].stop:
+                return group, next(shard for shard in shards if shard.start <= item < shard.stop)
+        raise ImageError(f"picture {item}", f"is not planned in {self._folder}")
+
+    def _shard_path(self, shard: Shard) -> Path:
+        return Ledger(self._folder, self._plan_id).shard_path(shard, ".h5")
+
+    def _require_plan(self) -> Plan:
+        if self._plan is None:
+            self._plan, self._plan_id = load_plan(self._folder)
+        return self._plan
+
+
+def _read_originals(plan: Plan, progress: Progress) -> _Originals:
+    """The originals' boxes are only in the annotation file; without it, the pages do without them."""
+    noted = plan.inputs.get("annotations")
+    path = Path(noted.path) if noted is not None else None
+    if path is None or not path.is_file():
+        return _Originals()
+    progress("annotations", 0, 0)
+    try:
+        with AnnotationFile(path, {"images": _Image, "annotations": _Object}) as file:
+            images, objects = file.table("images", _Image), file.table("annotations", _Object)
+        return _Originals(
+            tuple(read_records(path, "categories", Category)),
+            images["id"],
+            np.column_stack([images["width"], images["height"]]),
+            objects["id"],
+            objects["bbox"].astype(np.float32),
+            objects["area"].astype(np.float32),
+        )
+    except OvforgeError:  # another file by now: what the shards hold can be shown all the same
+        return _Originals()
+
+
+def _extend(chunk: _Chunk, objects: Iterable[tuple[Any, ...]]) -> None:
+    """Give the latest image its objects: box, area, class, track, fidelity."""
+    for values in objects:
+        for column, value in zip(chunk.objects, values, strict=True):
+            column.append(value)  # type: ignore[attr-defined]
+        chunk.objects_per_image[-1] += 1
+
+
+def _packed(chunk: _Chunk) -> _Chunk:
+    box, area, category, track, fidelity = chunk.objects
+    return chunk._replace(
+        objects=ObjectColumns(
+            np.array(box, np.float32).reshape(-1, 4),
+            np.array(area, np.float32),
+            np.array(category, np.int64),
+            np.array(track, np.int64),
+            np.array(fidelity, np.float32),
+        )
+    )
+
+
+def _joined(chunks: Sequence[_Chunk], categories: tuple[Category, ...]) -> tuple[NDArray[np.int64], PairArrays]:
+    pairs, first = [], 0
+    for chunk in chunks:
+        pairs.append(np.array(chunk.pairs, np.int64).reshape(-1, 2) + first)
+        first += len(chunk.names)
+    empty = ObjectColumns(np.zeros((0, 4)), *(np.zeros(0) for _ in range(4)))
+    arrays = arrange(
+        pairs=np.concatenate([np.zeros((0, 2), np.int64), *pairs]),
+        image_id=np.array([number for chunk in chunks for number in chunk.image_id], np.int64),
+        image_size=np.array([size for chunk in chunks for size in chunk.image_size], np.int32).reshape(-1, 2),
+        names=[name for chunk in chunks for name in chunk.names],
+        objects_per_image=np.array([n for chunk in chunks for n in chunk.objects_per_image], np.int64),
+        objects=ObjectColumns(
+            *(np.concatenate(columns) for columns in zip(empty, *(chunk.objects for chunk in chunks), strict=True))
+        ),
+        motions=[motion for chunk in chunks for motion in chunk.motions],
+    )
+    items = [item for chunk in chunks for item in chunk.items]
+    return np.array(items, np.int64).reshape(-1, 2), PairArrays(categories=categories, **arrays)
+
+
+def _decoded(path: Path, raw: bytes, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.MsgspecError as error:
+        raise AnnotationFileError(
+            path,
+            f"has records that cannot be read ({error})",
+            hint=_AGAIN,
+        ) from None

@@ -1,0 +1,79 @@
+"""Filters and orders, on arrays made by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ovforge.errors import InputError
+from ovforge.records.lvis import Category
+from ovforge.sources.pair_arrays import ObjectColumns, PairArrays, arrange, motion_row
+from ovforge.viewer.query import Query, select
+
+
+@pytest.fixture
+def arrays() -> PairArrays:
+    """Three pairs: `ab.jpg` with a small cat and a large dog, `bc.jpg` with a large cat, `cd.jpg` without objects."""
+    per_image = [2, 2, 1, 1, 0, 0]
+    area = [100, 400, 100, 1600, 900, 3600]
+    columns = ObjectColumns(
+        np.zeros((6, 4)),
+        np.array(area),
+        np.array([1, 2, 1, 2, 1, 1]),
+        np.array([0, 1, 0, 1, 2, 2]),
+        np.array([np.nan, np.nan, 0.9, 0.3, np.nan, 0.5]),
+    )
+    made = arrange(
+        pairs=np.array([[0, 1], [2, 3], [4, 5]]),
+        image_id=np.arange(6),
+        image_size=np.full((6, 2), 64),
+        names=["ab.jpg", "ab_v0.jpg", "bc.jpg", "bc_v0.jpg", "cd.jpg", "cd_v0.jpg"],
+        objects_per_image=np.array(per_image),
+        objects=columns,
+        motions=[motion_row("none", False, (), 64, 64)] * 3,
+    )
+    return PairArrays(categories=(Category(1, "cat", "", "f"), Category(2, "dog", "", "r")), **made)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, [0, 1, 2]),
+        ({"class": "1"}, [0, 1]),
+        ({"class": "2,9"}, [0]),
+        ({"class": "-1"}, []),
+        ({"freq": "f"}, [0, 1]),
+        ({"freq": "r"}, [0]),
+        ({"freq": "rcf"}, [0, 1]),
+        ({"class": "1", "freq": "r"}, []),
+        ({"size_from": "40"}, [0, 1]),
+        # The large object of the first pair is a dog: no cat in it is so large.
+        ({"class": "1", "size_from": "40"}, [1]),
+        ({"size_to": "10"}, [0]),
+        ({"fidelity_to": "0.4"}, [0]),
+        ({"fidelity_from": "0.5"}, [0, 1]),
+        ({"class": "1", "fidelity_to": "0.5"}, [1]),
+        ({"objects_to": "0"}, [2]),
+        ({"objects_from": "2"}, [0]),
+        ({"name": "AB.J"}, [0]),
+        ({"name": "b"}, [0, 1]),
+        ({"name": "c_v0"}, [1]),
+        ({"name": "jpgab"}, []),  # one name's end and the next one's beginning
+        ({"name": "g"}, [0, 1, 2]),
+        ({"sort": "fidelity"}, [0, 1, 2]),
+        ({"sort": "-fidelity"}, [1, 0, 2]),
+        ({"sort": "grown"}, [1, 0, 2]),
+        ({"sort": "shrunk"}, [0, 1, 2]),
+        ({"sort": "-objects"}, [0, 1, 2]),
+    ],
+)
+def test_select(arrays: PairArrays, values: dict[str, str], expected: list[int]) -> None:
+    assert select(arrays, Query.parse(values)).tolist() == expected
+
+
+@pytest.mark.parametrize("values", [{"size_from": "x"}, {"class": "cat"}, {"fidelity_to": "nan"}, {"sort": "name"}])
+def test_parse_refuses(values: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(values))):
+        Query.parse(values)
