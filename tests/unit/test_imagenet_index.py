@@ -327,6 +327,8 @@ class TestGoingOn:
             def execute(self, job: Job, shards: Sequence[Shard], report: Callable[[Outcome], None]) -> None:
                 HereExecutor().execute(job, shards, report)
                 index(options, HereExecutor())
+                (job.folder / "ledger").mkdir(parents=True)  # what a worker of this process may still write
+                (job.folder / "ledger" / "000001.json").write_text("{}")
 
         summary = index(options, Overtaken(), shards=ShardSelection(1, 2))
         assert summary.notes == ("another process has put the index together",)

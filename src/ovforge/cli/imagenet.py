@@ -65,8 +65,7 @@ def prepare(
 ) -> StepSummary:
     """Sort ImageNet-21K into train, val and small classes, optionally resized. Run again, it goes on.
 
-    A compressed archive (.tar.gz) can be read from its beginning only, by one process: --shards and --executor ray
-    are for the other sources.
+    --shards and --executor ray are not for a .tar.gz: one process has to read it from its beginning.
     """
     from ovforge.imagenet import prepare as step
 

@@ -104,7 +104,7 @@ def index(
             _remove(folder)
         raise
     except (WorkError, FileNotFoundError):
-        if not _was_put_together(options.out):
+        if not _was_put_together(options):
             raise
     if result is None or not result.complete:
         return _unfinished(options, plan, result)
@@ -169,7 +169,8 @@ def _holds_another_run(folder: Path, plan: Plan) -> bool:
 
 def _unfinished(options: IndexOptions, plan: Plan, result: RunResult | None) -> StepSummary:
     """What there is to say for a part that is not the last."""
-    if result is None or _was_put_together(options.out):
+    if result is None or _was_put_together(options):
+        _remove(run_folder(options.out))  # what this process has left there since
         note = "another process has put the index together"
         return StepSummary(step="imagenet index", outputs={"index": str(options.out)}, notes=(note,))
     total = len(plan.shards())
@@ -182,8 +183,11 @@ def _unfinished(options: IndexOptions, plan: Plan, result: RunResult | None) -> 
     )
 
 
-def _was_put_together(out: Path) -> bool:
-    return out.exists() and not (run_folder(out) / MANIFEST).exists()
+def _was_put_together(options: IndexOptions) -> bool:
+    """Whether another process has put the index together since this one began, and has taken the folder away."""
+    if not options.out.exists():
+        return False
+    return not options.overwrite or not (run_folder(options.out) / MANIFEST).exists()
 
 
 def _remove(folder: Path) -> None:
