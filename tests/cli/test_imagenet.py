@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import subprocess
@@ -61,6 +62,16 @@ def test_prepare_then_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert run_app(app, [*arguments, "--overwrite", "--workers", "1"]) == 0
 
 
+def test_a_compressed_archive_cannot_be_shared_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "winter21_whole.tar.gz"
+    source.write_bytes(gzip.compress(archive(tmp_path / "plain.tar").read_bytes()))
+    for option in (["--shards", "1/2"], ["--executor", "ray"]):
+        assert run_app(app, ["prepare", str(source), "--out", str(tmp_path / "tree"), *option]) == 2
+        error = capsys.readouterr().err
+        assert " ".join(option) in error
+        assert "uncompress it" in error
+
+
 def test_errors_name_the_path_and_the_next_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = tmp_path / "winter21_whole.tar.gz"
     assert run_app(app, ["prepare", str(missing), "--out", str(tmp_path / "tree")]) == 2
@@ -75,7 +86,7 @@ def test_errors_name_the_path_and_the_next_step(tmp_path: Path, capsys: pytest.C
 
 @pytest.mark.parametrize(
     "arguments",
-    [["prepare"], ["prepare", "x.tar", "--resize", "100"], ["prepare", "x.tar", "--workers", "0"], ["index", "extra"]],
+    [["prepare"], ["prepare", "x.tar", "--resize", "100"], ["prepare", "x.tar", "--workers", "-1"], ["index", "extra"]],
 )
 def test_bad_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_app(app, arguments) == 2

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ovforge.errors import ArchiveError, ImageError, InputError, MissingInputError, OutputExistsError
+from ovforge.errors import (
+    ArchiveError,
+    ImageError,
+    InputError,
+    MissingInputError,
+    OutputExistsError,
+    PlanMismatchError,
+    WorkError,
+)
 from ovforge.imagenet import index
 from ovforge.options.imagenet import IndexOptions
 from ovforge.records.reporting import StepSummary
+from ovforge.runs.executors.base import Executor, Outcome
+from ovforge.runs.executors.here import HereExecutor
+from ovforge.runs.executors.local import LocalExecutor
+from ovforge.runs.run import ShardSelection
+from ovforge.runs.task import Shard
+from ovforge.runs.worker import Job
+from ovforge.sources.imagenet21k import ImageNet21k
 
+index_step = importlib.import_module("ovforge.imagenet.index")  # the package's name `index` is the function
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "create_imagenetlvis_json.py"
 
 
@@ -32,10 +51,13 @@ def tree(mini: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def run_index(mini: Path, tree: Path, tmp_path: Path, **options: Any) -> tuple[dict[str, Any], StepSummary]:
+def run_index(
+    mini: Path, tree: Path, tmp_path: Path, executor: Executor | None = None, **options: Any
+) -> tuple[dict[str, Any], StepSummary]:
+    """In this process, unless told otherwise."""
     out = tmp_path / "made" / "index.json"
     lvis = options.pop("lvis", mini / "lvis" / "lvis_v1_val.json")
-    summary = index(IndexOptions(imagenet=tree, lvis=lvis, out=out, **{"workers": 1, **options}))
+    summary = index(IndexOptions(imagenet=tree, lvis=lvis, out=out, **options), executor or HereExecutor())
     return json.loads(out.read_bytes()), summary
 
 
@@ -55,10 +77,14 @@ def flat(tree: Path, out: Path) -> Path:
     return out
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_byte_for_byte_the_reference(mini: Path, mini_expected: Path, tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize("executor", [HereExecutor(), LocalExecutor(2)], ids=["here", "processes"])
+def test_byte_for_byte_the_reference(
+    mini: Path, mini_expected: Path, tmp_path: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_step, "HEAD_START_SECONDS", 0.0)
     root = mini / "imagenet" / "imagenet21k_P"
-    _, summary = run_index(mini, root, tmp_path, workers=workers)
+    _, summary = run_index(mini, root, tmp_path, executor)
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["index.json"]
     assert (tmp_path / "made" / "index.json").read_bytes() == expected(mini_expected, "imagenet_lvis_image_info")
     assert summary.counts["pictures"] == 342
     assert summary.counts["with pictures"] == 25
@@ -76,7 +102,7 @@ def test_class_tars_give_the_same_as_the_flat_form(mini: Path, mini_expected: Pa
         with tarfile.open(tars / f"{class_.name}.tar", "w") as archive:
             for file in sorted(class_.iterdir(), reverse=True):
                 archive.add(file, file.name)
-    run_index(mini, tars, tmp_path, workers=2)
+    run_index(mini, tars, tmp_path)
     assert (tmp_path / "made" / "index.json").read_bytes() == expected(mini_expected, "imagenet_lvis_image_info_22k")
 
 
@@ -103,7 +129,7 @@ def test_strict_stops_at_the_first_file_that_is_no_picture(mini: Path, tree: Pat
     (tree / "train" / "n02084071" / "README.txt").write_text("dogs")
     with pytest.raises(ImageError, match=r"n02084071/README\.txt"):
         run_index(mini, tree, tmp_path, strict=True)
-    assert not (tmp_path / "made").exists()
+    assert not list((tmp_path / "made").iterdir())
 
 
 def test_a_picture_in_two_parts_counts_once(mini: Path, tree: Path, tmp_path: Path) -> None:
@@ -195,6 +221,136 @@ def test_inputs_and_outputs_are_checked_first(mini: Path, tree: Path, tmp_path: 
     run_index(mini, tree, tmp_path)
     with pytest.raises(OutputExistsError):
         run_index(mini, tree, tmp_path)
+
+
+@dataclass(frozen=True)
+class Killed:
+    """Does some shards and is then stopped, as by Ctrl-C."""
+
+    after: int
+    workers: int = 1
+
+    def execute(self, job: Job, shards: Sequence[Shard], report: Callable[[Outcome], None]) -> None:
+        HereExecutor().execute(job, shards[: self.after], report)
+        raise KeyboardInterrupt
+
+
+@pytest.fixture
+def no_head_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_step, "HEAD_START_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("no_head_start")
+class TestGoingOn:
+    """An index that was stopped, and what is in its folder."""
+
+    def test_it_goes_on_and_leaves_no_trace(self, mini: Path, mini_expected: Path, tmp_path: Path) -> None:
+        root = mini / "imagenet" / "imagenet21k_P"
+        with pytest.raises(KeyboardInterrupt):
+            run_index(mini, root, tmp_path, Killed(3))
+        run = tmp_path / "made" / "index.json.run"
+        assert len(list((run / "shards").iterdir())) == 3
+        before = {path.name: path.stat().st_ino for path in (run / "shards").iterdir()}
+        with pytest.raises(KeyboardInterrupt):
+            run_index(mini, root, tmp_path, Killed(2))
+        after = {path.name: path.stat().st_ino for path in (run / "shards").iterdir()}
+        assert len(after) == 5
+        assert before.items() <= after.items()
+        run_index(mini, root, tmp_path)
+        assert (tmp_path / "made" / "index.json").read_bytes() == expected(mini_expected, "imagenet_lvis_image_info")
+        assert not run.exists()
+
+    @pytest.mark.parametrize(
+        ("change", "told"), [("strict", "option strict"), ("categories", "categories"), ("tree", "classes")]
+    )
+    def test_other_options_or_another_tree_are_refused_unless_overwritten(
+        self, mini: Path, tree: Path, tmp_path: Path, change: str, told: str
+    ) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            run_index(mini, tree, tmp_path, Killed(3))
+        options: dict[str, Any] = {}
+        if change == "strict":
+            options["strict"] = True
+        elif change == "categories":
+            options["lvis"] = write_categories(tmp_path / "lvis.json", CATEGORIES)
+        else:
+            dogs = tree / "train" / "n02084071"
+            sorted(dogs.iterdir())[0].rename(dogs / "n02084071_99.JPEG")
+        with pytest.raises(PlanMismatchError, match=told):
+            run_index(mini, tree, tmp_path, **options)
+        made, _ = run_index(mini, tree, tmp_path, overwrite=True, **options)
+        assert made["images"]
+        if change == "tree":
+            assert "train/n02084071/n02084071_99.JPEG" in [image["file_name"] for image in made["images"]]
+
+    def test_replacing_an_index_goes_on_too_and_the_old_one_stays_until_then(
+        self, mini: Path, mini_expected: Path, tmp_path: Path
+    ) -> None:
+        root, out = mini / "imagenet" / "imagenet21k_P", tmp_path / "made" / "index.json"
+        out.parent.mkdir()
+        out.write_text("old")
+        with pytest.raises(KeyboardInterrupt):
+            run_index(mini, root, tmp_path, Killed(3), overwrite=True)
+        assert out.read_text() == "old"
+        first = out.with_name("index.json.run") / "shards" / "000000.json"
+        first.write_bytes(first.read_bytes().replace(b"train/", b"TRAIN/"))  # not read again: it is done
+        run_index(mini, root, tmp_path, overwrite=True)
+        assert out.read_bytes().replace(b"TRAIN/", b"train/") == expected(mini_expected, "imagenet_lvis_image_info")
+        assert b"TRAIN/" in out.read_bytes()
+
+    def test_two_parts_equal_one_run(self, mini: Path, mini_expected: Path, tmp_path: Path) -> None:
+        out = tmp_path / "made" / "index.json"
+        options = IndexOptions(
+            imagenet=mini / "imagenet" / "imagenet21k_P", lvis=mini / "lvis/lvis_v1_val.json", out=out
+        )
+        first = index(options, HereExecutor(), shards=ShardSelection(2, 2))
+        assert "still to be done, by other parts" in first.notes[0]
+        assert not out.exists()
+        last = index(options, HereExecutor(), shards=ShardSelection(1, 2))
+        assert last.counts["pictures"] == 342
+        assert out.read_bytes() == expected(mini_expected, "imagenet_lvis_image_info")
+        with pytest.raises(OutputExistsError):
+            index(options, HereExecutor(), shards=ShardSelection(1, 2))
+        with pytest.raises(InputError, match="exclude each other"):
+            index(replace(options, overwrite=True), HereExecutor(), shards=ShardSelection(1, 2))
+
+    def test_a_part_that_comes_late_finds_the_index_put_together(self, mini: Path, tmp_path: Path) -> None:
+        """Another process does the same shards, is faster, and takes the folder away."""
+        out = tmp_path / "made" / "index.json"
+        options = IndexOptions(
+            imagenet=mini / "imagenet" / "imagenet21k_P", lvis=mini / "lvis/lvis_v1_val.json", out=out
+        )
+
+        class Overtaken:
+            workers = 1
+
+            def execute(self, job: Job, shards: Sequence[Shard], report: Callable[[Outcome], None]) -> None:
+                HereExecutor().execute(job, shards, report)
+                index(options, HereExecutor())
+                (job.folder / "ledger").mkdir(parents=True)  # what a worker of this process may still write
+                (job.folder / "ledger" / "000001.json").write_text("{}")
+
+        summary = index(options, Overtaken(), shards=ShardSelection(1, 2))
+        assert summary.notes == ("another process has put the index together",)
+        assert [path.name for path in out.parent.iterdir()] == ["index.json"]
+
+    def test_a_shard_that_fails_is_set_aside_and_tried_again(
+        self, mini: Path, mini_expected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        root = mini / "imagenet" / "imagenet21k_P"
+        real = ImageNet21k.read_size
+
+        def read_size(self: ImageNet21k, name: str) -> tuple[int, int]:
+            if "n02084071" in name:
+                raise OSError(5, "Input/output error")
+            return real(self, name)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ImageNet21k, "read_size", read_size)
+            with pytest.raises(WorkError, match="failed 3 times and was set aside"):
+                run_index(mini, root, tmp_path)
+        run_index(mini, root, tmp_path)
+        assert (tmp_path / "made" / "index.json").read_bytes() == expected(mini_expected, "imagenet_lvis_image_info")
 
 
 def test_the_original_command_line_from_another_folder(mini: Path, mini_expected: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,13 @@ from ovforge.errors import ArchiveError, InputError, MissingInputError, PlanMism
 from ovforge.imagenet import prepare
 from ovforge.options.imagenet import ClassChoice, PrepareOptions, Resize
 from ovforge.records.reporting import StepSummary
+from ovforge.runs.executors.base import Executor
+from ovforge.runs.executors.here import HereExecutor
+from ovforge.runs.executors.local import LocalExecutor
+from ovforge.runs.executors.ray import RayExecutor
+from ovforge.runs.run import ShardSelection
 from ovforge.sources.imagenet21k import ImageNet21k
+from ovforge.storage.machine import machine_name
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 SMALL = "imagenet21k_small_classes"
@@ -93,10 +100,16 @@ def class_folders(folder: Path) -> Path:
     return folder / "folders"
 
 
-def run(source: Path, out: Path, **options: Any) -> StepSummary:
-    return prepare(
-        PrepareOptions(source=source, out=out, **{"small_limit": 6, "val_pictures": 3, "workers": 1, **options})
-    )
+def run(
+    source: Path,
+    out: Path,
+    executor: Executor | None = None,
+    shards: ShardSelection | None = None,
+    **options: Any,
+) -> StepSummary:
+    """In this process unless told otherwise: a worker process takes a second to start."""
+    chosen = PrepareOptions(source=source, out=out, **{"small_limit": 6, "val_pictures": 3, **options})
+    return prepare(chosen, executor or HereExecutor(), shards=shards)
 
 
 def tree(out: Path) -> dict[str, bytes]:
@@ -108,18 +121,28 @@ def left_out(out: Path) -> list[list[str]]:
     return json.loads((out / "prepare_report.json").read_bytes())["left_out"]  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("source", [fall11, winter21, class_tars, class_folders])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_every_source_gives_the_same_tree(tmp_path: Path, source: Any, workers: int) -> None:
+@pytest.mark.parametrize(
+    ("source", "executor"),
+    [
+        *((source, HereExecutor()) for source in (fall11, winter21, class_tars, class_folders)),
+        *((source, LocalExecutor(2)) for source in (fall11, winter21)),
+    ],
+)
+def test_every_source_gives_the_same_tree(tmp_path: Path, source: Any, executor: Executor) -> None:
     out = tmp_path / "out"
-    summary = run(source(tmp_path / "in"), out, workers=workers)
+    summary = run(source(tmp_path / "in"), out, executor)
     made = tree(out)
     assert sorted(made) == LAYOUT
     for name, data in made.items():
         assert data == CLASSES[name.split("/")[1]][name.rpartition("/")[2]]
     assert summary.counts == {"classes": 3, "train": 13, "val": 6, SMALL: 6}
     assert left_out(out) == []
-    assert sorted(p.name for p in (out / ".prepare").iterdir()) == ["classes", "lock", "manifest.json"]
+    left = {path.name for path in (out / ".prepare").iterdir()}
+    if source is winter21:
+        assert left == {"classes", "lock", "manifest.json"}
+    else:
+        assert left == {"manifest.json", "shards", "ledger", "running"}
+        assert not list((out / ".prepare" / "running").iterdir())
 
 
 def test_default_limits_are_500_and_50(tmp_path: Path) -> None:
@@ -140,7 +163,9 @@ def test_a_second_run_does_nothing_and_other_options_are_refused(tmp_path: Path)
     assert {name: (out / name).stat().st_mtime_ns for name in tree(out)} == times
     with pytest.raises(PlanMismatchError, match="resize: off in the run, 224 now"):
         run(source, out, resize=Resize.SQUASH)
-    with pytest.raises(PlanMismatchError, match=r"source: fall11_whole\.tar in the run, winter21_whole\.tar\.gz now"):
+    with pytest.raises(
+        PlanMismatchError, match=r"input source: \S*fall11_whole\.tar .* in the run, \S*winter21_whole\.tar\.gz .* now"
+    ):
         run(winter21(tmp_path / "in"), out)
 
 
@@ -148,38 +173,72 @@ def test_a_class_that_was_interrupted_is_done_again(tmp_path: Path) -> None:
     source, out = fall11(tmp_path / "in"), tmp_path / "out"
     run(source, out)
     good = tree(out)
-    (out / ".prepare" / "classes" / "n02084071.json").unlink()  # killed between the rename and the report
-    (out / "train" / "n02084071" / "n02084071_4.JPEG").write_bytes(b"half")
-    (out / ".prepare" / "classes" / "n02121620.json").write_bytes(b'{"wnid"')  # a report cut by a power failure
-    work = out / ".prepare" / "work" / "n02084071" / "train"
+    state = out / ".prepare"
+    # Sorted, the classes are n00000001, n02084071, n02121620, one a shard.
+    (state / "shards" / "000001.json").unlink()  # killed between the rename and the report,
+    (out / "train" / "n02084071" / "n02084071_4.JPEG").write_bytes(b"half")  # and a picture cut by a power failure
+    (state / "shards" / "000002.json").write_bytes(b'{"done"')
+    kept = out / "train" / "n02121620" / "n02121620_5.JPEG"
+    place = kept.stat().st_ino
+    run(source, out)
+    assert tree(out) == good
+    assert kept.stat().st_ino == place, "a class that is whole stays where it is"
+
+
+def test_a_class_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    source, out = fall11(tmp_path / "in"), tmp_path / "out"
+    run(source, out)
+    good = tree(out)
+    for part in ("train", "val"):
+        shutil.rmtree(out / part / "n02084071")
+    run(source, out)
+    assert tree(out) == good
+
+
+@pytest.mark.parametrize("make", [fall11, winter21])
+def test_a_stream_and_a_plan_clear_up_what_killed_processes_left(tmp_path: Path, make: Any) -> None:
+    source, out = make(tmp_path / "in"), tmp_path / "out"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    work = out / ".prepare" / "work" / f".n02084071.part-{machine_name()}-{ended.pid}-0" / "train"
     work.mkdir(parents=True)
     (work / "n02084071_9.JPEG").write_bytes(b"rest of a killed run")
     run(source, out)
+    assert sorted(tree(out)) == LAYOUT
+    assert not (out / ".prepare" / "work").exists()
+
+
+def test_a_damaged_stream_report_is_done_again(tmp_path: Path) -> None:
+    source, out = winter21(tmp_path / "in"), tmp_path / "out"
+    run(source, out)
+    good = tree(out)
+    (out / ".prepare" / "classes" / "n02121620.json").write_bytes(b'{"wnid"')  # cut by a power failure
+    run(source, out)
     assert tree(out) == good
-    assert not work.exists()
 
 
 @pytest.mark.parametrize("make", [fall11, winter21])
 def test_killed_at_any_moment_it_goes_on_to_the_same_tree(tmp_path: Path, make: Any) -> None:
-    classes = {f"n{i:08d}": pictures(f"n{i:08d}", 7) for i in range(1, 151)}
+    classes = {f"n{i:08d}": pictures(f"n{i:08d}", 7) for i in range(1, 81)}
     source, out = make(tmp_path / "in", classes), tmp_path / "out"
     code = (
         "from pathlib import Path; from ovforge.imagenet import prepare; from ovforge.options.imagenet import *\n"
+        "from ovforge.runs.executors.local import LocalExecutor\n"
         f"if __name__ == '__main__': prepare(PrepareOptions(source=Path({str(source)!r}), out=Path({str(out)!r}), "
-        "small_limit=6, val_pictures=3, workers=2, resize=Resize.SHORT_EDGE))"
+        "small_limit=6, val_pictures=3, resize=Resize.SHORT_EDGE), LocalExecutor(2))"
     )
     script = tmp_path / "script.py"
     script.write_text(code)
     for wanted in (1, 20):
         process = subprocess.Popen([sys.executable, script], env={**os.environ, "PYTHONPATH": str(SOURCE)})
-        done = out / ".prepare" / "classes"
+        done = out / ".prepare" / ("ledger" if make is fall11 else "classes")  # one class a shard
         until = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < until and len(list(done.glob("n*.json"))) < wanted:
+        while process.poll() is None and time.monotonic() < until and len(list(done.glob("*.json"))) < wanted:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
     time.sleep(0.5)  # the workers end with their parent
-    before = len(list(done.glob("n*.json")))
+    before = len(list(done.glob("*.json")))
     assert 20 <= before < len(classes)
     again = subprocess.run([sys.executable, script], env={**os.environ, "PYTHONPATH": str(SOURCE)})
     assert again.returncode == 0
@@ -291,8 +350,6 @@ def test_hard_links_on_request(tmp_path: Path) -> None:
 
 
 def test_space_is_checked_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import shutil
-
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
     for make in (fall11, winter21, class_tars, class_folders):
         out = tmp_path / "out" / make.__name__
@@ -322,8 +379,6 @@ def test_a_full_disk_stops_the_run_and_names_the_remedy(tmp_path: Path, monkeypa
 
 
 def test_a_full_disk_under_a_stream_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import shutil
-
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -343,16 +398,89 @@ def test_folders_that_another_program_made_are_not_touched(tmp_path: Path) -> No
         run(fall11(tmp_path / "in"), out)
 
 
-def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:
+def test_two_streams_at_once_are_refused(tmp_path: Path) -> None:
     import fcntl
 
-    source, out = fall11(tmp_path / "in"), tmp_path / "out"
+    source, out = winter21(tmp_path / "in"), tmp_path / "out"
     (out / ".prepare").mkdir(parents=True)
     with open(out / ".prepare" / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="another"):
             run(source, out)
     run(source, out)
+
+
+def test_two_parts_equal_one_run(tmp_path: Path) -> None:
+    source, out = class_tars(tmp_path / "in"), tmp_path / "out"
+    first = run(source, out, shards=ShardSelection(1, 2))
+    assert first.counts["classes"] == 2
+    assert first.notes == ("1 of 3 shards are still to be done, by other parts",)
+    assert not (out / "prepare_report.json").exists()
+    last = run(source, out, shards=ShardSelection(2, 2))
+    assert last == run(source, out)
+    run(source, tmp_path / "whole")
+    assert tree(out) == tree(tmp_path / "whole")
+    assert (out / "prepare_report.json").read_bytes() == (tmp_path / "whole" / "prepare_report.json").read_bytes()
+
+
+def test_parts_at_once_in_processes_of_their_own_do_no_harm(tmp_path: Path) -> None:
+    classes = {f"n{i:08d}": pictures(f"n{i:08d}", 7) for i in range(1, 41)}
+    source, out = fall11(tmp_path / "in", classes), tmp_path / "out"
+    line = [sys.executable, "-m", "ovforge.cli.main", "imagenet", "prepare", str(source), "--out", str(out)]
+    line += ["--small-limit", "6", "--val-pictures", "3", "--resize", "256", "--workers", "1"]
+    parts = [
+        subprocess.Popen([*line, *part], env={**os.environ, "PYTHONPATH": str(SOURCE)}, stdout=subprocess.DEVNULL)
+        for part in (["--shards", "1/2"], ["--shards", "2/2"], ["--shards", "2/2"])  # one is submitted twice
+    ]
+    assert [part.wait(timeout=120) for part in parts] == [0, 0, 0]
+    run(source, tmp_path / "whole", resize=Resize.SHORT_EDGE)
+    assert tree(out) == tree(tmp_path / "whole")
+    assert (out / "prepare_report.json").read_bytes() == (tmp_path / "whole" / "prepare_report.json").read_bytes()
+    assert not (out / ".prepare" / "work").exists()
+
+
+def test_a_failed_class_is_tried_again_by_its_own_part(tmp_path: Path) -> None:
+    source, out = class_tars(tmp_path / "in"), tmp_path / "out"
+    good = (source / "n02084071.tar").read_bytes()
+    (source / "n02084071.tar").write_bytes(b"x" * 512 + good[512:])  # its size stays what was planned
+    run(source, out, shards=ShardSelection(1, 2))
+    for _ in range(2):
+        with pytest.raises(WorkError, match="n02084071"):
+            run(source, out, shards=ShardSelection(2, 2))
+    (source / "n02084071.tar").write_bytes(good)
+    with pytest.raises(WorkError, match="n02084071"):
+        run(source, out, shards=ShardSelection(1, 2))
+    run(source, out, shards=ShardSelection(2, 2))
+    assert sorted(tree(out)) == LAYOUT
+
+
+def test_a_class_that_cannot_be_read_is_set_aside_and_the_rest_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = class_folders(tmp_path / "in"), tmp_path / "out"
+    real = os.listdir
+
+    def listdir(path: Path) -> list[str]:
+        if Path(path).name == "n02084071":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", listdir)
+        with pytest.raises(WorkError, match="failed 3 times and was set aside, last with PermissionError"):
+            run(source, out)
+    assert sorted(tree(out)) == [name for name in LAYOUT if "n02084071" not in name]
+    assert "n02084071" in (out / ".prepare" / "failed" / "000001.json").read_text()
+    run(source, out)
+    assert sorted(tree(out)) == LAYOUT
+
+
+def test_a_compressed_archive_cannot_be_shared_out(tmp_path: Path) -> None:
+    source, out = winter21(tmp_path / "in"), tmp_path / "out"
+    with pytest.raises(InputError, match="--shards 1/2 and --executor ray") as caught:
+        run(source, out, RayExecutor(), ShardSelection(1, 2))
+    assert "uncompress it" in caught.value.hint
+    assert not out.exists()
 
 
 def test_what_is_no_source(tmp_path: Path) -> None:

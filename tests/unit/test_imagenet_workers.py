@@ -1,4 +1,4 @@
-"""The pool of the ImageNet steps."""
+"""The pool of the streamed archive."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ovforge.errors import ImageError, InputError, WorkError
-from ovforge.imagenet.workers import run_ordered, worker_count
+from ovforge.errors import ImageError, WorkError
+from ovforge.imagenet.workers import run_ordered
 
 
 def ten() -> int:
@@ -53,10 +53,3 @@ def test_jobs_are_drawn_only_as_fast_as_they_are_done(workers: int) -> None:
     next(results)
     assert drawn <= 2 * workers + 1
     results.close()
-
-
-def test_worker_count() -> None:
-    assert worker_count(3) == 3
-    assert worker_count(None) >= 1
-    with pytest.raises(InputError, match="--workers 0"):
-        worker_count(0)

@@ -11,6 +11,7 @@ from ovforge.errors import InputError
 
 if TYPE_CHECKING:
     from ovforge.runs.executors.base import Executor
+    from ovforge.runs.run import ShardSelection
 
 
 class ExecutorName(str, Enum):
@@ -73,3 +74,16 @@ def make_executor(
         return LocalExecutor(workers or len(gpus), gpus)
     # Without a GPU, or on another kind of device: the task says so if it cannot use what it is told to.
     return LocalExecutor(workers or 1, ("cpu",) if kind in ("auto", "cpu") else None)
+
+
+def select_shards(text: str | None) -> ShardSelection | None:
+    """The part of the work that `--shards` names.
+
+    Raises:
+        InputError: not of the form 3/16.
+    """
+    if text is None:
+        return None
+    from ovforge.runs.run import ShardSelection
+
+    return ShardSelection.parse(text)

@@ -9,6 +9,15 @@ from typing import Annotated
 import typer
 
 from ovforge.cli.common import Console, command
+from ovforge.cli.executors import (
+    AddressOption,
+    ExecutorName,
+    ExecutorOption,
+    ShardsOption,
+    WorkersOption,
+    make_executor,
+    select_shards,
+)
 from ovforge.options import layout
 from ovforge.options.exemplars import (
     CollateOptions,
@@ -204,9 +213,10 @@ def crop(
     sheet: Annotated[
         bool, typer.Option("--sheet", help="Also draw a contact sheet per class.", show_default=False)
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="Processes; default: one per core.", show_default=False)
-    ] = None,
+    executor: ExecutorOption = ExecutorName.LOCAL,
+    address: AddressOption = None,
+    workers: WorkersOption = 0,
+    shards: ShardsOption = None,
     overwrite: OverwriteOption = False,
 ) -> StepSummary:
     """Cut the drawn exemplars out of their pictures; whole pictures are copied as they are.
@@ -228,11 +238,11 @@ def crop(
         quality=quality,
         train_shots=train_shots,
         sheet=sheet,
-        workers=workers,
         overwrite=overwrite,
     )
+    crew = make_executor(executor, workers=workers, address=address)
     with console.progress() as progress:
-        return crop_exemplars(options, progress=progress)
+        return crop_exemplars(options, crew, shards=select_shards(shards), progress=progress)
 
 
 @command(app, "index", example="ovforge exemplars index --crops datasets/lvis_exemplars_ovmr_K30")

@@ -8,12 +8,19 @@ from typing import Annotated
 import typer
 
 from ovforge.cli.common import Console, command
+from ovforge.cli.executors import (
+    AddressOption,
+    ExecutorName,
+    ExecutorOption,
+    ShardsOption,
+    WorkersOption,
+    make_executor,
+    select_shards,
+)
 from ovforge.options.imagenet import ClassChoice, IndexOptions, PrepareOptions, Resize
 from ovforge.records.reporting import StepSummary
 
 app = typer.Typer(help="ImageNet-21K: bring it into its layout, index its LVIS pictures.", no_args_is_help=True)
-
-_Workers = Annotated[int | None, typer.Option("--workers", help="Processes; the default is one per core.", min=1)]
 
 
 @command(app, "prepare", example="ovforge imagenet prepare winter21_whole.tar.gz --resize 256")
@@ -51,9 +58,15 @@ def prepare(
     no_space_check: Annotated[
         bool, typer.Option("--no-space-check", help="Start even if the disk seems too small.")
     ] = False,
-    workers: _Workers = None,
+    executor: ExecutorOption = ExecutorName.LOCAL,
+    address: AddressOption = None,
+    workers: WorkersOption = 0,
+    shards: ShardsOption = None,
 ) -> StepSummary:
-    """Sort ImageNet-21K into train, val and small classes, optionally resized. Run again, it goes on."""
+    """Sort ImageNet-21K into train, val and small classes, optionally resized. Run again, it goes on.
+
+    --shards and --executor ray are not for a .tar.gz: one process has to read it from its beginning.
+    """
     from ovforge.imagenet import prepare as step
 
     options = PrepareOptions(
@@ -64,11 +77,11 @@ def prepare(
         small_limit=small_limit,
         val_pictures=val_pictures,
         link=link,
-        workers=workers,
         check_space=not no_space_check,
     )
+    crew = make_executor(executor, workers=workers, address=address)
     with console.progress() as progress:
-        return step(options, progress=progress)
+        return step(options, crew, shards=select_shards(shards), progress=progress)
 
 
 @command(app, "index", example="ovforge imagenet index --imagenet-path datasets/imagenet/imagenet21k_P")
@@ -89,7 +102,10 @@ def index(
         bool,
         typer.Option("--strict", help="Stop at an unreadable picture or an unknown synset instead of leaving it out."),
     ] = False,
-    workers: _Workers = None,
+    executor: ExecutorOption = ExecutorName.LOCAL,
+    address: AddressOption = None,
+    workers: WorkersOption = 0,
+    shards: ShardsOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing index.")] = False,
 ) -> StepSummary:
     """Index the ImageNet pictures whose synset is an LVIS class: imagenet_lvis_image_info.json."""
@@ -100,8 +116,8 @@ def index(
         lvis=lvis_meta_path,
         out=out_path,
         strict=strict,
-        workers=workers,
         overwrite=overwrite,
     )
+    crew = make_executor(executor, workers=workers, address=address)
     with console.progress() as progress:
-        return step(options, progress=progress)
+        return step(options, crew, shards=select_shards(shards), progress=progress)

@@ -18,6 +18,7 @@ from ovforge.cli.executors import (
     ShardsOption,
     WorkersOption,
     make_executor,
+    select_shards,
 )
 from ovforge.options.diffusion import DiffusionOptions
 from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, GenerateOptions
@@ -119,10 +120,8 @@ def generate(
         overwrite=overwrite,
     )
     from ovforge.runs.executors.local import available_cores
-    from ovforge.runs.run import ShardSelection
     from ovforge.synthesis.generate import generate_pairs
 
-    part = None if shards is None else ShardSelection.parse(shards)
     device = diffusion.device if engine is EngineName.DIFFUSION else None
     crew = make_executor(executor, workers=workers, address=address, device=device)
     with console.progress() as progress:
@@ -131,7 +130,7 @@ def generate(
             _engine(engine, diffusion),
             crew,
             threads=max(1, available_cores() // (crew.workers or available_cores())),
-            shards=part,
+            shards=select_shards(shards),
             progress=progress,
         )
 

@@ -1,8 +1,7 @@
-"""Cuts drawn exemplars out of their pictures, class by class, on all cores; a run that was stopped goes on."""
+"""Cuts drawn exemplars out of their pictures, class by class, as a run: whoever does it, stopped or shared out."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from ovforge.options.exemplars import CropForm, CropOptions
 from ovforge.records.crops import CLASSES_FILE, CropIndex, CroppedClass
 from ovforge.records.exemplar import DATASETS, IMAGENET, LVIS, VISUAL_GENOME
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.runs.executors.local import LocalExecutor
+from ovforge.runs.executors.base import Executor
+from ovforge.runs.executors.local import LocalExecutor, available_cores
 from ovforge.runs.plan import MANIFEST, Plan, input_file
-from ovforge.runs.run import run
+from ovforge.runs.run import ShardSelection, run
 from ovforge.runs.task import Shard, ShardReport, Slot, Worker
 from ovforge.sources.exemplar_pictures import ExemplarPictures, missing_hint
 from ovforge.storage.atomic import write_bytes
@@ -37,12 +37,24 @@ PICTURES_TRIED = 20
 _OURS = re.compile(rf"((train|val)_)?\d+_({'|'.join(DATASETS)})_.+")
 
 
-def crop_exemplars(options: CropOptions, *, progress: Progress = no_progress) -> StepSummary:
+def crop_exemplars(
+    options: CropOptions,
+    executor: Executor | None = None,
+    *,
+    shards: ShardSelection | None = None,
+    progress: Progress = no_progress,
+) -> StepSummary:
     """Cut out all drawn exemplars and write `classes.json`, which says which folder is which class.
 
     The form `split` makes `train`, `val` and `all` from one list, with the category ids as folders; the form `lists`
     makes `val` and `train` from two lists, with places in the list as folders. Whole ImageNet pictures are copied
     as they are.
+
+    Args:
+        options: what to cut, and where to.
+        executor: who does the work; it has no influence on the result. None: a process per core.
+        shards: only one part of the shards (several processes share the work); `classes.json` is written by whoever
+            finds all of them done.
 
     Raises:
         InputError: a bad option or list, or none of a data set's pictures is where they were looked for.
@@ -56,22 +68,36 @@ def crop_exemplars(options: CropOptions, *, progress: Progress = no_progress) ->
     run_folder = options.output / RUN_FOLDER
     plan = _plan(classes, options)
     if not options.overwrite:
-        _ask_again_for_lost_crops(options.output)
+        _ask_again_for_lost_crops(options.output, (shards or ShardSelection()).of(plan.shards()))
     _remove_leftovers(options.output)
-    executor = LocalExecutor(options.workers or _cores())
-    result = run(run_folder, plan, CropTask(options), executor, overwrite=options.overwrite, progress=progress)
-
+    result = run(
+        run_folder,
+        plan,
+        CropTask(options),
+        executor or LocalExecutor(available_cores()),
+        overwrite=options.overwrite,
+        shards=shards,
+        progress=progress,
+    )
     done = [each for path in result.shard_files for each in _read_receipt(path)]
-    if options.overwrite:
-        _remove_stale(options.output, {path for each in done for path in each.files})
-    index = msgspec.json.format(msgspec.json.encode(CropIndex(options.form.value, tuple(done)))) + b"\n"
-    write_bytes(options.output / CLASSES_FILE, index, overwrite=True)
     notes = []
     if lists_share_their_pictures(options):
         notes.append("train and val are made from the same list, so they hold the same pictures")
     if result.done_before:
-        notes.append(f"{result.done_before:,} of {len(plan.shards()):,} shards were done before")
-    outputs = {"crops": str(options.output), "classes": str(options.output / CLASSES_FILE)}
+        asked_for = (shards or ShardSelection()).of(plan.shards())
+        notes.append(f"{result.done_before:,} of {len(asked_for):,} shards were done before")
+    outputs = {"crops": str(options.output)}
+    if result.complete:
+        if options.overwrite:
+            _remove_stale(options.output, {path for each in done for path in each.files})
+        index = msgspec.json.format(msgspec.json.encode(CropIndex(options.form.value, tuple(done)))) + b"\n"
+        write_bytes(options.output / CLASSES_FILE, index, overwrite=True)
+        outputs["classes"] = str(options.output / CLASSES_FILE)
+    else:
+        notes.append(
+            f"{len(result.entries):,} of {len(plan.shards()):,} shards are done; "
+            f"{CLASSES_FILE} comes with the last of the other parts"
+        )
     if options.sheet:
         outputs["contact sheets"] = str(options.output / SHEETS)
     split_counts = {split: sum(len(each.of(split)) for each in done) for split in SPLITS}
@@ -86,7 +112,11 @@ def crop_exemplars(options: CropOptions, *, progress: Progress = no_progress) ->
         },
         drops=result.drops,
         notes=tuple(notes),
-        next_command=f"ovforge exemplars index --crops {options.output}",
+        next_command=(
+            f"ovforge exemplars index --crops {options.output}"
+            if result.complete
+            else "the same command again, when the other parts are done"
+        ),
     )
 
 
@@ -244,12 +274,14 @@ def _plan(classes: list[PlannedClass], options: CropOptions) -> Plan:
     )
 
 
-def _ask_again_for_lost_crops(output: Path) -> None:
-    """Strike the shards of which a crop was deleted or cut since, so that they are done once more."""
-    for path in sorted((output / RUN_FOLDER / "shards").glob("*.json")):
+def _ask_again_for_lost_crops(output: Path, shards: list[Shard]) -> None:
+    """Strike those of `shards` of which a crop was deleted or cut since, so that they are done once more."""
+    for path in (output / RUN_FOLDER / "shards" / f"{shard.name}.json" for shard in shards):
+        if not path.exists():
+            continue
         files = {file: size for each in _read_receipt(path) for file, size in each.files.items()}
         if not all(has_size(output / file, size) for file, size in files.items()):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _remove_leftovers(output: Path) -> None:
@@ -271,8 +303,4 @@ def _read_receipt(path: Path) -> Iterator[CroppedClass]:
     try:
         yield from msgspec.json.decode(path.read_bytes(), type=list[CroppedClass])
     except msgspec.MsgspecError:
-        path.unlink()  # not whole: the shard is done once more
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        path.unlink(missing_ok=True)  # not whole: the shard is done once more

@@ -29,8 +29,6 @@ class ClassSource(NamedTuple):
     offset: int = 0
     size: int | None = None
     """Of the class tar in bytes; None for a folder."""
-    spooled: bool = False
-    """A temporary copy, to be removed once the class is done."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,8 @@ def stream_classes(path: Path, spool: Path, wanted: Callable[[str], bool]) -> It
 
     A compressed archive can be read from its beginning only; what is not wanted is skipped, not stored.
 
+    Whoever takes a class removes its tar.
+
     Raises:
         ArchiveError: the archive is no gzip, cut short or damaged, or has members that are refused. The classes
             before that place have been given.
@@ -92,7 +92,7 @@ def stream_classes(path: Path, spool: Path, wanted: Callable[[str], bool]) -> It
                 target = spool / f"{wnid}.tar"
                 with open(target, "wb") as file:
                     shutil.copyfileobj(content, file, _COPY)  # type: ignore[arg-type]  # a regular member has content
-                yield ClassSource(wnid, target, 0, member.size, spooled=True)
+                yield ClassSource(wnid, target, 0, member.size)
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
         raise ArchiveError(
             path,

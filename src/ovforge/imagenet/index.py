@@ -3,85 +3,115 @@
 The file is that of MM-OVOD, OVMR and Detic: `categories` with `image_count` set to the pictures found, `images` with
 `pos_category_ids`, and no annotations. Categories keep their order, a category's pictures come part by part (train,
 val, small classes) and by name; ids count from 1.
+
+The work is a run over the classes, in a folder beside the output: `OUT.run`. Whoever finds all of them done puts the
+file together and takes the folder away.
 """
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import hashlib
 import json
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from ovforge.errors import ArchiveError, ImageError, InputError, OvforgeError
-from ovforge.imagenet.workers import run_ordered, worker_count
+from ovforge import __version__
+from ovforge.errors import ArchiveError, ImageError, InputError, WorkError
+from ovforge.imagenet.index_task import ClassRows, IndexedClass, IndexTask
 from ovforge.options.imagenet import IndexOptions
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.runs.executors.base import Executor
+from ovforge.runs.executors.here import HereExecutor
+from ovforge.runs.executors.local import LocalExecutor, available_cores
+from ovforge.runs.plan import MANIFEST, InputFile, Plan, freeze, input_names
+from ovforge.runs.run import RunResult, ShardSelection, run
+from ovforge.runs.running import sightings
 from ovforge.sources.imagenet21k import ImageNet21k
 from ovforge.storage.annotation_file import read_value
-from ovforge.storage.atomic import atomic_file, check_output
+from ovforge.storage.atomic import atomic_file, check_output, temporary_path
 from ovforge.taxonomy import category_differences, releases_of, substitute_synsets, synset_to_wnid
 
+HEAD_START_SECONDS = 1.0
+"""A tree that is indexed in this time needs no worker processes: one takes as long to start."""
+SMALLEST_SHARD, LARGEST_SHARD, SHARDS_AIMED_AT = 4, 8, 64
+"""Classes: each has about a thousand pictures, a fiftieth of a second where they are in memory."""
 _SHOWN_DIFFERENCES = 5
 
 
-class _ClassJob(NamedTuple):
-    wnid: str
-    category_id: int
-
-
-class _ClassIndex(NamedTuple):
-    """The pictures of one class: each picture's JSON without its id, which only the parent knows."""
-
-    images: list[str]
-    problems: list[tuple[str, OvforgeError]]
-    """(reason, error) of every file left out."""
-
-
-def index(options: IndexOptions, *, progress: Progress = no_progress) -> StepSummary:
+def index(
+    options: IndexOptions,
+    executor: Executor | None = None,
+    *,
+    shards: ShardSelection | None = None,
+    progress: Progress = no_progress,
+) -> StepSummary:
     """Write the index of the ImageNet pictures whose synset is an LVIS class.
+
+    Args:
+        options: which tree, which categories, where to.
+        executor: who does the work, after a first second in this process; it has no influence on the result. None: a
+            process per core.
+        shards: only one part of the shards (several processes share the work); the file is put together by whoever
+            finds all of them done.
 
     Raises:
         MissingInputError: the ImageNet folder or the annotation file is not there.
         InputError: the folder is no ImageNet-21K tree; with `strict`, a category's synset has no ImageNet id.
         ImageError, ArchiveError: with `strict`, the first file that is no readable picture.
         OutputExistsError: the output is there already.
+        PlanMismatchError: an index that was begun with other options, or from another tree, is unfinished.
+        WorkError: shards failed; the others are done and stay.
     """
     check_output(options.out, overwrite=options.overwrite)
-    workers = worker_count(options.workers)
-    raw = json.loads(read_value(options.lvis, "categories"))
+    if options.overwrite and shards is not None and shards.parts > 1:
+        raise InputError(
+            "--overwrite and --shards exclude each other: each part would throw away what the others have done",
+            hint=f"remove {options.out} first, then start the parts",
+        )
+    categories_json = read_value(options.lvis, "categories")
+    raw = json.loads(categories_json)
     categories = _categories(options, raw)
     drops = Drops()
     with ImageNet21k(options.imagenet) as tree:
         present = set(tree.classes())
-        strays, layout = tree.strays, tree.layout
-    for stray in strays:
-        drops.add("entry", "no folder or tar of an ImageNet class", stray)
-    jobs = _jobs(options, categories, present, drops)
-
-    pieces: list[bytes] = []
-    counts: dict[int, int] = {}
-    total = 0
-    results = run_ordered(functools.partial(ImageNet21k, options.imagenet), _index_class, jobs, workers=workers)
-    for done, (job, found) in enumerate(zip(jobs, results, strict=True), start=1):
-        if found.problems and options.strict:
-            raise found.problems[0][1]
-        for reason, error in found.problems:
-            drops.add("file", reason, error.message)
-        if found.images:
-            pieces.append(
-                ", ".join(f'{{"id": {total + i}, {image}' for i, image in enumerate(found.images, 1)).encode()
-            )
-        total += len(found.images)
-        counts[job.category_id] = len(found.images)
-        progress("classes", done, len(jobs))
-
-    with atomic_file(options.out, overwrite=options.overwrite) as file:
-        for piece in _file_pieces(raw, counts, pieces):
-            file.write(piece)
+        for stray in tree.strays:
+            drops.add("entry", "no folder or tar of an ImageNet class", stray)
+        classes = _classes(options, categories, present, drops)
+        plan = _plan(options, categories_json, classes, tree)
+        layout = tree.layout
+    folder = run_folder(options.out)
+    result: RunResult | None = None
+    try:
+        result = run(
+            folder,
+            plan,
+            IndexTask(options.imagenet, classes, options.strict),
+            HereExecutor(executor or LocalExecutor(available_cores()), HEAD_START_SECONDS),
+            overwrite=options.overwrite and _holds_another_run(folder, plan),
+            shards=shards,
+            progress=progress,
+        )
+        if result.complete:
+            _put_together(options.out, raw, result)
+    except (ImageError, ArchiveError):  # the verdict of a strict index: nothing to go on with
+        if shards is None:
+            _remove(folder)
+        raise
+    except (WorkError, FileNotFoundError):
+        if not _was_put_together(options):
+            raise
+    if result is None or not result.complete:
+        return _unfinished(options, plan, result)
+    _remove(folder)
+    counts = _pictures_by_category(result)
     with_pictures = {id_ for id_, count in counts.items() if count}
+    drops.merge(result.drops)
     return StepSummary(
         step="imagenet index",
         outputs={"index": str(options.out)},
@@ -90,12 +120,105 @@ def index(options: IndexOptions, *, progress: Progress = no_progress) -> StepSum
             "categories": len(categories),
             "with pictures": len(with_pictures),
             "without pictures": len(categories) - len(with_pictures),
-            "pictures": total,
+            "pictures": sum(counts.values()),
         },
         drops=drops.freeze(),
         notes=(*_notes_on_missing(categories, with_pictures, present), *_notes_on_table(categories)),
         next_command=f"ovforge lvis category-info --bypass --add-freq --ann {options.out}",
     )
+
+
+def run_folder(out: Path) -> Path:
+    """Where the unfinished index that is to become `out` is kept."""
+    return out.with_name(f"{out.name}.run")
+
+
+def _plan(options: IndexOptions, categories: bytes, classes: tuple[IndexedClass, ...], tree: ImageNet21k) -> Plan:
+    return Plan(
+        task="imagenet index",
+        items=len(classes),
+        shard_size=min(max(len(classes) // SHARDS_AIMED_AT, SMALLEST_SHARD), LARGEST_SHARD),
+        options={"strict": options.strict},
+        inputs={
+            "categories": InputFile(
+                str(options.lvis), len(categories), hashlib.sha256(categories).hexdigest(), "the categories in it"
+            ),
+            "classes": input_names(options.imagenet, _described(tree, classes)),
+        },
+        versions={"ovforge": __version__},
+    )
+
+
+def _described(tree: ImageNet21k, classes: tuple[IndexedClass, ...]) -> Iterator[str]:
+    """Where every class lies and when a file was last added to it or taken away."""
+    for each in classes:
+        for place in tree.places(each.wnid):
+            path = tree.path / (place.prefix.rstrip("/") + (".tar" if place.is_tar else ""))
+            changed = path.stat().st_mtime_ns if path.exists() else 0
+            yield f"{each.category_id} {place.prefix} {place.is_tar} {changed}"
+
+
+def _holds_another_run(folder: Path, plan: Plan) -> bool:
+    """Whether an unfinished index there was begun differently; the same one goes on, also with `overwrite`."""
+    try:
+        freeze(plan, folder)
+    except InputError:
+        return True
+    return False
+
+
+def _unfinished(options: IndexOptions, plan: Plan, result: RunResult | None) -> StepSummary:
+    """What there is to say for a part that is not the last."""
+    if result is None or _was_put_together(options):
+        _remove(run_folder(options.out))  # what this process has left there since
+        note = "another process has put the index together"
+        return StepSummary(step="imagenet index", outputs={"index": str(options.out)}, notes=(note,))
+    total = len(plan.shards())
+    return StepSummary(
+        step="imagenet index",
+        counts={"classes": plan.items, "classes done": result.items},
+        drops=result.drops,
+        notes=(f"{total - len(result.entries):,} of {total:,} shards are still to be done, by other parts",),
+        next_command="the same command again, when the other parts are done",
+    )
+
+
+def _was_put_together(options: IndexOptions) -> bool:
+    """Whether another process has put the index together since this one began, and has taken the folder away."""
+    if not options.out.exists():
+        return False
+    return not options.overwrite or not (run_folder(options.out) / MANIFEST).exists()
+
+
+def _remove(folder: Path) -> None:
+    """Take the run's folder away, in one step, unless another process is at work in it: then that one will."""
+    if any(seen.alive for seen in sightings(folder)):
+        return
+    leaving = temporary_path(folder)
+    with contextlib.suppress(OSError):
+        folder.rename(leaving)
+        shutil.rmtree(leaving)
+
+
+def _pictures_by_category(result: RunResult) -> dict[int, int]:
+    return {int(id_): count for id_, count in result.counts.get("pictures", {}).items()}
+
+
+def _put_together(out: Path, raw: list[dict[str, Any]], result: RunResult) -> None:
+    # What is there by now is to be replaced, or another process of this run wrote the same.
+    with atomic_file(out, overwrite=True) as file:
+        for piece in _file_pieces(raw, _pictures_by_category(result), _rows(result.shard_files)):
+            file.write(piece)
+
+
+def _rows(shard_files: Iterable[Path]) -> Iterator[bytes]:
+    """The pictures of class after class, numbered."""
+    total = 0
+    for path in shard_files:
+        for each in msgspec.json.decode(path.read_bytes(), type=list[ClassRows]):
+            if each.rows:
+                yield ", ".join(f'{{"id": {total + i}, {row}' for i, row in enumerate(each.rows, 1)).encode()
+            total += len(each.rows)
 
 
 def _categories(options: IndexOptions, raw: Any) -> list[Category]:
@@ -108,19 +231,21 @@ def _categories(options: IndexOptions, raw: Any) -> list[Category]:
         ) from error
 
 
-def _jobs(options: IndexOptions, categories: list[Category], present: set[str], drops: Drops) -> list[_ClassJob]:
-    """One job for every category whose class is in the tree, in the categories' order."""
+def _classes(
+    options: IndexOptions, categories: list[Category], present: set[str], drops: Drops
+) -> tuple[IndexedClass, ...]:
+    """Every category whose class is in the tree, in the categories' order."""
     wnids = synset_to_wnid()
     # Of two categories with one synset the last counts, at the first one's place, as in the originals.
     by_synset = {category.synset: category for category in categories}
     for category in categories:
         if by_synset[category.synset] is not category:
             drops.add("category", "another category has the same synset", f"{category.name} ({category.synset})")
-    jobs = []
+    classes = []
     for synset, category in by_synset.items():
         if synset in wnids:
             if wnids[synset] in present:
-                jobs.append(_ClassJob(wnids[synset], category.id))
+                classes.append(IndexedClass(wnids[synset], category.id))
             continue
         # LVIS's own synset is expected to have no id; any other is news.
         if options.strict and synset != "stop_sign.n.01":
@@ -129,49 +254,10 @@ def _jobs(options: IndexOptions, categories: list[Category], present: set[str], 
                 hint="without --strict it is left out; only synsets of LVIS v1 and their substitutes are known",
             )
         drops.add("category", "its synset has no ImageNet id", f"{category.name} ({synset})")
-    return jobs
+    return tuple(classes)
 
 
-def _index_class(tree: ImageNet21k, job: _ClassJob) -> _ClassIndex:
-    """Sizes of all pictures of one class; runs in a worker."""
-    found = _ClassIndex([], [])
-    tail = f'"pos_category_ids": [{job.category_id}], "width": '
-    seen: set[str] = set()
-    for place in tree.places(job.wnid):
-        try:
-            names = tree.pictures(job.wnid, parts=(place.part,))
-        except (ArchiveError, ImageError) as error:
-            found.problems.append(("class folder or tar that cannot be used", error))
-            continue
-        for name in names:
-            file = name.removeprefix(place.prefix)
-            problem = None
-            if file in seen:
-                problem = ("in two parts of the tree, taken once", ImageError(name, "is in another part as well"))
-            elif not _is_utf8(name):
-                problem = ("its name is not UTF-8", ImageError(ascii(name), "has a name that is not UTF-8"))
-            if problem is not None:
-                found.problems.append(problem)
-                continue
-            seen.add(file)
-            try:
-                width, height = tree.read_size(name)
-            except ImageError as error:
-                found.problems.append(("no readable picture", error))
-                continue
-            found.images.append(f'"file_name": {json.dumps(name)}, {tail}{width}, "height": {height}}}')
-    return found
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _file_pieces(raw: list[dict[str, Any]], counts: dict[int, int], images: list[bytes]) -> Iterator[bytes]:
+def _file_pieces(raw: list[dict[str, Any]], counts: dict[int, int], images: Iterable[bytes]) -> Iterator[bytes]:
     """The file as json.dump would write it: the same separators and the same order of keys."""
     counted = [{**category, "image_count": counts.get(category["id"], 0)} for category in raw]
     yield b'{"categories": ' + json.dumps(counted).encode() + b', "images": ['

@@ -16,18 +16,21 @@ from ovforge.errors import ArchiveError, ImageError, WorkError
 from ovforge.imagenet.archives import ClassSource
 from ovforge.options.imagenet import PrepareOptions, Resize
 from ovforge.sources.imagenet21k import SMALL, TRAIN, VAL
-from ovforge.storage.atomic import write_bytes
+from ovforge.storage.atomic import temporary_path
 from ovforge.storage.image_codec import decode_rgb, encode_jpeg, stored_size
 from ovforge.storage.tar_archive import Member, read_members
 
 STATE = ".prepare"
 """The folder below the output in which a run remembers what is done."""
 
+WORK = "work"
+"""Below STATE: classes that are being made, each in a folder of its own."""
+
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ClassReport(msgspec.Struct, frozen=True):
-    """What became of one class; its file is written last, so it is there when the class is whole."""
+    """What became of one class; written after the class is in its place."""
 
     wnid: str
     counts: dict[str, int]
@@ -35,6 +38,10 @@ class ClassReport(msgspec.Struct, frozen=True):
     bytes: int
     left_out: list[tuple[str, str]] = []
     """(file name, reason) of every file of the class that is not in the output."""
+
+    def is_there(self, out: Path) -> bool:
+        """Whether the class has its folders in the tree `out`."""
+        return all((out / part / self.wnid).is_dir() for part in self.counts)
 
 
 class ClassFailure(msgspec.Struct, frozen=True):
@@ -44,19 +51,16 @@ class ClassFailure(msgspec.Struct, frozen=True):
     problem: str
 
 
-def report_path(out: Path, wnid: str) -> Path:
-    """Where the report of a class lies."""
-    return out / STATE / "classes" / f"{wnid}.json"
-
-
 def prepare_class(options: PrepareOptions, source: ClassSource) -> ClassReport | ClassFailure:
-    """Bring one class into the layout, whole or not at all.
+    """Bring one class into the layout, whole or not at all. Any number of processes may do the same class at once.
 
     Raises:
-        WorkError: the disk is full or cannot be written.
+        WorkError: the disk is full.
+        OSError: something cannot be read or written.
     """
+    work = temporary_path(options.out / STATE / WORK / source.wnid)
     try:
-        return _prepare(options, source)
+        return _prepare(options, source, work)
     except ArchiveError as error:
         return ClassFailure(source.wnid, error.message)
     except OSError as error:
@@ -65,16 +69,13 @@ def prepare_class(options: PrepareOptions, source: ClassSource) -> ClassReport |
                 f"{options.out}: no space left on the disk, at class {source.wnid}",
                 hint="make room and run the same command again; what is done stays done",
             ) from error
-        return ClassFailure(source.wnid, f"{error.filename or source.path}: {error.strerror or error}")
+        raise
     finally:
-        if source.spooled:
-            source.path.unlink(missing_ok=True)
+        shutil.rmtree(work, ignore_errors=True)
 
 
-def _prepare(options: PrepareOptions, source: ClassSource) -> ClassReport:
+def _prepare(options: PrepareOptions, source: ClassSource, work: Path) -> ClassReport:
     cv2.setNumThreads(1)  # every core has a process of its own
-    work = options.out / STATE / "work" / source.wnid
-    shutil.rmtree(work, ignore_errors=True)
     files, copy = _from_folder(options, source) if source.size is None else _from_tar(options, source)
     pictures = [name for name in files if name.endswith(".JPEG") and not name.startswith(".")]
     others = sorted(set(files) - set(pictures))
@@ -92,15 +93,34 @@ def _prepare(options: PrepareOptions, source: ClassSource) -> ClassReport:
             except ImageError as error:
                 left_out.append((name, error.message.removeprefix(f"{name}: ")))
     for part in counts:
-        target = options.out / part / source.wnid
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():  # a run that was killed between this rename and its report
-            shutil.rmtree(target)
-        (work / part).rename(target)
-    shutil.rmtree(work, ignore_errors=True)
-    report = ClassReport(source.wnid, counts, size, left_out)
-    write_bytes(report_path(options.out, source.wnid), msgspec.json.encode(report), overwrite=True)
-    return report
+        _put_in_place(work / part, options.out / part / source.wnid, work / f"{part}.old")
+    return ClassReport(source.wnid, counts, size, left_out)
+
+
+def _put_in_place(made: Path, target: Path, old: Path) -> None:
+    """Give a folder its final name. One that is there already stays, unless its files are not the same."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if _renamed(made, target) or _sizes(made) == _sizes(target):
+        return  # there before: from a run that was killed before its report, or from another process
+    with contextlib.suppress(FileNotFoundError):  # damaged, by a power cut say; moved, so that nobody sees half of it
+        target.rename(old)
+    _renamed(made, target)
+
+
+def _renamed(made: Path, target: Path) -> bool:
+    """Whether the rename was possible: it is not where `target` is a folder with files in it."""
+    try:
+        made.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    with os.scandir(folder) as entries:
+        return {entry.name: entry.stat().st_size for entry in entries}
 
 
 def _split(pictures: list[str], options: PrepareOptions) -> dict[str, list[str]]:

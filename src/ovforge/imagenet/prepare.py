@@ -5,95 +5,177 @@ order (plain strings) go to val, the rest to train (Ridnik et al. 2021). An arch
 beside itself: classes are read where they lie in the uncompressed tar, and a compressed one is streamed, with a few
 class tars in flight.
 
-This is no `runs` job: the classes of a stream are not known before it has been read. It keeps the same rules: a
-class is done when its report is there, and a resume with other options is refused.
+The work is a run over the classes, in the folder `.prepare` of the output; a shard's file holds the reports of its
+classes, whose pictures are in the tree by then. Only the classes of a compressed archive cannot be planned: these go
+their own way (`stream`), under the same manifest.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import functools
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgspec
 
+from ovforge import __version__
 from ovforge.errors import InputError, PlanMismatchError, WorkError
-from ovforge.imagenet.archives import Archive, ClassSource, open_archive, stream_classes
-from ovforge.imagenet.one_class import STATE, ClassFailure, ClassReport, prepare_class
-from ovforge.imagenet.workers import run_ordered, worker_count
+from ovforge.imagenet.archives import Archive, ClassSource, open_archive
+from ovforge.imagenet.one_class import STATE, WORK, ClassFailure, ClassReport
+from ovforge.imagenet.prepare_task import PrepareTask, read_classes
+from ovforge.imagenet.stream import prepare_stream
 from ovforge.options.imagenet import ClassChoice, PrepareOptions, Resize
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.runs.executors.base import Executor
+from ovforge.runs.executors.here import HereExecutor
+from ovforge.runs.executors.local import LocalExecutor, available_cores
+from ovforge.runs.plan import Plan, freeze, input_file, input_names
+from ovforge.runs.run import ShardSelection, run
 from ovforge.sources.imagenet21k import PARTS
-from ovforge.storage.atomic import write_bytes
+from ovforge.storage.atomic import temporary_owner, write_bytes
+from ovforge.storage.machine import machine_name, process_is_alive
 from ovforge.taxonomy import class_by_wnid, wnid_to_synset
+
+LARGEST_SHARD, SHARDS_AIMED_AT = 8, 256
+"""Classes: each has some hundred pictures, a few seconds of work."""
 
 _RESIZED_SHARE = 0.25  # ImageNet-21K-P, resized, takes about a fifth of the original's 1.3 TB
 _LVIS_SHARE = 0.15  # an upper guess of the share of the LVIS classes and substitutes in all of ImageNet-21K
-
 _FOLDERS_LOOKED_AT = 200
 
 
-def prepare(options: PrepareOptions, *, progress: Progress = no_progress) -> StepSummary:
+def prepare(
+    options: PrepareOptions,
+    executor: Executor | None = None,
+    *,
+    shards: ShardSelection | None = None,
+    progress: Progress = no_progress,
+) -> StepSummary:
     """Bring ImageNet-21K into its layout; run again, it goes on where it was stopped.
 
+    Args:
+        options: what to make of which source, where.
+        executor: who does the work; it has no influence on the result. None: a process per core.
+        shards: only one part of the shards (several processes share the work); `prepare_report.json` is written by
+            whoever finds all of them done. Not for a compressed archive.
+
     Raises:
-        MissingInputError, InputError, ArchiveError: the source is not there or cannot be used.
+        MissingInputError, InputError, ArchiveError: the source is not there or cannot be used, or not in that way.
         PlanMismatchError: the output was begun with other options or from another source.
-        WorkError: no room on the disk, a worker died, or some classes could not be prepared (the others are done).
+        WorkError: no room on the disk, or some classes could not be prepared (the others are done).
     """
-    workers = worker_count(options.workers)
     if options.small_limit < options.val_pictures:
         raise InputError(f"--small-limit {options.small_limit} is below --val-pictures {options.val_pictures}")
+    executor = executor or LocalExecutor(available_cores())
     archive = open_archive(options.source)
+    chosen = _choice(options)
+    if archive.classes is None:
+        _check_stream(options, executor, shards)
+        return _stream(options, archive, chosen, executor.workers or 1, progress)
+    sources = tuple(source for source in archive.classes if chosen(source.wnid))
+    plan = _plan(options, sources)
+    state = _begin(options, plan)
+    parts = shards or ShardSelection()
+    done_bytes = _ask_again(options.out, plan, parts)
+    _check_space(options, _size_of(sources), done_bytes)
+    _remove_leftovers(state / WORK)
+    task = PrepareTask(options, sources)
+    result = run(state, plan, task, executor, shards=shards, raise_failed=False, progress=progress)
+    if result.complete:
+        shutil.rmtree(state / WORK, ignore_errors=True)  # what processes of other machines left
+    result.check()
+    reports: list[ClassReport] = []
+    failures: list[ClassFailure] = []
+    for path in result.shard_files:
+        if (classes := read_classes(path)) is not None:
+            reports += classes.done
+            failures += classes.failed
+    if not result.complete:
+        total = len(plan.shards())
+        note = f"{total - len(result.entries):,} of {total:,} shards are still to be done, by other parts"
+        return _summary(options, archive, reports, (note,), "the same command again, when the other parts are done")
+    return _finish(options, archive, reports, failures)
+
+
+def _stream(
+    options: PrepareOptions, archive: Archive, chosen: Callable[[str], bool], workers: int, progress: Progress
+) -> StepSummary:
+    # Nothing is known of its classes, so the plan has no items: it only keeps the options and the source.
+    _begin(options, Plan(items=0, shard_size=1, inputs={"source": input_file(options.source)}, **_described(options)))
+    need = archive.size * (_LVIS_SHARE if options.classes is ClassChoice.LVIS else 1)
+
+    def check_space(done_bytes: int) -> None:
+        _check_space(options, need, done_bytes)
+
+    reports, failures = prepare_stream(options, chosen, check_space, workers=workers, progress=progress)
+    return _finish(options, archive, reports, failures)
+
+
+def _check_stream(options: PrepareOptions, executor: Executor, shards: ShardSelection | None) -> None:
+    asked_for = [] if shards is None else [f"--shards {shards}"]
+    if not isinstance(executor, (LocalExecutor, HereExecutor)):
+        asked_for.append("--executor ray")
+    if asked_for:
+        raise InputError(
+            f"{options.source}: a compressed archive can be read from its beginning only, by one process, so it cannot "
+            f"be shared out with {' and '.join(asked_for)}",
+            hint="uncompress it to a .tar, or unpack its class tars into a folder, and give that; or go without",
+        )
+
+
+def _choice(options: PrepareOptions) -> Callable[[str], bool]:
+    if options.classes is ClassChoice.ALL:
+        return lambda _: True
+    wanted = set(class_by_wnid()) | set(wnid_to_synset())
+    return wanted.__contains__
+
+
+def _plan(options: PrepareOptions, sources: tuple[ClassSource, ...]) -> Plan:
+    listed = (f"{source.wnid} {source.offset} {source.size}" for source in sources)
+    return Plan(
+        items=len(sources),
+        shard_size=min(max(len(sources) // SHARDS_AIMED_AT, 1), LARGEST_SHARD),
+        inputs={"source": input_names(options.source, listed)},
+        **_described(options),
+    )
+
+
+def _described(options: PrepareOptions) -> dict[str, Any]:
+    """What plans of both ways have in common."""
+    versions = {"ovforge": __version__}
+    if options.resize is not Resize.OFF:
+        versions["opencv"] = str(cv2.__version__)
+    return {
+        "task": "imagenet prepare",
+        "options": {
+            "resize": options.resize.value,
+            "classes": options.classes.value,
+            "small_limit": options.small_limit,
+            "val_pictures": options.val_pictures,
+        },
+        "versions": versions,
+    }
+
+
+def _begin(options: PrepareOptions, plan: Plan) -> Path:
+    """The run's folder, with the plan frozen in it; refuses to go on with anything else."""
     state = options.out / STATE
     _check_empty(options.out, state)
     try:
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{options.out}: cannot be made ({error.strerror or error})", hint="give --out") from error
-    with _only_one(state):
-        _freeze(options, archive, state)
-        done = _reports(options.out)
-        if options.check_space:
-            _check_space(options, archive, done)
-        wanted = _wanted(options, done)
-        jobs = _jobs(archive, state, wanted)
-        total = 0 if archive.classes is None else sum(wanted(c.wnid) for c in archive.classes)
-        failures: list[ClassFailure] = []
-        results = run_ordered(functools.partial(_itself, options), prepare_class, jobs, workers=workers)
-        try:
-            for count, result in enumerate(results, start=1):
-                if isinstance(result, ClassFailure):
-                    failures.append(result)
-                else:
-                    done[result.wnid] = result
-                progress("classes", count, total)
-        finally:
-            results.close()  # before its workers' files are removed
-            for leftover in ("work", "spool"):
-                shutil.rmtree(state / leftover, ignore_errors=True)
-        return _finish(options, archive, done, failures)
-
-
-def _itself(options: PrepareOptions) -> PrepareOptions:
-    return options
-
-
-def _wanted(options: PrepareOptions, done: dict[str, ClassReport]) -> Callable[[str], bool]:
-    chosen = None if options.classes is ClassChoice.ALL else set(class_by_wnid()) | set(wnid_to_synset())
-    finished = set(done)
-    return lambda wnid: wnid not in finished and (chosen is None or wnid in chosen)
-
-
-def _jobs(archive: Archive, state: Path, wanted: Callable[[str], bool]) -> Iterable[ClassSource]:
-    if archive.classes is None:
-        return stream_classes(archive.path, state / "spool", wanted)
-    return [source for source in archive.classes if wanted(source.wnid)]
+    try:
+        freeze(plan, state)
+    except InputError as error:
+        kind = PlanMismatchError if isinstance(error, PlanMismatchError) else InputError
+        hint = f"go on with the run's own options and source, or give another --out, or remove {options.out}"
+        raise kind(error.message, hint=hint) from error
+    return state
 
 
 def _check_empty(out: Path, state: Path) -> None:
@@ -105,65 +187,33 @@ def _check_empty(out: Path, state: Path) -> None:
         )
 
 
-@contextlib.contextmanager
-def _only_one(state: Path) -> Iterator[None]:
-    with open(state / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{state.parent}: another `ovforge imagenet prepare` is at work there", hint="wait for it to end"
-            ) from None
-        yield
+def _ask_again(out: Path, plan: Plan, parts: ShardSelection) -> int:
+    """Strike the shards of this part with classes that failed or were removed since; the bytes of all that is done."""
+    mine = {shard.index for shard in parts.of(plan.shards())}
+    done_bytes = 0
+    for shard in plan.shards():
+        path = out / STATE / "shards" / f"{shard.name}.json"
+        classes = read_classes(path)
+        whole = classes is not None and not classes.failed and all(one.is_there(out) for one in classes.done)
+        if not whole and shard.index in mine:
+            path.unlink(missing_ok=True)
+        elif classes is not None:
+            done_bytes += sum(report.bytes for report in classes.done)
+    return done_bytes
 
 
-def _freeze(options: PrepareOptions, archive: Archive, state: Path) -> None:
-    """Write what changes the result when a run starts; refuse to go on with anything else."""
-    plan: dict[str, Any] = {
-        "source": archive.path.name,
-        "source_size": archive.size,
-        "resize": options.resize.value,
-        "classes": options.classes.value,
-        "small_limit": options.small_limit,
-        "val_pictures": options.val_pictures,
-    }
-    path = state / "manifest.json"
-    if not path.exists():
-        write_bytes(path, msgspec.json.format(msgspec.json.encode(plan)) + b"\n")
+def _remove_leftovers(work: Path) -> None:
+    """What killed processes of this machine were making."""
+    for folder in sorted(work.iterdir()) if work.is_dir() else ():
+        owner = temporary_owner(folder)
+        if owner is not None and owner[0] == machine_name() and not process_is_alive(owner[1]):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_space(options: PrepareOptions, source_bytes: float, done_bytes: int) -> None:
+    if not options.check_space or (options.link and options.resize is Resize.OFF):
         return
-    try:
-        frozen = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except msgspec.MsgspecError as error:
-        raise InputError(f"{path}: not the manifest of a run ({error})", hint=f"remove {state.parent}") from error
-    differences = [f"{k}: {frozen.get(k)} in the run, {v} now" for k, v in plan.items() if frozen.get(k) != v]
-    if differences:
-        raise PlanMismatchError(
-            f"{state.parent}: was begun differently: {'; '.join(differences)}",
-            hint="go on with the run's own options, or give another --out, or remove the folder",
-        )
-
-
-def _reports(out: Path) -> dict[str, ClassReport]:
-    """The classes that are done."""
-    reports = {}
-    for path in sorted((out / STATE / "classes").glob("n*.json")):
-        with contextlib.suppress(msgspec.MsgspecError):  # not whole: the class is done again
-            report = msgspec.json.decode(path.read_bytes(), type=ClassReport)
-            if all((out / part / report.wnid).is_dir() for part in report.counts):
-                reports[report.wnid] = report
-    return reports
-
-
-def _check_space(options: PrepareOptions, archive: Archive, done: dict[str, ClassReport]) -> None:
-    if options.link and options.resize is Resize.OFF:
-        return
-    chosen = _wanted(options, {})
-    if archive.classes is None:
-        need = float(archive.size) * (_LVIS_SHARE if options.classes is ClassChoice.LVIS else 1)
-    else:
-        need = float(_size_of([source for source in archive.classes if chosen(source.wnid)]))
-    need *= 1 if options.resize is Resize.OFF else _RESIZED_SHARE
-    need -= sum(report.bytes for report in done.values())
+    need = source_bytes * (1 if options.resize is Resize.OFF else _RESIZED_SHARE) - done_bytes
     free = shutil.disk_usage(options.out).free
     if need > free:
         raise WorkError(
@@ -172,7 +222,7 @@ def _check_space(options: PrepareOptions, archive: Archive, done: dict[str, Clas
         )
 
 
-def _size_of(classes: list[ClassSource]) -> float:
+def _size_of(classes: tuple[ClassSource, ...]) -> float:
     """Bytes of `classes`: of tars from their headers; of folders from every n-th, there may be 14 million files."""
     folders = [source for source in classes if source.size is None]
     looked_at = folders[:: max(1, len(folders) // _FOLDERS_LOOKED_AT)]
@@ -184,39 +234,46 @@ def _size_of(classes: list[ClassSource]) -> float:
 
 
 def _finish(
-    options: PrepareOptions, archive: Archive, done: dict[str, ClassReport], failures: list[ClassFailure]
+    options: PrepareOptions, archive: Archive, reports: list[ClassReport], failures: list[ClassFailure]
 ) -> StepSummary:
-    drops = Drops()
-    for stray in archive.strays:
-        drops.add("entry", "no class folder or class tar", stray)
-    counts = dict.fromkeys(PARTS, 0)
-    for _, report in sorted(done.items()):
-        for part, count in report.counts.items():
-            counts[part] += count
-        for name, reason in report.left_out:
-            drops.add("file", reason, f"{report.wnid}/{name}")
-        if not any(report.counts.values()):
-            drops.add("class", "has no readable pictures", report.wnid)
+    reports = sorted(reports, key=lambda report: report.wnid)
+    summary = _summary(options, archive, reports, (), f"ovforge imagenet index --imagenet-path {options.out}")
     report_file = options.out / "prepare_report.json"
     content = {
-        "pictures": counts,
-        "classes": len(done),
+        "pictures": {part: summary.counts[part] for part in PARTS},
+        "classes": len(reports),
         "failed": sorted((failure.wnid, failure.problem) for failure in failures),
-        "left_out": [
-            (f"{wnid}/{name}", reason) for wnid, report in sorted(done.items()) for name, reason in report.left_out
-        ],
+        "left_out": [(f"{report.wnid}/{name}", reason) for report in reports for name, reason in report.left_out],
     }
     write_bytes(report_file, msgspec.json.format(msgspec.json.encode(content)) + b"\n", overwrite=True)
     if failures:
         named = "; ".join(f"{failure.wnid}: {failure.problem}" for failure in failures[:3])
         raise WorkError(
             f"{len(failures)} classes could not be prepared: {named}",
-            hint=f"{len(done)} classes are done and stay; {report_file} names all; run the same command to try again",
+            hint=f"{len(reports)} are done and stay; {report_file} names all; run the same command to try again",
         )
+    return msgspec.structs.replace(summary, outputs={**summary.outputs, "report": str(report_file)})
+
+
+def _summary(
+    options: PrepareOptions, archive: Archive, reports: list[ClassReport], notes: tuple[str, ...], next_command: str
+) -> StepSummary:
+    drops = Drops()
+    for stray in archive.strays:
+        drops.add("entry", "no class folder or class tar", stray)
+    counts = dict.fromkeys(PARTS, 0)
+    for report in reports:
+        for part, count in report.counts.items():
+            counts[part] += count
+        for name, reason in report.left_out:
+            drops.add("file", reason, f"{report.wnid}/{name}")
+        if not any(report.counts.values()):
+            drops.add("class", "has no readable pictures", report.wnid)
     return StepSummary(
         step="imagenet prepare",
-        outputs={"tree": str(options.out), "report": str(report_file)},
-        counts={"classes": len(done), **counts},
+        outputs={"tree": str(options.out)},
+        counts={"classes": len(reports), **counts},
         drops=drops.freeze(),
-        next_command=f"ovforge imagenet index --imagenet-path {options.out}",
+        notes=notes,
+        next_command=next_command,
     )

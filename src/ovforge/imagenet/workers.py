@@ -1,4 +1,4 @@
-"""A pool of processes for the steps over ImageNet: results in order, few jobs in flight, one process without a pool."""
+"""A pool of processes for work that comes as a stream and that no run can plan: results in order, few in flight."""
 
 from __future__ import annotations
 
@@ -12,26 +12,13 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from ovforge.errors import InputError, WorkError
+from ovforge.errors import WorkError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 State = TypeVar("State")
 
 _state: Any = None
-
-
-def worker_count(wanted: int | None) -> int:
-    """How many processes to use: `wanted`, or one per core that this process may run on.
-
-    Raises:
-        InputError: less than one.
-    """
-    if wanted is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if wanted < 1:
-        raise InputError(f"--workers {wanted}: at least one is needed")
-    return wanted
 
 
 def run_ordered(

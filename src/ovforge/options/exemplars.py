@@ -116,8 +116,6 @@ class CropOptions:
     """How many of a class's exemplars the form `split` puts into `train`."""
     sheet: bool = False
     """Also draw a contact sheet per class."""
-    workers: int | None = None
-    """Processes; None is one per core."""
     overwrite: bool = False
 
 

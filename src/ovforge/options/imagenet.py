@@ -20,8 +20,6 @@ class IndexOptions:
     out: Path = layout.IMAGENET_LVIS_INFO
     strict: bool = False
     """Stop at an unreadable picture or a category without ImageNet id, instead of leaving it out with a message."""
-    workers: int | None = None
-    """Processes; None for one per core."""
     overwrite: bool = False
 
 
@@ -58,7 +56,5 @@ class PrepareOptions:
     """So many pictures of every other class, the first in name order, go to val."""
     link: bool = False
     """Hard links instead of copies, where the source is class folders and pictures stay as they are."""
-    workers: int | None = None
-    """Processes; None for one per core."""
     check_space: bool = True
     """Refuse to start where the disk has too little room."""

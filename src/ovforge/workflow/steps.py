@@ -24,6 +24,8 @@ from ovforge.options.exemplars import CollateOptions, CropOptions, SampleOptions
 from ovforge.options.imagenet import IndexOptions, PrepareOptions
 from ovforge.options.workflow import WorkflowOptions
 from ovforge.records.reporting import Progress, StepSummary
+from ovforge.runs.executors.base import Executor
+from ovforge.runs.executors.local import LocalExecutor, available_cores
 from ovforge.workflow.inventory import InputState
 
 RunStep = Callable[[WorkflowOptions, bool, Progress], StepSummary]
@@ -157,10 +159,8 @@ def _category_info(options: WorkflowOptions, overwrite: bool, progress: Progress
 def _prepare_imagenet(options: WorkflowOptions, overwrite: bool, progress: Progress) -> StepSummary:
     del overwrite  # it goes on where it was
     archive = next(path for path in layout.IMAGENET_ARCHIVES if (options.root / path).exists())
-    step = PrepareOptions(
-        source=options.root / archive, out=options.root / layout.IMAGENET_21K, workers=options.workers
-    )
-    return prepare_imagenet(step, progress=progress)
+    step = PrepareOptions(source=options.root / archive, out=options.root / layout.IMAGENET_21K)
+    return prepare_imagenet(step, _crew(options), progress=progress)
 
 
 def _index_imagenet(options: WorkflowOptions, overwrite: bool, progress: Progress) -> StepSummary:
@@ -168,10 +168,9 @@ def _index_imagenet(options: WorkflowOptions, overwrite: bool, progress: Progres
         imagenet=options.root / _imagenet(options.root),
         lvis=options.root / layout.LVIS_TRAIN,
         out=options.root / layout.IMAGENET_LVIS_INFO,
-        workers=options.workers,
         overwrite=overwrite,
     )
-    return index_imagenet(step, progress=progress)
+    return index_imagenet(step, _crew(options), progress=progress)
 
 
 def _collate(options: WorkflowOptions, overwrite: bool, progress: Progress) -> StepSummary:
@@ -209,10 +208,13 @@ def _crop(options: WorkflowOptions, overwrite: bool, progress: Progress) -> Step
         lvis_images=options.root / layout.COCO_DIR,
         imagenet_images=options.root / _imagenet(options.root),
         visual_genome_images=options.root / layout.VISUAL_GENOME_DIR,
-        workers=options.workers,
         overwrite=overwrite,
     )
-    return crop_exemplars(step, progress=progress)
+    return crop_exemplars(step, _crew(options), progress=progress)
+
+
+def _crew(options: WorkflowOptions) -> Executor:
+    return LocalExecutor(options.workers or available_cores())
 
 
 def _imagenet(root: Path) -> Path:

@@ -50,7 +50,6 @@ class World:
             "lvis_images": self.coco,
             "imagenet_images": self.imagenet,
             "visual_genome_images": self.genome,
-            "workers": 1,
         }
         return CropOptions(exemplars, self.root / "crops", **{**given, **changes})
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ from ovforge.exemplars.crop_picture import EmptyBoxError, cut_out, decode
 from ovforge.exemplars.crop_plan import plan_crops
 from ovforge.options.exemplars import CropForm, CropOptions
 from ovforge.records.exemplar import Exemplar
+from ovforge.records.reporting import StepSummary
+from ovforge.runs.executors.here import HereExecutor
+from ovforge.runs.executors.local import LocalExecutor
+from ovforge.runs.run import ShardSelection
 from ovforge.storage.machine import machine_name
 
 from .conftest import BOB, DOG, SPINNER, World, jpeg
@@ -42,6 +47,11 @@ from .conftest import BOB, DOG, SPINNER, World, jpeg
 LVIS_BOX = Exemplar("lvis", "train2017/000000000001.jpg", bbox=(10.7, 8.2, 10.5, 5.9), id=1)
 GENOME_BOX = Exemplar("visual_genome", "VG_100K_2/7.jpg", x=20, y=10, w=10, h=20, object_id=3)
 WHOLE = Exemplar("imagenet21k", "train/n02084071/n02084071_0.JPEG")
+
+
+def crop(options: CropOptions, **how: Any) -> StepSummary:
+    """The step in this process: a worker process takes a second to start."""
+    return crop_exemplars(options, HereExecutor(), **how)
 
 
 def files_of(folder: Path) -> set[str]:
@@ -232,9 +242,8 @@ def test_files_and_pixels_of_the_originals(
         lvis_images=roots["lvis"],
         imagenet_images=roots["imagenet21k"],
         visual_genome_images=roots["visual_genome"],
-        workers=2,
     )
-    summary = crop_exemplars(options)
+    summary = crop_exemplars(options, LocalExecutor(2))
     rows = json.loads(gzip.decompress((mini_expected / expected / "files.json.gz").read_bytes()))
     assert files_of(options.output) == {row["file"] for row in rows}
     assert not summary.drops
@@ -271,7 +280,7 @@ class TestForms:
     """Folders and names."""
 
     def test_split(self, world: World, drawn: Path) -> None:
-        crop_exemplars(world.crop_options(drawn, train_shots=2))
+        crop(world.crop_options(drawn, train_shots=2))
         assert files_of(world.root / "crops") == {
             "all/119/0_imagenet21k_n04278605_1.JPEG",
             "train/119/0_imagenet21k_n04278605_1.JPEG",
@@ -287,7 +296,7 @@ class TestForms:
     def test_lists(self, world: World, drawn: Path) -> None:
         train = world.root / "train.json"
         train.write_text(json.dumps([[], [record(GENOME_BOX, 378, DOG)]]))
-        summary = crop_exemplars(world.crop_options(drawn, form=CropForm.LISTS, train_exemplars=train))
+        summary = crop(world.crop_options(drawn, form=CropForm.LISTS, train_exemplars=train))
         assert files_of(world.root / "crops") == {
             "val/0/val_0_imagenet21k_n04278605_1.JPEG",
             "val/1/val_0_lvis_000000000001.jpg",
@@ -302,10 +311,10 @@ class TestForms:
         shutil.copy(drawn, world.root / "copy.json")
         for number, train in enumerate((None, drawn, world.root / "copy.json")):
             options = world.crop_options(drawn, form=CropForm.LISTS, train_exemplars=train, overwrite=number > 0)
-            assert any("the same pictures" in note for note in crop_exemplars(options).notes)
+            assert any("the same pictures" in note for note in crop(options).notes)
 
     def test_classes_file_says_which_folder_is_which_class(self, world: World, drawn: Path) -> None:
-        crop_exemplars(world.crop_options(drawn, form=CropForm.LISTS))
+        crop(world.crop_options(drawn, form=CropForm.LISTS))
         index = json.loads((world.root / "crops" / "classes.json").read_text())
         found = [(each["folder"], each["category_id"], each["synset"]) for each in index["classes"]]
         # All of bob's pictures came by a substitute; its own synset is told by its id.
@@ -316,13 +325,13 @@ class TestForms:
     def test_a_dictionary_with_names_and_an_empty_class(self, world: World, drawn: Path) -> None:
         rows = json.loads(drawn.read_text())
         drawn.write_text(json.dumps({BOB: rows[0], "empty.n.01": [], DOG: rows[1]}))
-        crop_exemplars(world.crop_options(drawn, form=CropForm.LISTS))
+        crop(world.crop_options(drawn, form=CropForm.LISTS))
         index = json.loads((world.root / "crops" / "classes.json").read_text())
         assert [each["synset"] for each in index["classes"]] == [BOB, "empty.n.01", DOG]
         assert (world.root / "crops" / "val" / "2").is_dir()
 
     def test_sheets(self, world: World, drawn: Path) -> None:
-        crop_exemplars(world.crop_options(drawn, sheet=True))
+        crop(world.crop_options(drawn, sheet=True))
         sheet = decode((world.root / "crops" / "sheets" / "378.jpg").read_bytes(), "sheet")
         assert sheet.shape[1] > 4 * 160
         assert sheet.std() > 10
@@ -332,7 +341,7 @@ class TestSources:
     """Pictures are read where they lie."""
 
     def test_hdf5_class_tars_and_other_folders_give_the_same_crops(self, world: World, drawn: Path) -> None:
-        crop_exemplars(world.crop_options(drawn))
+        crop(world.crop_options(drawn))
         expected = {name: (world.root / "crops" / name).read_bytes() for name in files_of(world.root / "crops")}
         packed = world.root / "train_imgs.hdf5"
         with h5py.File(packed, "w") as file:
@@ -346,7 +355,7 @@ class TestSources:
                     info = tarfile.TarInfo(path.name)
                     info.size = path.stat().st_size
                     tar.addfile(info, io.BytesIO(path.read_bytes()))
-        crop_exemplars(
+        crop(
             world.crop_options(
                 drawn,
                 lvis_images=packed,
@@ -364,7 +373,7 @@ class TestSources:
         rows[1].append({**record(GENOME_BOX, 378, DOG), "file_name": "VG_100K_2/7.jpg", "x": 500, "object_id": 8})
         rows[1].append({**record(LVIS_BOX, 378, DOG), "id": 5, "bbox": [5000, 5, 10, 10]})
         drawn.write_text(json.dumps(rows))
-        summary = crop_exemplars(world.crop_options(drawn))
+        summary = crop(world.crop_options(drawn))
         drops = {drop.reason: (drop.count, drop.examples) for drop in summary.drops}
         assert drops["its picture is not there"] == (1, ("lvis:train2017/000000000404.jpg:1",))
         assert drops["its box is empty or outside its picture"][0] == 1
@@ -377,24 +386,24 @@ class TestSources:
     def test_a_wrong_folder_is_an_error_not_thousands_of_drops(self, world: World, drawn: Path) -> None:
         (world.root / "empty").mkdir()
         with pytest.raises(MissingInputError) as raised:
-            crop_exemplars(world.crop_options(drawn, lvis_images=world.root / "empty"))
+            crop(world.crop_options(drawn, lvis_images=world.root / "empty"))
         assert "--lvis-img-dir" in raised.value.hint
         with pytest.raises(MissingInputError, match="nowhere"):
-            crop_exemplars(world.crop_options(drawn, visual_genome_images=world.root / "nowhere"))
+            crop(world.crop_options(drawn, visual_genome_images=world.root / "nowhere"))
 
     def test_a_data_set_that_is_not_drawn_from_need_not_be_there(self, world: World, drawn: Path) -> None:
         drawn.write_text(json.dumps([[record(WHOLE, 378, DOG)]]))
         options = world.crop_options(drawn, lvis_images=world.root / "no", visual_genome_images=world.root / "no")
-        assert crop_exemplars(options).counts["exemplars copied whole"] == 1
+        assert crop(options).counts["exemplars copied whole"] == 1
 
 
 class TestRunningAgain:
     """Resuming, repeating, replacing."""
 
     def test_what_is_done_is_not_done_again(self, world: World, drawn: Path) -> None:
-        crop_exemplars(world.crop_options(drawn))
+        crop(world.crop_options(drawn))
         before = {path: path.stat().st_mtime_ns for path in (world.root / "crops" / "all").glob("*/*")}
-        summary = crop_exemplars(world.crop_options(drawn))
+        summary = crop(world.crop_options(drawn))
         assert {path: path.stat().st_mtime_ns for path in (world.root / "crops" / "all").glob("*/*")} == before
         assert any("were done before" in note for note in summary.notes)
         assert summary.counts["pictures in all"] == 5
@@ -402,46 +411,46 @@ class TestRunningAgain:
     @pytest.mark.parametrize("loss", ["crop", "half a crop", "receipt", "half a receipt"])
     def test_what_was_lost_is_made_again(self, world: World, drawn: Path, loss: str) -> None:
         options = world.crop_options(drawn)
-        crop_exemplars(options)
-        crop = next((options.output / "all" / "378").glob("2_*"))
-        expected = crop.read_bytes()
+        crop(options)
+        made = next((options.output / "all" / "378").glob("2_*"))
+        expected = made.read_bytes()
         receipt = next((options.output / "run" / "shards").glob("*.json"))
         if loss == "crop":
-            crop.unlink()
+            made.unlink()
         elif loss == "half a crop":
-            crop.write_bytes(expected[:100])
+            made.write_bytes(expected[:100])
         else:
-            crop.unlink()
+            made.unlink()
             half = receipt.read_bytes()[:40]
             receipt.unlink()
             if loss == "half a receipt":
                 receipt.write_bytes(half)
-        crop_exemplars(options)
-        assert crop.read_bytes() == expected
+        crop(options)
+        assert made.read_bytes() == expected
 
     def test_a_lost_sheet_is_drawn_again(self, world: World, drawn: Path) -> None:
         options = world.crop_options(drawn, sheet=True)
-        crop_exemplars(options)
+        crop(options)
         sheet = options.output / "sheets" / "378.jpg"
         expected = sheet.read_bytes()
         sheet.unlink()
-        crop_exemplars(options)
+        crop(options)
         assert sheet.read_bytes() == expected
 
     def test_other_options_are_refused_with_the_difference(self, world: World, drawn: Path) -> None:
-        crop_exemplars(world.crop_options(drawn))
+        crop(world.crop_options(drawn))
         with pytest.raises(PlanMismatchError, match="quality: 95 in the run, 80 now"):
-            crop_exemplars(world.crop_options(drawn, quality=80))
+            crop(world.crop_options(drawn, quality=80))
 
     def test_overwrite_leaves_no_crop_of_the_earlier_run_and_nothing_else_is_touched(
         self, world: World, drawn: Path
     ) -> None:
-        crop_exemplars(world.crop_options(drawn))
+        crop(world.crop_options(drawn))
         mine = world.root / "crops" / "all" / "378" / "notes.txt"
         mine.write_text("mine")
         rows = json.loads(drawn.read_text())
         drawn.write_text(json.dumps([rows[0], rows[1][:1]]))
-        crop_exemplars(world.crop_options(drawn, overwrite=True))
+        crop(world.crop_options(drawn, overwrite=True))
         assert files_of(world.root / "crops") == {
             "all/119/0_imagenet21k_n04278605_1.JPEG",
             "train/119/0_imagenet21k_n04278605_1.JPEG",
@@ -454,13 +463,62 @@ class TestRunningAgain:
         folder = world.root / "crops" / "train" / "1"
         folder.mkdir(parents=True)
         with pytest.raises(OutputExistsError):
-            crop_exemplars(world.crop_options(drawn))
+            crop(world.crop_options(drawn))
 
     def test_one_worker_and_three_give_the_same_bytes(self, world: World, drawn: Path) -> None:
-        crop_exemplars(world.crop_options(drawn))
+        crop(world.crop_options(drawn))
         one = {name: (world.root / "crops" / name).read_bytes() for name in files_of(world.root / "crops")}
-        crop_exemplars(world.crop_options(drawn, workers=3, overwrite=True))
+        crop_exemplars(world.crop_options(drawn, overwrite=True), LocalExecutor(3))
         assert {name: (world.root / "crops" / name).read_bytes() for name in files_of(world.root / "crops")} == one
+
+
+class TestSharedOut:
+    """Several processes that do parts of the same work."""
+
+    def test_two_parts_equal_one_run(self, world: World, drawn: Path) -> None:
+        rows = json.loads(drawn.read_text())
+        drawn.write_text(json.dumps([*rows, *([record(WHOLE, number, DOG)] for number in range(1000, 1008))]))
+        crop(world.crop_options(drawn))
+        whole = {name: (world.root / "crops" / name).read_bytes() for name in files_of(world.root / "crops")}
+        options = replace(world.crop_options(drawn), output=world.root / "parts")
+        first = crop(options, shards=ShardSelection(1, 2))
+        assert not (options.output / "classes.json").exists()
+        assert "2 of 3 shards are done" in first.notes[-1]
+        second = crop(options, shards=ShardSelection(2, 2))
+        assert second.counts["classes"] == 10
+        assert {name: (options.output / name).read_bytes() for name in files_of(options.output)} == whole
+        assert (options.output / "classes.json").read_bytes() == (world.root / "crops" / "classes.json").read_bytes()
+        # A part that is started again does nothing; a crop that is lost is made again by the part that it belongs to.
+        lost = next((options.output / "all" / "1002").iterdir())  # in the second shard
+        lost.unlink()
+        crop(options, shards=ShardSelection(1, 2))
+        assert not lost.exists()
+        crop(options, shards=ShardSelection(2, 2))
+        assert lost.exists()
+
+    def test_parts_do_not_overwrite(self, world: World, drawn: Path) -> None:
+        crop(world.crop_options(drawn))
+        with pytest.raises(InputError, match="exclude each other"):
+            crop(world.crop_options(drawn, overwrite=True), shards=ShardSelection(1, 2))
+        assert files_of(world.root / "crops")
+
+    def test_two_processes_at_once_through_the_command_line(self, world: World, drawn: Path) -> None:
+        rows = json.loads(drawn.read_text())
+        drawn.write_text(json.dumps([*rows, *([record(WHOLE, number, DOG)] for number in range(1000, 1008))]))
+        crop(world.crop_options(drawn))
+        line = ["-m", "ovforge.cli.main", "exemplars", "crop", "--exemplars", drawn, "--out", world.root / "parts"]
+        line += ["--lvis-img-dir", world.coco, "--imagenet-img-dir", world.imagenet]
+        line += ["--visual-genome-img-dir", world.genome, "--workers", "1"]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3] / "src")}
+        parts = [
+            subprocess.Popen([sys.executable, *line, "--shards", part], env=environment, stdout=subprocess.DEVNULL)
+            for part in ("1/2", "2/2")
+        ]
+        assert [part.wait(timeout=120) for part in parts] == [0, 0]
+        assert (world.root / "parts" / "classes.json").read_bytes() == (
+            world.root / "crops" / "classes.json"
+        ).read_bytes()
+        assert files_of(world.root / "parts") == files_of(world.root / "crops")
 
 
 class TestBadInput:
@@ -472,34 +530,34 @@ class TestBadInput:
     )
     def test_options(self, world: World, drawn: Path, change: dict[str, Any]) -> None:
         with pytest.raises(InputError):
-            crop_exemplars(world.crop_options(drawn, **change))
+            crop(world.crop_options(drawn, **change))
 
     @pytest.mark.parametrize("text", ["", "[[", "7", "[7]", '[[{"dataset": "lvis"}]]'])
     def test_lists(self, world: World, drawn: Path, text: str) -> None:
         drawn.write_text(text)
         with pytest.raises(AnnotationFileError, match=r"drawn\.json"):
-            crop_exemplars(world.crop_options(drawn))
+            crop(world.crop_options(drawn))
 
     def test_lists_of_different_classes(self, world: World, drawn: Path) -> None:
         other = world.root / "other.json"
         other.write_text("[[]]")
         with pytest.raises(InputError, match="2 classes"):
-            crop_exemplars(world.crop_options(drawn, form=CropForm.LISTS, train_exemplars=other))
+            crop(world.crop_options(drawn, form=CropForm.LISTS, train_exemplars=other))
 
     def test_two_classes_of_one_id_cannot_share_a_folder(self, world: World, drawn: Path) -> None:
         drawn.write_text(json.dumps([[record(WHOLE, 378, DOG)], [record(WHOLE, 378, DOG)]]))
         with pytest.raises(AnnotationFileError, match="category id 378"):
-            crop_exemplars(world.crop_options(drawn))
+            crop(world.crop_options(drawn))
 
 
 def test_half_written_files_of_killed_processes_are_removed(world: World, drawn: Path) -> None:
-    crop_exemplars(world.crop_options(drawn))
+    crop(world.crop_options(drawn))
     folder = world.root / "crops" / "all" / "378"
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     dead, alive = (folder / f".9_lvis_x.jpg.part-{machine_name()}-{pid}-0" for pid in (ended.pid, os.getpid()))
     dead.touch()
     alive.touch()
-    crop_exemplars(world.crop_options(drawn))
+    crop(world.crop_options(drawn))
     assert not dead.exists()
     assert alive.exists()

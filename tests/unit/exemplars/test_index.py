@@ -12,6 +12,7 @@ import pytest
 from ovforge.errors import AnnotationFileError, InputError, MissingInputError, OutputExistsError
 from ovforge.exemplars import crop_exemplars, index_exemplars
 from ovforge.options.exemplars import CropForm, CropOptions, ExemplarIndexOptions
+from ovforge.runs.executors.here import HereExecutor
 
 from .conftest import jpeg
 
@@ -55,7 +56,8 @@ def test_the_originals_file(mini: Path, unpacked: Callable[[str], Path], tmp_pat
             lvis_images=mini / "coco",
             imagenet_images=mini / "imagenet" / "imagenet21k_P",
             visual_genome_images=mini / "VisualGenome",
-        )
+        ),
+        HereExecutor(),
     )
     options = ExemplarIndexOptions(
         tmp_path / "crops",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import signal
 import sys
@@ -14,6 +16,9 @@ from typing import Any
 import pytest
 
 from ovforge.errors import InputError, MissingExtraError, WorkError
+from ovforge.imagenet import index
+from ovforge.options.imagenet import IndexOptions
+from ovforge.runs.executors.here import HereExecutor
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.executors.ray import RayExecutor
 from ovforge.runs.plan import Plan
@@ -59,6 +64,27 @@ def test_the_same_files_as_with_processes(tmp_path: Path, executor: RayExecutor)
     assert contents(tmp_path / "run") == expected()
     device = "cuda:0" if executor.gpus_per_worker else "cpu"
     assert {path.read_text() for path in (tmp_path / "notes").glob("open-*")} == {device}
+
+
+@pytest.mark.usefixtures("one_node")
+def test_a_step_of_the_package_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`imagenet index`, all of it through Ray."""
+    monkeypatch.setattr(importlib.import_module("ovforge.imagenet.index"), "HEAD_START_SECONDS", 0.0)
+    for wnid, count in (("n02084071", 3), ("n02121620", 2)):
+        folder = tmp_path / "tree" / wnid
+        folder.mkdir(parents=True)
+        for number in range(count):
+            (folder / f"{wnid}_{number}.JPEG").write_bytes(b"GIF89a\x05\x00\x04\x00\x00\x00\x00;")
+    categories = [{"id": i, "name": s, "synset": s, "frequency": "f"} for i, s in ((7, "dog.n.01"), (3, "cat.n.01"))]
+    (tmp_path / "lvis.json").write_text(json.dumps({"categories": categories, "images": [], "annotations": []}))
+    made = {}
+    for name, executor in (("ray", RayExecutor()), ("here", HereExecutor())):
+        out = tmp_path / f"{name}.json"
+        index(IndexOptions(imagenet=tmp_path / "tree", lvis=tmp_path / "lvis.json", out=out), executor)
+        made[name] = out.read_bytes()
+        assert not out.with_name(f"{name}.json.run").exists()
+    assert len(json.loads(made["ray"])["images"]) == 5
+    assert made["ray"] == made["here"]
 
 
 @pytest.mark.parametrize("trouble", ["exception", "exit"])

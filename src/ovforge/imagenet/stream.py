@@ -1,0 +1,110 @@
+"""Prepare the classes of a compressed archive, which can be read from its beginning only, by one process.
+
+So its classes are not known before it has been read, and there is nothing that could be planned and shared out: one
+process unpacks, a few class tars ahead, and a pool of processes prepares them. A class is done when its report in
+`classes/` is there, which is written last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from ovforge.errors import InputError
+from ovforge.imagenet.archives import ClassSource, stream_classes
+from ovforge.imagenet.one_class import STATE, ClassFailure, ClassReport, prepare_class
+from ovforge.imagenet.workers import run_ordered
+from ovforge.options.imagenet import PrepareOptions
+from ovforge.records.reporting import Progress
+from ovforge.storage.atomic import write_bytes
+
+
+def prepare_stream(
+    options: PrepareOptions,
+    chosen: Callable[[str], bool],
+    check_space: Callable[[int], None],
+    *,
+    workers: int,
+    progress: Progress,
+) -> tuple[list[ClassReport], list[ClassFailure]]:
+    """Prepare what is not done yet; the reports of all classes that are done, and what failed this time.
+
+    Args:
+        options: what to make of which archive.
+        chosen: whether a class is wanted at all.
+        check_space: called before the work with the bytes that are done.
+        workers: processes that prepare classes.
+        progress: told of every class; how many there are is not known.
+
+    Raises:
+        InputError: another process is at work on it.
+        ArchiveError: the archive is damaged; classes before that place are done.
+        WorkError: the disk is full, or a worker died.
+    """
+    state = options.out / STATE
+    with _only_one(state):
+        done = _reports(options.out)
+        check_space(sum(report.bytes for report in done.values()))
+        failures: list[ClassFailure] = []
+        finished = frozenset(done)
+        jobs = stream_classes(options.source, state / "spool", lambda wnid: wnid not in finished and chosen(wnid))
+        results = run_ordered(functools.partial(_itself, options), _prepare, jobs, workers=workers)
+        try:
+            for count, result in enumerate(results, start=1):
+                if isinstance(result, ClassFailure):
+                    failures.append(result)
+                else:
+                    done[result.wnid] = result
+                progress("classes", count, 0)
+        finally:
+            results.close()  # before its workers' files are removed
+            for leftover in ("work", "spool"):
+                shutil.rmtree(state / leftover, ignore_errors=True)
+    return list(done.values()), failures
+
+
+def _itself(options: PrepareOptions) -> PrepareOptions:
+    return options
+
+
+def _prepare(options: PrepareOptions, source: ClassSource) -> ClassReport | ClassFailure:
+    """Prepare one class from its unpacked tar, which is removed; runs in a worker."""
+    try:
+        result = prepare_class(options, source)
+    except OSError as error:
+        return ClassFailure(source.wnid, f"{error.filename or source.path}: {error.strerror or error}")
+    finally:
+        source.path.unlink(missing_ok=True)
+    if isinstance(result, ClassReport):
+        report = options.out / STATE / "classes" / f"{source.wnid}.json"
+        write_bytes(report, msgspec.json.encode(result), overwrite=True)
+    return result
+
+
+@contextlib.contextmanager
+def _only_one(state: Path) -> Iterator[None]:
+    with open(state / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{state.parent}: another `ovforge imagenet prepare` is at work there", hint="wait for it to end"
+            ) from None
+        yield
+
+
+def _reports(out: Path) -> dict[str, ClassReport]:
+    """The classes that are done."""
+    reports = {}
+    for path in sorted((out / STATE / "classes").glob("n*.json")):
+        with contextlib.suppress(msgspec.MsgspecError):  # not whole: the class is done again
+            report = msgspec.json.decode(path.read_bytes(), type=ClassReport)
+            if report.is_there(out):
+                reports[report.wnid] = report
+    return reports
