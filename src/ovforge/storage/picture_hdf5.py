@@ -35,6 +35,9 @@ from ovforge.storage.range_copy import RangeCopier, copy_ranges, write_at
 # and which are made in less time than those of 1.8.
 _FORMAT = (h5f.LIBVER_EARLIEST, h5f.LIBVER_V18)
 _METADATA_BLOCK = 1 << 20  # bytes; headers lie together in blocks of this size, pictures one after the other between
+# Bytes, the most that the library allows. All names are one piece in its cache: at its default of 32 MB datasets took
+# several times as long when there were more than 800,000, because nothing else was kept beside the names.
+_METADATA_CACHE = 128 << 20
 _BATCH = 8 << 20  # bytes of pictures handed to a helper at once
 _BATCH_PICTURES = 256  # at most: the names of a batch and its answer have to fit into a pipe
 _ALONE = 64 << 20  # bytes; fewer are copied faster than a helper starts
@@ -103,6 +106,9 @@ class PictureWriter:
         root = h5p.create(h5p.FILE_CREATE)
         root.set_obj_track_times(False)  # the root group would note when it was made
         self._file = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, fcpl=root, fapl=access)
+        cache = self._file.get_mdc_config()
+        cache.max_size = _METADATA_CACHE
+        self._file.set_mdc_config(cache)
         self._descriptor = os.open(path, os.O_WRONLY)
         self._creation = h5p.create(h5p.DATASET_CREATE)
         self._creation.set_layout(h5d.CONTIGUOUS)
