@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from ovforge.errors import InputError
 from ovforge.options.annotations import MergeCoco, MergeVariant
 from ovforge.records import coco, lvis
 from ovforge.records.reporting import EXAMPLES_KEPT, Drops, Progress, StepSummary, no_progress
-from ovforge.storage.annotation_file import RecordTable, write_annotation_file
+from ovforge.storage.annotation_file import Records, RecordTable, write_annotation_file
 from ovforge.storage.atomic import check_output
 from ovforge.storage.edited_records import KEEP, EditedRecords
 from ovforge.storage.record_edit import edit_record
@@ -87,7 +87,7 @@ def merge_coco(options: MergeCoco, *, progress: Progress = no_progress) -> StepS
             len(ours.categories),
         )
         progress("write", 2, 3)
-        replacements = {
+        replacements: dict[str, Iterable[Records]] = {
             "annotations": [
                 _merged(
                     ours,

@@ -359,10 +359,7 @@ def _write_edited(out: BinaryIO, path: Path, records: EditedRecords) -> None:
                 out.write(edited(*batch))
             return
         out.flush()
-        end = out.tell()
-        for end in workers.write_in_order(path, end, edited, records.batches):
-            pass
-        out.seek(end)
+        out.seek(workers.write_in_order(path, out.tell(), edited, records.batches))
 
 
 def _write_piece(out: BinaryIO, piece: bytes | FileRange) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError
 from ovforge.records.reporting import Progress, no_progress
-from ovforge.storage.record_edit import edit_record, set_numbers
+from ovforge.storage.record_edit import edit_record, set_numbers, set_text
 
 KEEP = -(2**63)
 """Among new numbers: this record's stays as it is, or is not added."""
@@ -122,10 +122,10 @@ def edited(batch: _Batch) -> bytes:
                 records[row] = edit_record(records[row], {}, renamed=names)
     if batch.removed:
         records = [edit_record(record, dict.fromkeys(batch.removed)) for record in records]
-    if batch.texts:
+    for name, texts in batch.texts.items():
         records = [
-            edit_record(record, changes) if changes else record
-            for record, changes in zip(records, _changes(batch.texts, len(records)), strict=True)
+            record if text is None else set_text(record, name, text)
+            for record, text in zip(records, texts, strict=True)
         ]
     if batch.appended or batch.tails:
         ends = _ends(batch, len(records))
@@ -168,17 +168,17 @@ def _read(path: Path, starts: Ints, stops: Ints) -> list[bytes]:
         os.close(descriptor)
 
 
-def _changes(texts: Mapping[str, Sequence[bytes | None]], count: int) -> Iterator[dict[str, bytes | None]]:
-    for row in range(count):
-        yield {name: value for name, values in texts.items() if (value := values[row]) is not None}
-
-
 def _ends(batch: _Batch, count: int) -> list[bytes]:
     """What comes in the place of each record's closing brace."""
     parts: list[Sequence[bytes]] = []
+    everywhere = {name: values for name, values in batch.appended.items() if not np.any(values == KEEP)}
     for name, values in batch.appended.items():
-        form = b', "%b": %%d' % name.encode()
-        parts.append([form % value if value != KEEP else b"" for value in values.tolist()])
+        if name not in everywhere:
+            form = b', "%b": %%d' % name.encode()
+            parts.append([form % value if value != KEEP else b"" for value in values.tolist()])
+    if everywhere:
+        form = b"".join(b', "%b": %%d' % name.encode() for name in everywhere)
+        parts.append([form % row for row in zip(*(values.tolist() for values in everywhere.values()), strict=True)])
     if batch.tails:
         parts.append(batch.tails)
     parts.append([b"}"] * count)

@@ -10,10 +10,13 @@ import msgspec
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _DIGITS = b"0123456789"
+_FIRST_OF_A_NUMBER = frozenset(b"%d" % digit for digit in range(10))
 _AFTER_A_NUMBER = frozenset([b",", b"}", b" ", b"\t", b"\r", b"\n"])
 
 
-def edit_record(record: bytes, changes: Mapping[str, bytes | None], *, renamed: Mapping[str, str] | None = None) -> bytes:
+def edit_record(
+    record: bytes, changes: Mapping[str, bytes | None], *, renamed: Mapping[str, str] | None = None
+) -> bytes:
     """Set fields of one raw record to raw JSON values, or take them out (None).
 
     Fields keep their order, new ones come last; the values that stay keep their bytes. Fields in `renamed` get
@@ -41,6 +44,13 @@ def set_numbers(records: Sequence[bytes], field: str, values: Sequence[int]) -> 
     return [edit_record(record, {field: b"%d" % value}) for record, value in zip(records, values, strict=True)]
 
 
+def set_text(record: bytes, field: str, value: bytes) -> bytes:
+    """Set a field of a raw record that has other fields to a raw JSON value; a new field comes last."""
+    if _name(field) in record or b"\\" in record:
+        return edit_record(record, {field: value})
+    return b"%b, %b: %b}" % (record[:-1], _name(field), value)
+
+
 def _set_quickly(records: Sequence[bytes], field: str, values: Sequence[int]) -> list[bytes] | None:
     """Replace numbers without taking the records apart; None where that could hit something else.
 
@@ -61,8 +71,12 @@ def _set_quickly(records: Sequence[bytes], field: str, values: Sequence[int]) ->
         or joined.count(name) != len(records)
     ):
         return None
-    tails = [piece.lstrip(_DIGITS) for piece in heads_and_tails[1:]]
-    if not _AFTER_A_NUMBER.issuperset({tail[:1] for tail in tails}):  # a minus or a fraction is no end of a number
+    after = heads_and_tails[1:]
+    tails = [piece.lstrip(_DIGITS) for piece in after]
+    # A key spaced in another way, a minus or a fraction.
+    if not _FIRST_OF_A_NUMBER.issuperset({piece[:1] for piece in after}) or not _AFTER_A_NUMBER.issuperset(
+        {tail[:1] for tail in tails}
+    ):
         return None
     pieces = [heads_and_tails[0]] * (2 * len(records) + 1)
     pieces[1::2] = [found.group() + b"%d" % value for value in values]

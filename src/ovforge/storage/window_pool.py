@@ -72,9 +72,7 @@ class WindowPool(Workers):
             while True:
                 while len(waiting) < 2 * self.count and ahead < file.size:
                     stop, following = json_windows.guess_boundary(file, ahead + json_windows.WINDOW_BYTES)
-                    job = self.submit(
-                        _block_there, file.path, ahead, stop, record, section=section, spans=spans
-                    )
+                    job = self.submit(_block_there, file.path, ahead, stop, record, section=section, spans=spans)
                     waiting.append((following, job))
                     ahead = following
                 if not waiting:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 R = TypeVar("R")
+W = TypeVar("W", bound="Workers")
 
 SMALL_BYTES = 32 << 20
 """Below this, starting workers takes longer than the work."""
@@ -37,13 +38,13 @@ class Workers:
     _writing = threading.RLock()
     _users = 0
     _executor: ProcessPoolExecutor | None = None
-    _turn: _Turn | None = None
+    _turn: _Turn
     _broken = False
 
     def __init__(self) -> None:
         self.count = min(_MOST_WORKERS, _processors())
 
-    def __enter__(self) -> Workers:
+    def __enter__(self: W) -> W:
         with Workers._lock:
             Workers._users += 1
         return self
@@ -53,7 +54,7 @@ class Workers:
             Workers._users -= 1
             if Workers._users:
                 return
-            executor, Workers._executor, Workers._turn, Workers._broken = Workers._executor, None, None, False
+            executor, Workers._executor, Workers._broken = Workers._executor, None, False
         if executor is not None:
             executor.shutdown(cancel_futures=True)
 
@@ -104,42 +105,38 @@ class Workers:
 
     def write_in_order(
         self, path: Path, offset: int, function: Callable[..., bytes], jobs: Callable[[], Iterable[tuple[Any, ...]]]
-    ) -> Iterator[int]:
+    ) -> int:
         """Write `function(*job)` of each job into an existing file from `offset` on, in the order of the jobs.
 
         The workers write by themselves, each when it is its turn, so that no bytes go from process to process.
-        Yields the position after each job's bytes. `jobs` is called again if a worker dies.
+        Returns the position after the last. `jobs` is called again if a worker dies.
         """
         if self.usable:
-            try:
-                yield from self._write_there(path, offset, function, jobs())
-                return
-            except BrokenProcessPool:
-                self.give_up()
+            with contextlib.suppress(BrokenProcessPool):
+                return self._write_there(path, offset, function, jobs())
+            self.give_up()
         descriptor = os.open(path, os.O_WRONLY)
         try:
             for job in jobs():
                 offset = _write(descriptor, function(*job), offset)
-                yield offset
         finally:
             os.close(descriptor)
+        return offset
 
     def _write_there(
         self, path: Path, offset: int, function: Callable[..., bytes], jobs: Iterable[tuple[Any, ...]]
-    ) -> Iterator[int]:
-        waiting: deque[Future[int]] = deque()
+    ) -> int:
+        waiting: deque[Future[None]] = deque()
         with Workers._writing:  # one file at a time
             self._started()
-            turn = Workers._turn
-            assert turn is not None  # made with the executor
-            turn.start(offset)
+            Workers._turn.start(offset)
             try:
                 for number, job in enumerate(jobs):
                     waiting.append(self.submit(_write_there, number, path, function, job))
                     if len(waiting) > 2 * self.count:
-                        yield waiting.popleft().result()
+                        waiting.popleft().result()
                 while waiting:
-                    yield waiting.popleft().result()
+                    waiting.popleft().result()
             finally:
                 # From the last on: a job must not start whose turn never comes because an earlier one is cancelled.
                 for future in reversed(waiting):
@@ -147,6 +144,7 @@ class Workers:
                 for future in waiting:
                     if not future.cancelled():
                         future.exception()  # nobody writes into the file any more
+            return Workers._turn.position
 
     def _started(self) -> ProcessPoolExecutor:
         with Workers._lock:
@@ -170,6 +168,12 @@ class _Turn:
         with self._changed:
             self._state[:] = [0, offset]
 
+    @property
+    def position(self) -> int:
+        """Where the next job's bytes go."""
+        position: int = self._state[1]
+        return position
+
     def take(self, number: int, size: int) -> int:
         """Wait until all jobs before `number` have taken their turns; return the position for `size` bytes."""
         with self._changed:
@@ -180,14 +184,9 @@ class _Turn:
         return offset
 
 
-_turn: _Turn | None = None
-"""In a worker: the one shared with the others."""
-
-
 def _begin(turn: _Turn) -> None:
     """An interrupt is the parent's to handle, and nothing outlives the parent."""
-    global _turn
-    _turn = turn
+    Workers._turn = turn
     gc.disable()  # millions of records, none of which refers to another
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -200,17 +199,16 @@ def _end_with(parent: Any) -> None:
     os._exit(1)
 
 
-def _write_there(number: int, path: Path, function: Callable[..., bytes], job: tuple[Any, ...]) -> int:
-    assert _turn is not None  # set when the worker began
+def _write_there(number: int, path: Path, function: Callable[..., bytes], job: tuple[Any, ...]) -> None:
     try:
         data = function(*job)
     except BaseException:
-        _turn.take(number, 0)  # the others must not wait for ever
+        Workers._turn.take(number, 0)  # the others must not wait for ever
         raise
-    offset = _turn.take(number, len(data))
+    offset = Workers._turn.take(number, len(data))
     descriptor = os.open(path, os.O_WRONLY)
     try:
-        return _write(descriptor, data, offset)
+        _write(descriptor, data, offset)
     finally:
         os.close(descriptor)
 
