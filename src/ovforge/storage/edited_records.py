@@ -107,14 +107,15 @@ def edited(batch: _Batch) -> bytes:
     """
     records = _fetched(batch)
     for name, values in batch.numbers.items():
-        which = np.flatnonzero(values != KEEP)
-        if len(which) == len(records):
-            records = set_numbers(records, name, values.tolist())
-        elif len(which):
-            rows = which.tolist()
-            changed = set_numbers([records[row] for row in rows], name, values[which].tolist())
-            for row, record in zip(rows, changed, strict=True):
-                records[row] = record
+        for source in range(len(batch.paths)):  # one file's records are laid out alike, which is quicker
+            rows = np.flatnonzero((values != KEEP) & (batch.sources == source))
+            if len(rows) == len(records):
+                records = set_numbers(records, name, values.tolist())
+            elif len(rows):
+                places = rows.tolist()
+                changed = set_numbers([records[place] for place in places], name, values[rows].tolist())
+                for place, record in zip(places, changed, strict=True):
+                    records[place] = record
     for source, names in batch.renamed.items():
         keys = [b'"%b"' % old.encode() for old in names]
         for row in np.flatnonzero(batch.sources == source).tolist():

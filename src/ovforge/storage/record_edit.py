@@ -62,8 +62,8 @@ def _set_quickly(records: Sequence[bytes], field: str, values: Sequence[int]) ->
         return None
     # All at once, with a line feed between them; a record with one of its own goes the other way.
     joined = b"\n".join(records)
-    heads_and_tails = joined.split(found.group())
-    name = _name(field)
+    key, name = found.group(), _name(field)
+    heads_and_tails = joined.split(key)
     if (
         len(heads_and_tails) != len(records) + 1
         or joined.count(b"\n") != len(records) - 1
@@ -79,7 +79,7 @@ def _set_quickly(records: Sequence[bytes], field: str, values: Sequence[int]) ->
     ):
         return None
     pieces = [heads_and_tails[0]] * (2 * len(records) + 1)
-    pieces[1::2] = [found.group() + b"%d" % value for value in values]
+    pieces[1::2] = [b"%b%d" % (key, value) for value in values]
     pieces[2::2] = tails
     return b"".join(pieces).split(b"\n")
 
