@@ -4,37 +4,37 @@
 
 The plain way does what the original script does (REFERENCE: `generate_json_anno`) and is measured at a tenth of the
 size, because at full size it needs more memory than many machines have; its time grows with the size. Each
-measurement is a process of its own. Times include the flush to disk for `pairs annotate`, not for the plain way.
+measurement is a process of its own, with the memory of its children counted; the figures are medians. Times include
+the flush to disk for `pairs annotate`, not for the plain way.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import pickle
 import shutil
-import subprocess
+import statistics
 import sys
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import msgspec
-from make_lvis import make
-
-from ovforge.records.pairs import VariantRecord, variant_name
-from ovforge.storage.annotation_file import read_records
-from ovforge.storage.picture_hdf5 import PictureWriter
-from ovforge.storage.restricted_pickle import ListWriter
-from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair
+from bench_annotations import Measured, measure
 
 NAME = "bench"
 
 
 def make_merged(folder: Path, annotations: Path) -> None:
     """Write the merged files of a run with one second view per picture, as far as `pairs annotate` reads them."""
+    import msgspec
+
+    from ovforge.records.pairs import VariantRecord, variant_name
+    from ovforge.storage.annotation_file import read_records
+    from ovforge.storage.picture_hdf5 import PictureWriter
+    from ovforge.storage.restricted_pickle import ListWriter
+    from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair
+
     objects = defaultdict(list)
     for raw in read_records(annotations, "annotations", msgspec.Raw):
         annotation = msgspec.json.decode(raw)
@@ -76,6 +76,8 @@ def make_merged(folder: Path, annotations: Path) -> None:
 
 def plain(folder: Path, annotations: Path) -> None:
     """The plain way."""
+    from ovforge.records.pairs import variant_name
+
     data = json.loads(annotations.read_bytes())
     with open(folder / f"{NAME}.pkl", "rb") as file:
         entries = pickle.load(file)
@@ -128,17 +130,14 @@ def ours(folder: Path, annotations: Path) -> None:
     from ovforge.options.tracks import AnnotateOptions
     from ovforge.synthesis.tracks import annotate_pairs
 
-    annotate_pairs(AnnotateOptions(NAME, folder, out=folder / "ours.json", annotations=annotations))
+    annotate_pairs(AnnotateOptions(NAME, folder, out=folder / "ours.json", annotations=annotations, overwrite=True))
 
 
-def measured(way: str, folder: Path, annotations: Path) -> tuple[float, float, float]:
-    """Seconds, processor seconds (its workers' included) and peak MB of one way, in a process of its own."""
-    start, before = time.perf_counter(), os.times()
-    command = [sys.executable, __file__, "--way", way, "--folder", str(folder), "--annotations", str(annotations)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    after = os.times()
-    busy = after.children_user + after.children_system - before.children_user - before.children_system
-    return time.perf_counter() - start, busy, int(done.stdout) / 1024
+def measured(way: str, folder: Path, annotations: Path) -> Measured:
+    """One run of one way, in a process of its own."""
+    return measure([
+        sys.executable, __file__, "--way", way, "--folder", str(folder), "--annotations", str(annotations)
+    ])  # fmt: skip
 
 
 def _check_equal(folder: Path) -> None:
@@ -154,29 +153,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("bench_annotate"), help="a new folder; removed afterwards")
     parser.add_argument("--scale", type=float, default=1.0, help="1 is LVIS train's size")
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--way", choices=["plain", "ours"], help=argparse.SUPPRESS)
     parser.add_argument("--annotations", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
         (plain if options.way == "plain" else ours)(options.folder, options.annotations)
-        print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
         return
     try:
-        seconds = {}
-        for scale, ways in ((options.scale / 10, ("plain", "ours")), (options.scale, ("ours",))):
+        from make_lvis import make
+
+        for scale, ways in ((options.scale / 10, ("plain", "ours", "cp")), (options.scale, ("ours", "cp"))):
             folder = options.folder / f"{scale:g}"
             annotations, coco = make(folder, scale)
             coco.unlink()
             make_merged(folder, annotations)
             print(f"scale {scale:g}: {annotations.stat().st_size / 1e9:.2f} GB", flush=True)
-            for way in ways:
-                seconds[scale, way], busy, peak = measured(way, folder, annotations)
-                print(f"  {way}: {seconds[scale, way]:.1f} s ({busy:.1f} s busy), {peak:.0f} MB", flush=True)
+            runs: dict[str, list[Measured]] = defaultdict(list)
+            for _ in range(options.repeats):
+                for way in ways:
+                    if way == "cp":
+                        runs[way].append(measure(["cp", str(folder / "ours.json"), str(folder / "copy.json")]))
+                    else:
+                        runs[way].append(measured(way, folder, annotations))
+            for way, times in runs.items():
+                seconds, cpu = (statistics.median(getattr(run, field) for run in times) for field in ("seconds", "cpu"))
+                peak = max(run.megabytes for run in times)
+                print(f"  {way}: {seconds:.2f} s ({cpu:.2f} s CPU), {peak:.0f} MB", flush=True)
             if "plain" in ways:
                 _check_equal(folder)
             shutil.rmtree(folder)
-        ratio = 10 * seconds[options.scale / 10, "plain"] / seconds[options.scale, "ours"]
-        print(f"at scale {options.scale:g}: {ratio:.1f} times the plain way (ten times its time at a tenth)")
     finally:
         shutil.rmtree(options.folder, ignore_errors=True)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +10,13 @@ from ovforge.annotations.checked import CheckedFile, check_frequencies, excluded
 from ovforge.annotations.counts import positions
 from ovforge.options.annotations import BaseClassesOptions, IdMode
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.storage.annotation_file import AnnotationFile, FileRange, RecordTable, gather, write_annotation_file
+from ovforge.storage.annotation_file import AnnotationFile, RecordTable, write_annotation_file
 from ovforge.storage.atomic import atomic_file, check_output
-from ovforge.storage.record_edit import edit_numbers, edit_record
+from ovforge.storage.edited_records import EditedRecords
+from ovforge.storage.record_edit import edit_record
+from ovforge.storage.worker_pool import Workers
 
 Ints = NDArray[np.int64]
-
-BATCH = 8192
-"""Records edited at once."""
 
 
 class ListedImage(msgspec.Struct, frozen=True):
@@ -45,7 +42,7 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
     for output in (options.output, options.class_names_output):
         check_output(output, overwrite=options.overwrite)
     progress("read", 0, 2)
-    with CheckedFile(options.annotations, images=ListedImage) as source:
+    with Workers(), CheckedFile(options.annotations, images=ListedImage) as source:
         categories, annotations, file = source.categories, source.annotations, source.file
         kept = ~excluded_categories(categories, exclude)
         new_ids: Ints = np.cumsum(kept, dtype=np.int64) if options.mode is IdMode.COMPACT else categories["id"]
@@ -58,8 +55,8 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
         replacements = {
             "annotations": file.runs(annotations, kept[where])
             if unchanged
-            else _renumbered(file, annotations, rows, new_ids[where]),
-            "images": _relisted(file, source.images, renumbered, set(categories["id"].tolist()), unknown),
+            else [_renumbered(file, annotations, rows, new_ids[where])],
+            "images": [_relisted(file, source.images, renumbered, set(categories["id"].tolist()), unknown)],
             "categories": (
                 edit_record(categories.raw(index), {"id": b"%d" % new_ids[index]})
                 for index in np.flatnonzero(kept).tolist()
@@ -92,35 +89,30 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
     )
 
 
-def _renumbered(file: AnnotationFile, annotations: RecordTable, rows: Ints, new_ids: Ints) -> Iterator[bytes]:
-    for start in range(0, len(rows), BATCH):
-        batch = rows[start : start + BATCH]
-        yield edit_numbers(
-            gather([file], [annotations], np.zeros(len(batch), np.int8), batch),
-            len(batch),
-            {"category_id": new_ids[batch].tolist()},
-        )
+def _renumbered(file: AnnotationFile, annotations: RecordTable, rows: Ints, new_ids: Ints) -> EditedRecords:
+    return EditedRecords(
+        (file.path,),
+        np.zeros(len(rows), np.int8),
+        annotations.starts[rows],
+        annotations.stops[rows],
+        numbers={"category_id": new_ids[rows]},
+    )
 
 
 def _relisted(
     file: AnnotationFile, images: RecordTable, renumbered: dict[int, int], known: set[int], drops: Drops
-) -> Iterator[bytes | FileRange]:
-    """The pictures, with both lists in new ids; neighbours that do not change come as one range."""
-    lists = {field: images[field] for field in ("neg_category_ids", "not_exhaustive_category_ids")}
-    unchanged_from = 0
-    for index in range(len(images)):
-        changes: dict[str, bytes | None] = {}
-        for field, values in lists.items():
-            new = [renumbered[old] for old in values[index] if old in renumbered]
-            if new != values[index]:
-                changes[field] = msgspec.json.encode(new).replace(b",", b", ")
-                for old in values[index]:
+) -> EditedRecords:
+    """The pictures, with both lists in new ids."""
+    texts: dict[str, list[bytes | None]] = {}
+    for field in ("neg_category_ids", "not_exhaustive_category_ids"):
+        texts[field] = []
+        for index, old_ids in enumerate(images[field]):
+            new_ids = [renumbered[old] for old in old_ids if old in renumbered]
+            texts[field].append(None if new_ids == old_ids else str(new_ids).encode())
+            if len(new_ids) < len(old_ids):
+                for old in old_ids:
                     if old not in known:
                         drops.add(
                             f"id in {field}", "there is no such category", f"{old} of image {images['id'][index]}"
                         )
-        if changes:
-            yield from file.rows(images, unchanged_from, index)
-            yield edit_record(images.raw(index), changes)
-            unchanged_from = index + 1
-    yield from file.rows(images, unchanged_from, len(images))
+    return EditedRecords((file.path,), np.zeros(len(images), np.int8), images.starts, images.stops, texts=texts)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, TypeVar
@@ -20,10 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError
-from ovforge.storage import json_windows
-from ovforge.storage.atomic import atomic_file
+from ovforge.storage import json_windows, worker_pool
+from ovforge.storage.atomic import atomic_path
+from ovforge.storage.edited_records import EditedRecords, edited
 from ovforge.storage.json_windows import ByteFile
 from ovforge.storage.window_pool import Block, WindowPool, tabulate
+from ovforge.storage.worker_pool import Workers
 
 T = TypeVar("T")
 
@@ -138,6 +140,10 @@ class FileRange(NamedTuple):
     file: ByteFile
     start: int
     stop: int
+
+
+Records = bytes | FileRange | EditedRecords
+"""Some records of a list, as they are written."""
 
 
 class _Span(NamedTuple):
@@ -312,47 +318,18 @@ def read_value(path: Path | str, section: str) -> bytes:
         raise _missing(Path(path), section, tuple(sections))
 
 
-def gather(
-    files: Sequence[AnnotationFile],
-    tables: Sequence[RecordTable],
-    sources: NDArray[np.int8],
-    rows: NDArray[np.int64],
-) -> bytes:
-    """Records of one or more files, in any order, with commas between them.
-
-    Record i of the result is row `rows[i]` of `tables[sources[i]]`, a table of `files[sources[i]]`. Neighbours in a
-    file are read at once, with what stands between them.
-    """
-    new = np.append(True, (np.diff(rows) != 1) | (np.diff(sources) != 0))
-    first = np.flatnonzero(new)
-    last = np.append(first[1:], len(rows)) - 1
-    starts, stops = np.empty(len(first), np.int64), np.empty(len(first), np.int64)
-    for number, table in enumerate(tables):
-        mine = sources[first] == number
-        starts[mine] = table.starts[rows[first[mine]]]
-        stops[mine] = table.stops[rows[last[mine]]]
-    # Up to millions of small reads in all: nothing but the call itself. Whether all came is seen at the end.
-    descriptors = np.array([file.descriptor for file in files])[sources[first]]
-    runs = zip(descriptors.tolist(), (stops - starts).tolist(), starts.tolist(), strict=True)
-    pread = os.pread
-    records = b", ".join([pread(descriptor, length, start) for descriptor, length, start in runs])
-    if len(records) != int((stops - starts).sum()) + 2 * (len(first) - 1):
-        raise AnnotationFileError(files[0].path, "changed while it was read", hint="run the same command again")
-    return records
-
-
 def write_annotation_file(
-    path: Path, sections: Mapping[str, bytes | FileRange | Iterable[bytes | FileRange]], *, overwrite: bool = False
+    path: Path, sections: Mapping[str, bytes | FileRange | Iterable[Records]], *, overwrite: bool = False
 ) -> None:
     """Write an annotation file, whole or not at all, laid out as `json.dump` does: one line, `", "` and `": "`.
 
     A section is a raw JSON value, or an iterable of records (each item one record or several with their commas),
-    which is written as a list while it is drawn.
+    which is written as a list while it is drawn. Edited records are worked out by several processes.
 
     Raises:
         OutputExistsError: `path` exists and `overwrite` is false.
     """
-    with atomic_file(path, overwrite=overwrite) as out:
+    with atomic_path(path, overwrite=overwrite) as temporary, open(temporary, "wb", buffering=1 << 20) as out:
         out.write(b"{")
         for number, (section, value) in enumerate(sections.items()):
             out.write(b", " if number else b"")
@@ -361,11 +338,28 @@ def write_annotation_file(
                 _write_piece(out, value)
                 continue
             out.write(b"[")
-            for index, piece in enumerate(value):
-                out.write(b", " if index else b"")
-                _write_piece(out, piece)
+            empty = True
+            for piece in value:
+                if isinstance(piece, EditedRecords) and not len(piece):
+                    continue
+                out.write(b"" if empty else b", ")
+                empty = False
+                if isinstance(piece, EditedRecords):
+                    _write_edited(out, temporary, piece)
+                else:
+                    _write_piece(out, piece)
             out.write(b"]")
         out.write(b"}")
+
+
+def _write_edited(out: BinaryIO, path: Path, records: EditedRecords) -> None:
+    with Workers() as workers:
+        if records.bytes_in < worker_pool.SMALL_BYTES:
+            for batch in records.batches():
+                out.write(edited(*batch))
+            return
+        out.flush()
+        out.seek(workers.write_in_order(path, out.tell(), edited, records.batches))
 
 
 def _write_piece(out: BinaryIO, piece: bytes | FileRange) -> None:

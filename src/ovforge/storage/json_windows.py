@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError, MissingInputError
 
-WINDOW_BYTES = 8 << 20
+WINDOW_BYTES = 2 << 20
 _GUESS_BYTES = 64 << 10
+_STEP = 128 << 10
+_NONE = np.zeros(0, np.int64)
 
 _BETWEEN_RECORDS = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
 _ARRAY_END = re.compile(rb"\}[ \t\r\n]*\]")
@@ -117,13 +119,13 @@ def guess_boundary(file: ByteFile, at: int) -> tuple[int, int]:
 def guessed_window(file: ByteFile, start: int, stop: int, decoder: msgspec.json.Decoder[list[Any]]) -> Window | None:
     """Decode the window [start, stop), or as much of it as belongs to the array; None if the guess was wrong."""
     data = file.read(start, stop)
+    if stop < file.size:  # at the end of the file there is no next record that this one could prove
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):
+            return Window(data, start, decoder.decode(b"[%b]" % data), None)
     if end := _ARRAY_END.search(data):
         with contextlib.suppress(msgspec.DecodeError, RecursionError):
             whole = data[: end.start() + 1]
             return Window(whole, start, decoder.decode(b"[%b]" % whole), start + end.end() - 1)
-    if stop < file.size:  # at the end of the file there is no next record that this one could prove
-        with contextlib.suppress(msgspec.DecodeError, RecursionError):
-            return Window(data, start, decoder.decode(b"[%b]" % data), None)
     return None
 
 
@@ -229,7 +231,10 @@ def record_spans(window: Window) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     data = np.frombuffer(window.data, np.uint8)
     # Every record has one `{` of its own, so if there are no more than records, each of them starts one. No other
     # byte of ASCII text but `|`, `~` and DEL is as high as `{`, so one comparison usually finds both kinds of braces.
-    braces = np.flatnonzero(data >= ord("{"))
+    # In small steps, so that what is compared stays in the processor's cache.
+    braces = np.concatenate(
+        [np.flatnonzero(data[at : at + _STEP] >= ord("{")) + at for at in range(0, len(data), _STEP)] or [_NONE]
+    )
     if len(braces) != 2 * count:
         braces = braces[(data[braces] == ord("{")) | (data[braces] == ord("}"))]
     if len(braces) == 2 * count and bool(np.all(data[braces[0::2]] == ord("{"))):

@@ -6,15 +6,12 @@ parent checks the windows in order (see `json_windows`) and does by itself what 
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,12 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError
-from ovforge.storage import json_windows
+from ovforge.storage import json_windows, worker_pool
 from ovforge.storage.json_windows import ByteFile, Window
-
-SMALL_FILE_BYTES = 32 << 20
-"""Below this, starting workers takes longer than the work."""
-_MOST_WORKERS = 4
+from ovforge.storage.worker_pool import Workers
 
 Columns = dict[str, NDArray[Any]]
 
@@ -45,25 +39,13 @@ class Block(NamedTuple):
     array_end: int | None
 
 
-class WindowPool:
-    """A few worker processes, started when the first long array is met."""
-
-    def __init__(self) -> None:
-        self._executor: ProcessPoolExecutor | None = None
-        self._workers = min(_MOST_WORKERS, _processors())
-        self._usable = self._workers > 1
-
-    def __enter__(self) -> WindowPool:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
+class WindowPool(Workers):
+    """The workers, as readers of long arrays."""
 
     def blocks(self, file: ByteFile, start: int, record: type[Any], *, section: str, spans: bool) -> Iterator[Block]:
         """The columns of the array whose first record starts at `start`, window by window, in order."""
         first = 0
-        while self._usable and file.size - start >= SMALL_FILE_BYTES:
+        while self.usable and file.size - start >= worker_pool.SMALL_BYTES:
             start, first, finished = yield from self._guessed_blocks(
                 file, start, record, section=section, first=first, spans=spans
             )
@@ -88,11 +70,9 @@ class WindowPool:
         ahead = start
         try:
             while True:
-                while len(waiting) < 2 * self._workers and ahead < file.size:
+                while len(waiting) < 2 * self.count and ahead < file.size:
                     stop, following = json_windows.guess_boundary(file, ahead + json_windows.WINDOW_BYTES)
-                    job = self._started().submit(
-                        _block_there, file.path, ahead, stop, record, section=section, spans=spans
-                    )
+                    job = self.submit(_block_there, file.path, ahead, stop, record, section=section, spans=spans)
                     waiting.append((following, job))
                     ahead = following
                 if not waiting:
@@ -107,26 +87,18 @@ class WindowPool:
                     return start, first, True
                 start = following
         except BrokenProcessPool:
-            # No room for another process, or a script without `if __name__ == "__main__"`: one process will do.
-            self._usable = False
+            self.give_up()
             return start, first, False
         finally:
             for _, job in waiting:
                 job.cancel()
-
-    def _started(self) -> ProcessPoolExecutor:
-        if self._executor is None:
-            self._executor = ProcessPoolExecutor(
-                self._workers, mp_context=multiprocessing.get_context("spawn"), initializer=_quiet_worker
-            )
-        return self._executor
 
 
 def tabulate(path: Path, window: Window, record: type[Any], *, section: str, first: int, spans: bool) -> Block:
     """Turn decoded records into columns: numbers into int64 or float64, everything else into objects."""
     columns: Columns = {}
     for field in msgspec.structs.fields(record):
-        values = [getattr(one, field.name) for one in window.records]
+        values = list(map(attrgetter(field.name), window.records))
         try:
             columns[field.name] = _column(values, field.type)
         except OverflowError:
@@ -142,9 +114,9 @@ def tabulate(path: Path, window: Window, record: type[Any], *, section: str, fir
 
 def _column(values: list[Any], kind: Any) -> NDArray[Any]:
     if kind == tuple[float, float, float, float]:
-        return np.array(values, np.float64).reshape(-1, 4)
+        return np.fromiter(chain.from_iterable(values), np.float64, 4 * len(values)).reshape(-1, 4)
     if kind in (int, float):
-        return np.array(values, np.int64 if kind is int else np.float64)
+        return np.fromiter(values, np.int64 if kind is int else np.float64, len(values))
     return np.fromiter(values, object, len(values))
 
 
@@ -162,22 +134,3 @@ def _block_there(path: Path, start: int, stop: int, record: type[Any], *, sectio
 
 def _decoder(record: Any) -> msgspec.json.Decoder[list[Any]]:
     return msgspec.json.Decoder(list[record])
-
-
-def _processors() -> int:
-    with contextlib.suppress(AttributeError):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _quiet_worker() -> None:
-    """An interrupt is the parent's to handle, and nothing outlives the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: Any) -> None:
-    parent.join()
-    os._exit(1)

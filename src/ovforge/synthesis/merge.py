@@ -50,6 +50,7 @@ def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> S
     check_output(target.h5, overwrite=options.overwrite)
     partitions, plan = _partitions(options)
     annotations = planned_annotations(options.annotations, plan)
+    check_annotations(annotations, plan)
     planned = [image.name for image in read_records(annotations, "images", Image)]
     planned = planned[: plan.items if plan is not None else None]
     for name in planned:
@@ -81,7 +82,6 @@ def planned_annotations(annotations: Path | None, plan: Plan | None) -> Path:
 
     Raises:
         MissingInputError: it is not there.
-        InputError: the plan speaks of a file with other bytes.
     """
     noted = plan.inputs.get("annotations") if plan is not None else None
     path = annotations or (Path(noted.path) if noted is not None else PAIRS_ANNOTATIONS)
@@ -89,12 +89,21 @@ def planned_annotations(annotations: Path | None, plan: Plan | None) -> Path:
         raise MissingInputError(
             path, what="the annotation file that the pairs were made from", hint="say where it is with --annotations"
         )
+    return path
+
+
+def check_annotations(path: Path, plan: Plan | None) -> None:
+    """Refuse another annotation file than the plan's, by its size and hash.
+
+    Raises:
+        InputError: the plan speaks of a file with other bytes.
+    """
+    noted = plan.inputs.get("annotations") if plan is not None else None
     if noted is not None and (path.stat().st_size != noted.size or file_sha256(path) != noted.sha256):
         raise InputError(
             f"{path}: is not the file that the run was started with (sha256 {noted.sha256[:12]}, {noted.size:,} bytes)",
             hint="give that file with --annotations",
         )
-    return path
 
 
 class _View(msgspec.Struct, gc=False):

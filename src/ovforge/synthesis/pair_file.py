@@ -96,6 +96,25 @@ def read_lines(path: Path) -> Iterator[bytes]:
     raise InputError(f"{path}: is cut short", hint=_AGAIN)
 
 
+def line_ranges(path: Path, size: int) -> Iterator[tuple[int, int]]:
+    """The byte ranges of whole records, about `size` bytes each, in order, for reading by several processes.
+
+    Raises:
+        InputError: the file is cut short or no `.pairs.json`.
+    """
+    with open(path, "rb") as file:
+        if file.readline() != _HEAD:
+            raise InputError(f"{path}: is no file of pairs", hint=_AGAIN)
+        end = _end_of_records(file, path)
+        start = len(_HEAD)
+        while start < end:
+            file.seek(start + size)
+            file.readline()
+            stop = min(file.tell(), end)
+            yield start, stop
+            start = stop
+
+
 def read_pairs(path: Path, record: type[T]) -> Iterator[T]:
     """The records, decoded as `record`.
 
@@ -117,19 +136,26 @@ def read_about(path: Path) -> About:
         InputError: it is cut short, or of a format that this release does not know.
     """
     with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _TAIL_BYTES))
+        file.seek(_end_of_records(file, path) + len(_END))
         tail = file.read()
-    start = tail.rfind(b"\n" + _END)
     try:
-        if start < 0 or not tail.endswith(b"}\n"):
-            raise InputError(f"{path}: is cut short or no file of pairs", hint=_AGAIN)
-        about = msgspec.json.decode(tail[start + 1 + len(_END) : -2], type=About)
+        about = msgspec.json.decode(tail[:-2], type=About)
     except msgspec.DecodeError as error:
         raise InputError(f"{path}: cannot be read at its end ({error})", hint=_AGAIN) from error
     if about.format != FORMAT:
         raise InputError(f"{path}: says {about.format!r} of its format, this release knows {FORMAT!r}")
     return about
+
+
+def _end_of_records(file: BinaryIO, path: Path) -> int:
+    """Where the line after the last record starts."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _TAIL_BYTES))
+    tail = file.read()
+    start = tail.rfind(b"\n" + _END)
+    if start < 0 or not tail.endswith(b"}\n"):
+        raise InputError(f"{path}: is cut short or no file of pairs", hint=_AGAIN)
+    return size - len(tail) + start + 1
 
 
 _AGAIN = "fetch it again, or remove it with the files beside it and make them again"

@@ -5,39 +5,44 @@ every picture is a video again: itself and its second views, with the objects th
 OVTrack's: annotation ids go on from the file's largest and are used up by objects that are left out, too, so that
 files compare whatever the filters.
 
-Static records are copied byte for byte with their new fields appended; nothing is decoded but the few columns that
-decide. So a file of LVIS size takes seconds, and memory is that of the columns.
+Everything is worked out in columns; records are copied with their new fields by the worker processes. So a file of
+LVIS size takes seconds, and memory is that of the columns.
 """
 
 from __future__ import annotations
 
-import contextlib
-import mmap
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.errors import MissingInputError
+from ovforge.errors import AnnotationFileError, MissingInputError
 from ovforge.options.tracks import AnnotateOptions
 from ovforge.records.pairs import variant_name
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.reporting import EXAMPLES_KEPT, Drops, Progress, StepSummary, no_progress
 from ovforge.runs.plan import MANIFEST, load_plan
-from ovforge.storage.annotation_file import AnnotationFile, FileRange, RecordTable, write_annotation_file
+from ovforge.storage.annotation_file import AnnotationFile, RecordTable, write_annotation_file
 from ovforge.storage.atomic import check_output
-from ovforge.synthesis.merge import merged_files, planned_annotations
-from ovforge.synthesis.second_views import Entry, SecondViews, open_second_views
+from ovforge.storage.edited_records import KEEP, EditedRecords
+from ovforge.storage.worker_pool import Workers
+from ovforge.synthesis.merge import check_annotations, merged_files, planned_annotations
+from ovforge.synthesis.second_views import SecondViews, open_second_views
 
 PAIR_MIN_AREA = 64.0 * 64.0
 """Square pixels; objects of a pair have to be larger (OVTrack)."""
 MIN_MOVED_AREA = 32.0 * 32.0
 """Square pixels; a second view's object has to be at least so large, and its box a pixel wide and high (OVTrack)."""
-_TOGETHER = 500  # records written at once
-_LAST = 1 << 62
+_TOGETHER = 5000  # records written at once
+_LAST = np.iinfo(np.int64).max
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 class _Image(msgspec.Struct, frozen=True):
@@ -69,25 +74,49 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
     plan = load_plan(run_folder)[0] if (run_folder / MANIFEST).is_file() else None
     path = planned_annotations(options.annotations, plan)
     merged = merged_files(options.folder, options.name)
-    for file, what in ((merged.h5, "the merged pictures"), (merged.pkl, "the merged annotations")):
-        if not file.is_file():
-            raise MissingInputError(file, what=what, hint=f"`ovforge pairs merge {options.name}` makes them")
+    for needed, what in ((merged.h5, "the merged pictures"), (merged.pkl, "the merged annotations")):
+        if not needed.is_file():
+            raise MissingInputError(needed, what=what, hint=f"`ovforge pairs merge {options.name}` makes them")
     drops = Drops()
-    with AnnotationFile(path, {"images": _Image, "annotations": _Object}) as annotations, _mapped(path) as data:
-        pictures = _pictures(annotations.table("images", _Image))
-        views = open_second_views(merged, pictures.names, options.variants)
-        min_area = options.min_area if options.min_area is not None else views.min_area or PAIR_MIN_AREA
-        objects = _objects(annotations.table("annotations", _Object), pictures)
-        rules = _Rules(min_area, options.min_fidelity if options.min_fidelity is not None else float("-inf"))
-        writer = _TrackWriter(data, pictures, objects, views, rules=rules, drops=drops, progress=progress)
-        sections: dict[str, bytes | FileRange | Iterable[bytes | FileRange]] = {
-            "images": _joined(writer.images()),
-            "annotations": writer.annotations(),
-            "videos": _joined(writer.videos()),
-            "categories": annotations.whole("categories"),
-        }
-        write_annotation_file(out, sections, overwrite=options.overwrite)
-    return StepSummary("pairs annotate", outputs={"annotations": str(out)}, counts=writer.counts, drops=drops.freeze())
+    with Workers(), tempfile.TemporaryDirectory(prefix="ovforge-") as scratch, ThreadPoolExecutor(1) as thread:
+        checked = thread.submit(check_annotations, path, plan)  # hashing a gigabyte: meanwhile the workers read it
+        try:
+            file = AnnotationFile(path, {"images": _Image, "annotations": _Object})
+        except AnnotationFileError:
+            checked.result()  # what is wrong with another file is of no interest
+            raise
+        with file:
+            checked.result()
+            pictures = _pictures(file.table("images", _Image))
+            views = open_second_views(merged, pictures.names, options.variants, scratch=Path(scratch), drops=drops)
+            objects = _objects(file.table("annotations", _Object), pictures, views.used)
+            min_area = options.min_area if options.min_area is not None else views.min_area or PAIR_MIN_AREA
+            min_fidelity = options.min_fidelity if options.min_fidelity is not None else float("-inf")
+            tracks = _follow(pictures, objects, views, _Rules(min_area, min_fidelity), drops)
+            write_annotation_file(
+                out,
+                {
+                    "images": _images(path, pictures, views, progress),
+                    "annotations": [
+                        _static_annotations(path, objects, progress),
+                        _pair_annotations(path, objects, views, tracks, progress),
+                    ],
+                    "videos": _videos(pictures, views.used),
+                    "categories": file.whole("categories"),
+                },
+                overwrite=options.overwrite,
+            )
+    return StepSummary(
+        "pairs annotate",
+        outputs={"annotations": str(out)},
+        counts={
+            "videos": 2 * len(views.used),
+            "images": len(views.used) * (views.variants + 2),
+            "annotations": len(objects.rows) + len(tracks.id),
+            "tracks": len(objects.rows) + int(tracks.is_original.sum()),
+        },
+        drops=drops.freeze(),
+    )
 
 
 @dataclass(frozen=True)
@@ -100,13 +129,13 @@ class _Pictures:
 
 @dataclass(frozen=True)
 class _Objects:
-    """The annotation file's objects without crowds, by picture and within it in file order."""
+    """The objects without crowds of the pictures that the run has: by picture, within it in file order."""
 
     table: RecordTable
-    order: NDArray[np.int64]
+    rows: Ints
     """Record numbers."""
-    first: list[int]
-    """(pictures + 1,) where in `order` each picture's objects start."""
+    number: Ints
+    """For each of `rows`: which of the run's pictures it is in."""
     largest_id: int
 
 
@@ -121,16 +150,17 @@ def _pictures(table: RecordTable) -> _Pictures:
     return _Pictures(table, names)
 
 
-def _objects(table: RecordTable, pictures: _Pictures) -> _Objects:
+def _objects(table: RecordTable, pictures: _Pictures, used: Ints) -> _Objects:
     ids = pictures.table["id"]
     table.check_unique()
     table.check_known("image_id", ids, "images")
     by_id = np.argsort(ids)
-    position = by_id[np.searchsorted(ids, table["image_id"], sorter=by_id)]
-    kept = np.flatnonzero(table["iscrowd"] == 0)
-    order = kept[np.argsort(position[kept], kind="stable")]
-    first = np.searchsorted(position[order], np.arange(len(ids) + 1))
-    return _Objects(table, order, first.tolist(), int(table["id"].max(initial=0)))
+    number_of = np.full(len(ids), -1)
+    number_of[used] = np.arange(len(used))
+    number = number_of[by_id][np.searchsorted(ids[by_id], table["image_id"])]
+    rows = np.flatnonzero((table["iscrowd"] == 0) & (number >= 0))
+    rows = rows[np.argsort(number[rows], kind="stable")]
+    return _Objects(table, rows, number[rows], int(table["id"].max(initial=0)))
 
 
 class _Rules(NamedTuple):
@@ -140,193 +170,210 @@ class _Rules(NamedTuple):
     min_fidelity: float
 
 
-class _TrackWriter:
-    """Makes the records of each section, in the order in which they are written: images, annotations, videos."""
+class _Tracks(NamedTuple):
+    """The objects of the videos of pairs, in the order of the output."""
 
-    def __init__(
-        self,
-        data: mmap.mmap,
-        pictures: _Pictures,
-        objects: _Objects,
-        views: SecondViews,
-        *,
-        rules: _Rules,
-        drops: Drops,
-        progress: Progress,
-    ) -> None:
-        self._data = data
-        self._pictures = pictures
-        self._objects = objects
-        self._views = views
-        self._rules = rules
-        self._drops = drops
-        self._progress = progress
-        self._used: list[int] = []
-        """Positions of the pictures that the run has; the others are in no file of pictures."""
-        self.counts = {"videos": 0, "images": 0, "annotations": 0, "tracks": 0}
+    is_original: Bools
+    """Whether it is in the picture itself."""
+    row: Ints
+    """Its record: a row of the annotation file's table, or else of the second views' entries."""
+    id: Ints
+    image_id: Ints
+    track: Ints
+    video: Ints
 
-    def images(self) -> Iterator[bytes]:
-        """Every picture as a video's only frame, then every picture with its second views."""
-        table, names = self._pictures.table, self._pictures.names
-        raw = _RawRecords(self._data, table)
-        extras = []
-        for position, extra in self._views.images(self._drops):
-            self._used.append(position)
-            extras.append(extra)
-            place = b', "video_id": %d, "frame_id": 0}' % (len(self._used) - 1)
-            if table["file_name"][position] == names[position]:
-                yield raw[position][:-1] + place
-            else:
-                named = _changed(_FIELDS.decode(raw[position]), file_name=_text(names[position]))
-                yield named[:-1] + place
-        image_id = int(table["id"].max(initial=0))
-        for number, (position, extra) in enumerate(zip(self._used, extras, strict=True)):
-            fields = _FIELDS.decode(raw[position])
-            for frame in range(self._views.variants + 1):
-                image_id += 1
-                fields["id"] = _raw(image_id)
-                name = names[position] if frame == 0 else variant_name(names[position], frame - 1)
-                fields["file_name"] = _text(name)
-                place = b', "video_id": %d, "frame_id": %d' % (len(self._used) + number, frame)
-                yield msgspec.json.encode(fields)[:-1] + place + (extra[frame - 1] if frame and extra else b"") + b"}"
-        self.counts["images"] = len(self._used) * (self._views.variants + 2)
 
-    def annotations(self) -> Iterator[bytes]:
-        """All annotations of the videos of one frame, then those of the pairs."""
-        yield from self._static_annotations()
-        yield from _joined(self._pair_annotations(self.counts["annotations"]))
+def _follow(pictures: _Pictures, objects: _Objects, views: SecondViews, rules: _Rules, drops: Drops) -> _Tracks:
+    """Which objects are followed, and the numbers of each.
 
-    def videos(self) -> Iterator[bytes]:
-        """All videos: their ids are those that the images carry."""
-        widths, heights = self._pictures.table["width"].tolist(), self._pictures.table["height"].tolist()
-        for video, position in enumerate([*self._used, *self._used]):
-            yield b'{"id": %d, "width": %d, "height": %d}' % (video, widths[position], heights[position])
-        self.counts["videos"] = 2 * len(self._used)
+    Every frame of a pair has as many ids as objects were followed into it. Tracks go on from those of the videos of
+    one frame, where every object is a track.
+    """
+    table, entries, variants, count = objects.table, views.entries, views.variants, len(views.used)
+    is_followed = table["area"][objects.rows] > rules.min_area
+    followed, number = objects.rows[is_followed], objects.number[is_followed]
+    track = len(objects.rows) + np.arange(len(followed))
 
-    def _static_annotations(self) -> Iterator[bytes]:
-        """Many records at a time: there are a million of them, and nothing is done but to append three numbers."""
-        data, order, first = self._data, self._objects.order, self._objects.first
-        starts = self._objects.table.starts[order].tolist()
-        ends = (self._objects.table.stops[order] - 1).tolist()  # before the closing brace
-        instance = 0
-        batch: list[bytes] = []
-        for video, position in enumerate(self._used):
-            begin, end = first[position], first[position + 1]
-            shift = instance - begin
-            batch += [
-                b'%b, "instance_id": %d, "track_id": %d, "video_id": %d}'
-                % (data[starts[k] : ends[k]], k + shift, k + shift, video)
-                for k in range(begin, end)
+    original = _originals(entries.id, entries.view // max(variants, 1), table["id"][followed], number)
+    order = np.lexsort((np.where(original >= 0, original, _LAST), entries.view))
+    kept = _kept(views, original, rules, drops, order)
+
+    of_picture = np.bincount(number, minlength=count)
+    of_view = np.bincount(entries.view, minlength=count * variants).reshape(count, variants)
+    _count_empty(pictures, views, of_view, of_picture, drops)
+    # The original put the picture's own boxes where nothing is noted of a view.
+    sizes = np.concatenate([of_picture[:, None], np.where(of_view == 0, of_picture[:, None], of_view)], axis=1).ravel()
+    first_id = objects.largest_id + 1 + np.cumsum(sizes) - sizes
+    frame_of_original = number * (variants + 1)
+    frame_of_entry = entries.view + entries.view // max(variants, 1) + 1
+    id_of_original = first_id[frame_of_original] + _rank(number)
+    id_of_entry = np.empty(len(order), np.int64)
+    id_of_entry[order] = first_id[frame_of_entry[order]] + _rank(entries.view[order])
+
+    taken = order[kept[order]]
+    frame = np.concatenate([frame_of_original, frame_of_entry[taken]])
+    in_order = np.argsort(frame, kind="stable")
+
+    def column(of_originals: Ints, of_entries: Ints) -> Ints:
+        return np.concatenate([of_originals, of_entries])[in_order]
+
+    return _Tracks(
+        in_order < len(followed),
+        column(followed, taken),
+        column(id_of_original, id_of_entry[taken]),
+        int(pictures.table["id"].max(initial=0)) + 1 + frame[in_order],
+        column(track, track[original[taken]]),
+        count + frame[in_order] // (variants + 1),
+    )
+
+
+def _originals(entry_id: Ints, entry_number: Ints, ids: Ints, number: Ints) -> Ints:
+    """For each entry the index of its original among the followed objects of its picture, or -1."""
+    if not len(ids):
+        return np.full(len(entry_id), -1)
+    by_id = np.argsort(ids)
+    found = np.searchsorted(ids[by_id], entry_id)
+    found[found == len(ids)] = 0
+    original: Ints = by_id[found]
+    return np.where((ids[original] == entry_id) & (number[original] == entry_number), original, -1)
+
+
+def _rank(group: Ints) -> Ints:
+    """0, 1, 2, ... within each group of equal neighbours."""
+    starts = np.flatnonzero(np.append(True, np.diff(group) != 0)) if len(group) else np.zeros(0, np.int64)
+    return np.arange(len(group)) - np.repeat(starts, np.diff(np.append(starts, len(group))))
+
+
+def _kept(views: SecondViews, original: Ints, rules: _Rules, drops: Drops, order: Ints) -> Bools:
+    entries = views.entries
+    kept = np.ones(len(original), np.bool_)
+    small = (entries.size < 1).any(axis=1) | (entries.area < MIN_MOVED_AREA)
+    for reason, without in (
+        (f"its original is no object larger than {rules.min_area:g} square pixels", original < 0),
+        ("it left the picture", entries.area <= 0),
+        (f"smaller than {MIN_MOVED_AREA:g} square pixels in the second view", small),
+        (f"fidelity below {rules.min_fidelity:g}", entries.fidelity < rules.min_fidelity),
+    ):
+        dropped = order[(kept & without)[order]]
+        kept[dropped] = False
+        for row in dropped[:EXAMPLES_KEPT].tolist():
+            with open(views.records, "rb") as file:
+                file.seek(entries.start[row])
+                record = file.read(entries.stop[row] - entries.start[row])
+            entry = msgspec.json.decode(record, type=_Named)
+            drops.add("object", reason, f"annotation {entry.id} in {entry.image_name}")
+        if len(dropped) > EXAMPLES_KEPT:
+            drops.add("object", reason, count=len(dropped) - EXAMPLES_KEPT)
+    return kept
+
+
+class _Named(msgspec.Struct):
+    id: int
+    image_name: str
+
+
+def _count_empty(pictures: _Pictures, views: SecondViews, of_view: Ints, of_picture: Ints, drops: Drops) -> None:
+    reason = "nothing is noted of its objects: it has no boxes"
+    for number, variant in np.argwhere((of_view == 0) & (of_picture > 0)[:, None]).tolist():
+        drops.add("second view", reason, variant_name(pictures.names[views.used[number]], variant))
+
+
+def _images(path: Path, pictures: _Pictures, views: SecondViews, progress: Progress) -> Iterator[EditedRecords]:
+    """Every picture as a video's only frame, then every picture with its second views."""
+    table, used, frames = pictures.table, views.used, views.variants + 1
+    names = [pictures.names[position] for position in used.tolist()]
+    noted = table["file_name"][used].tolist()
+    yield EditedRecords(
+        (path,),
+        np.zeros(len(used), np.int8),
+        table.starts[used],
+        table.stops[used],
+        texts={
+            "file_name": [
+                None if name == old else msgspec.json.encode(name) for name, old in zip(names, noted, strict=True)
             ]
-            instance += end - begin
-            if len(batch) >= _TOGETHER:
-                yield b", ".join(batch)
-                batch.clear()
-                self._progress("videos of one frame", video, len(self._used))
-        if batch:
-            yield b", ".join(batch)
-        self.counts["annotations"] += instance
-
-    def _pair_annotations(self, instance: int) -> Iterator[bytes]:
-        table, order, first = self._objects.table, self._objects.order, self._objects.first
-        raw = _RawRecords(self._data, table)
-        large = table["area"] > self._rules.min_area
-        next_image = int(self._pictures.table["id"].max(initial=0)) + 1
-        next_id = self._objects.largest_id + 1
-        for number, (position, frames) in enumerate(zip(self._used, self._views.entries(self._used), strict=True)):
-            video = len(self._used) + number
-            records = order[first[position] : first[position + 1]]
-            followed = records[large[records]]
-            instances = {}
-            for record, original in zip(followed.tolist(), table["id"][followed].tolist(), strict=True):
-                instances[original] = instance
-                fields = _changed(_FIELDS.decode(raw[record]), id=_raw(next_id), image_id=_raw(next_image))
-                yield fields[:-1] + b', "ori_ann_id": %d' % original + _track(instance, video)
-                instance += 1
-                next_id += 1
-            self.counts["annotations"] += len(instances)
-            for frame, entries in enumerate(frames, start=1):
-                if instances and not entries:
-                    name = variant_name(self._pictures.names[position], frame - 1)
-                    self._drops.add("second view", "nothing is noted of its objects: it has no boxes", name)
-                    next_id += len(instances)  # the original put the picture's own boxes here
-                for this_id, entry in enumerate(_in_order(entries, instances), start=next_id):
-                    if self._is_kept(entry, instances):
-                        fields = _changed(entry.fields, id=_raw(this_id), image_id=_raw(next_image + frame))
-                        yield fields[:-1] + _track(instances[entry.id], video)
-                        self.counts["annotations"] += 1
-                next_id += len(entries)
-            next_image += len(frames) + 1
-            if number % _TOGETHER == 0:
-                self._progress("pairs", number, len(self._used))
-        self.counts["tracks"] = instance
-
-    def _is_kept(self, entry: Entry, instances: dict[int, int]) -> bool:
-        if entry.id not in instances:
-            reason = f"its original is no object larger than {self._rules.min_area:g} square pixels"
-        elif entry.area <= 0:
-            reason = "it left the picture"
-        elif entry.bbox[2] < 1 or entry.bbox[3] < 1 or entry.area < MIN_MOVED_AREA:
-            reason = f"smaller than {MIN_MOVED_AREA:g} square pixels in the second view"
-        elif entry.fidelity is not None and entry.fidelity < self._rules.min_fidelity:
-            reason = f"fidelity below {self._rules.min_fidelity:g}"
-        else:
-            return True
-        self._drops.add("object", reason, f"annotation {entry.id} in {entry.image_name}")
-        return False
+        },
+        appended={"video_id": np.arange(len(used)), "frame_id": np.zeros(len(used), np.int64)},
+        stage="pictures",
+        progress=progress,
+    )
+    tails = None
+    if views.extras is not None:
+        tails = [b""] * (len(used) * frames)
+        for variant in range(views.variants):
+            tails[variant + 1 :: frames] = views.extras[variant :: views.variants]
+    positions = np.repeat(used, frames)
+    yield EditedRecords(
+        (path,),
+        np.zeros(len(positions), np.int8),
+        table.starts[positions],
+        table.stops[positions],
+        numbers={"id": int(table["id"].max(initial=0)) + 1 + np.arange(len(positions))},
+        texts={
+            "file_name": [
+                msgspec.json.encode(variant_name(name, frame - 1) if frame else name)
+                for name in names
+                for frame in range(frames)
+            ]
+        },
+        appended={
+            "video_id": len(used) + np.arange(len(positions)) // frames,
+            "frame_id": np.arange(len(positions)) % frames,
+        },
+        tails=tails,
+        stage="pictures of pairs",
+        progress=progress,
+    )
 
 
-def _in_order(entries: list[Entry], instances: dict[int, int]) -> list[Entry]:
-    """The entries in the order of their originals; those without one come last."""
-    return sorted(entries, key=lambda entry: instances.get(entry.id, _LAST))
+def _static_annotations(path: Path, objects: _Objects, progress: Progress) -> EditedRecords:
+    track = np.arange(len(objects.rows))
+    return EditedRecords(
+        (path,),
+        np.zeros(len(track), np.int8),
+        objects.table.starts[objects.rows],
+        objects.table.stops[objects.rows],
+        appended={"instance_id": track, "track_id": track, "video_id": objects.number},
+        stage="videos of one frame",
+        progress=progress,
+    )
 
 
-class _RawRecords:
-    """The bytes of records in any order: LVIS's own files list annotations at random."""
+def _pair_annotations(
+    path: Path, objects: _Objects, views: SecondViews, tracks: _Tracks, progress: Progress
+) -> EditedRecords:
+    table, entries, is_original = objects.table, views.entries, tracks.is_original
 
-    def __init__(self, data: mmap.mmap, table: RecordTable) -> None:
-        self._data = data
-        self._starts, self._stops = table.starts.tolist(), table.stops.tolist()
+    def column(of_originals: Ints, of_entries: Ints) -> Ints:
+        values = np.empty(len(tracks.row), np.int64)
+        values[is_original] = of_originals[tracks.row[is_original]]
+        values[~is_original] = of_entries[tracks.row[~is_original]]
+        return values
 
-    def __getitem__(self, index: int) -> bytes:
-        return self._data[self._starts[index] : self._stops[index]]
-
-
-@contextlib.contextmanager
-def _mapped(path: Path) -> Iterator[mmap.mmap]:
-    # A call to the system for each of a million records takes longer than all the rest.
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        yield data
-
-
-def _track(instance: int, video: int) -> bytes:
-    return b', "instance_id": %d, "track_id": %d, "video_id": %d}' % (instance, instance, video)
-
-
-def _raw(number: int) -> msgspec.Raw:
-    return msgspec.Raw(b"%d" % number)
-
-
-def _text(text: str) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(text))
-
-
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+    return EditedRecords(
+        (path, views.records),
+        (~is_original).astype(np.int8),
+        column(table.starts, entries.start),
+        column(table.stops, entries.stop),
+        numbers={"id": tracks.id, "image_id": tracks.image_id},
+        appended={
+            "ori_ann_id": column(table["id"], np.full(len(entries.id), KEEP)),
+            "instance_id": tracks.track,
+            "track_id": tracks.track,
+            "video_id": tracks.video,
+        },
+        renamed={1: {"mask": "segmentation"}},
+        stage="pairs",
+        progress=progress,
+    )
 
 
-def _changed(fields: dict[str, Any], **values: msgspec.Raw) -> bytes:
-    """A record with some fields' values replaced in their places; all other values keep their bytes."""
-    fields.update(values)
-    return msgspec.json.encode(fields)
-
-
-def _joined(records: Iterable[bytes]) -> Iterator[bytes]:
-    """Many records at a time, with the commas between them."""
-    batch: list[bytes] = []
-    for record in records:
-        batch.append(record)
-        if len(batch) == _TOGETHER:
-            yield b", ".join(batch)
-            batch.clear()
-    if batch:
-        yield b", ".join(batch)
+def _videos(pictures: _Pictures, used: Ints) -> Iterator[bytes]:
+    """All videos: their ids are those that the images carry."""
+    widths, heights = pictures.table["width"][used].tolist(), pictures.table["height"][used].tolist()
+    videos = [
+        b'{"id": %d, "width": %d, "height": %d}' % video
+        for video in zip(range(2 * len(used)), widths * 2, heights * 2, strict=True)
+    ]
+    for start in range(0, len(videos), _TOGETHER):
+        yield b", ".join(videos[start : start + _TOGETHER])

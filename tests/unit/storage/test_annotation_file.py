@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from ovforge.errors import AnnotationFileError, MissingInputError, OutputExistsError
 from ovforge.records.lvis import Annotation, AnnotationKey, BoxedAnnotation, Image
-from ovforge.storage import json_windows, window_pool
+from ovforge.storage import json_windows, worker_pool
 from ovforge.storage.annotation_file import AnnotationFile, read_records, read_value, write_annotation_file
 
 
@@ -48,8 +48,8 @@ TRICKY = [
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read even short files through worker processes."""
-    monkeypatch.setattr(window_pool, "SMALL_FILE_BYTES", 0)
-    monkeypatch.setattr(window_pool, "_processors", lambda: 2)
+    monkeypatch.setattr(worker_pool, "SMALL_BYTES", 0)
+    monkeypatch.setattr(worker_pool, "_processors", lambda: 2)
 
 
 @pytest.fixture(params=["one window", "tiny windows"])
@@ -353,9 +353,9 @@ def test_a_pool_that_breaks_midway_loses_and_doubles_nothing(tmp_path: Path, mon
             pass
 
     pool = Breaking()
-    monkeypatch.setattr(window_pool.WindowPool, "_started", lambda _: pool)
-    monkeypatch.setattr(window_pool, "SMALL_FILE_BYTES", 0)
-    monkeypatch.setattr(window_pool, "_processors", lambda: 2)
+    monkeypatch.setattr(worker_pool.Workers, "_started", lambda _: pool)
+    monkeypatch.setattr(worker_pool, "SMALL_BYTES", 0)
+    monkeypatch.setattr(worker_pool, "_processors", lambda: 2)
     monkeypatch.setattr(json_windows, "WINDOW_BYTES", 1_000)
     records = [key(n) for n in range(500)]
     with AnnotationFile(written(tmp_path / "a.json", {"annotations": records}), {"annotations": AnnotationKey}) as file:
@@ -367,12 +367,12 @@ def test_a_script_without_a_main_guard_gets_the_same(tmp_path: Path) -> None:
     written(tmp_path / "a.json", {"annotations": [key(n) for n in range(200)]})
     (tmp_path / "script.py").write_text(
         "from ovforge.records.lvis import AnnotationKey\n"
-        "from ovforge.storage import window_pool\n"
+        "from ovforge.storage import worker_pool\n"
         "from ovforge.storage.annotation_file import AnnotationFile\n"
-        "window_pool.SMALL_FILE_BYTES, window_pool._processors = 0, lambda: 2\n"
+        "worker_pool.SMALL_BYTES, worker_pool._processors = 0, lambda: 2\n"
         "print(len(AnnotationFile('a.json', {'annotations': AnnotationKey}).table('annotations', AnnotationKey)))\n"
     )
-    source = str(Path(window_pool.__file__).parents[2])
+    source = str(Path(worker_pool.__file__).parents[2])
     ran = subprocess.run(
         [sys.executable, "script.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": source},
         capture_output=True, text=True, check=False, timeout=100,

@@ -22,7 +22,9 @@ from ovforge.records.reporting import Drop
 from ovforge.runs.ledger import Ledger, LedgerEntry
 from ovforge.runs.plan import Plan, file_sha256, freeze, input_file
 from ovforge.runs.task import Shard, ShardReport
+from ovforge.storage import edited_records, worker_pool
 from ovforge.storage.picture_hdf5 import PictureReader, PictureWriter
+from ovforge.synthesis import pair_columns
 from ovforge.synthesis.merge import merge_pairs
 from ovforge.synthesis.partitions import partition_files, partition_sizes, publish_partition, publish_partitions
 from ovforge.synthesis.tracks import annotate_pairs
@@ -213,6 +215,35 @@ def test_the_annotation_file_says_what_the_run_knows(tmp_path: Path) -> None:
     assert original["segmentation"] == POLYGON
 
 
+def test_workers_write_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path, masks=True)
+    _finish(tmp_path)
+    out = tmp_path / "annotations" / f"{NAME}.json"
+    before = out.read_bytes()
+    monkeypatch.setattr(worker_pool, "SMALL_BYTES", 0)
+    monkeypatch.setattr(worker_pool, "_processors", lambda: 2)
+    monkeypatch.setattr(edited_records, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(pair_columns, "_RANGE_BYTES", 1000)
+    annotate_pairs(AnnotateOptions(NAME, tmp_path, overwrite=True))
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [(b'"seed":7', b'"seed":"', r"record 3 cannot be read"), (b"0000003.jpg", b"0000033.jpg", "picture 3 is 0000")],
+)
+def test_a_record_that_does_not_fit_is_named(tmp_path: Path, before: bytes, after: bytes, problem: str) -> None:
+    make_run(tmp_path)
+    _finish(tmp_path)
+    path = tmp_path / f"{NAME}.pairs.json"
+    lines = path.read_bytes().split(b"\n")
+    assert before in lines[3]
+    lines[3] = lines[3].replace(before, after, 1)
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(InputError, match=problem):
+        annotate_pairs(AnnotateOptions(NAME, tmp_path, overwrite=True))
+
+
 def test_every_reference_in_the_annotation_file_holds(tmp_path: Path) -> None:
     make_run(tmp_path)
     data = _finish(tmp_path)
@@ -296,6 +327,7 @@ import os, signal, sys
 from pathlib import Path
 from ovforge.options.tracks import MergeOptions
 from ovforge.storage import atomic
+from ovforge.synthesis import pair_columns
 from ovforge.synthesis.merge import merge_pairs
 from ovforge.synthesis.partitions import publish_partitions
 publish, left = atomic._publish, int(sys.argv[2])
@@ -353,6 +385,7 @@ import sys
 from pathlib import Path
 from ovforge.errors import OvforgeError
 from ovforge.options.tracks import AnnotateOptions, MergeOptions
+from ovforge.synthesis import pair_columns
 from ovforge.synthesis.merge import merge_pairs
 from ovforge.synthesis.tracks import annotate_pairs
 try:

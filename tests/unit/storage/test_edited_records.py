@@ -1,0 +1,166 @@
+"""Records in a new order with changed fields: the values that are asked for, and every other byte as it was."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from ovforge.errors import AnnotationFileError
+from ovforge.storage import edited_records, worker_pool
+from ovforge.storage.annotation_file import AnnotationFile, write_annotation_file
+from ovforge.storage.edited_records import KEEP, EditedRecords
+from ovforge.storage.record_edit import edit_record, set_numbers, set_text
+from ovforge.storage.worker_pool import Workers
+
+
+class Id(msgspec.Struct):
+    id: int
+
+
+@pytest.fixture(params=["this process", "workers"])
+def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Edit here, and in workers with many small batches."""
+    monkeypatch.setattr(edited_records, "BATCH_BYTES", 300)
+    if request.param == "workers":
+        monkeypatch.setattr(worker_pool, "SMALL_BYTES", 0)
+        monkeypatch.setattr(worker_pool, "_processors", lambda: 2)
+
+
+RECORDS: list[dict[str, Any]] = [
+    {"id": n, "image_id": n % 7, "note": 'id "x"' if n % 50 == 0 else "id, image_id", "box": [1.50, n, 1e-7]}
+    for n in range(1, 400)
+]
+
+
+def opened(path: Path, records: list[dict[str, Any]]) -> AnnotationFile:
+    path.write_text(json.dumps({"annotations": records}))
+    return AnnotationFile(path, {"annotations": Id})
+
+
+def test_two_files_in_any_order(tmp_path: Path, processes: None) -> None:
+    ours, theirs = opened(tmp_path / "a.json", RECORDS), opened(tmp_path / "b.json", [*RECORDS, {"id": 9, "mask": {}}])
+    tables = [file.table("annotations", Id) for file in (ours, theirs)]
+    random = np.random.default_rng(0)
+    sources = random.integers(0, 2, 1000).astype(np.int8)
+    rows = random.integers(0, len(RECORDS), 1000)
+    rows[500:510], sources[500:510] = len(RECORDS), 1
+    starts = np.array([tables[s].starts[r] for s, r in zip(sources, rows, strict=True)])
+    stops = np.array([tables[s].stops[r] for s, r in zip(sources, rows, strict=True)])
+    new_ids = np.arange(1000) * 3
+    images = np.where((sources == 1) & (rows < len(RECORDS)), 77, KEEP)
+    seen: list[int] = []
+    edited = EditedRecords(
+        (ours.path, theirs.path),
+        sources,
+        starts,
+        stops,
+        numbers={"id": new_ids, "image_id": images},
+        texts={"note": [b'"new"' if n % 3 == 0 else None for n in range(1000)]},
+        appended={"track_id": np.arange(1000), "old": np.where(sources == 0, rows, KEEP)},
+        tails=[b', "t": [%d]' % n for n in range(1000)],
+        renamed={1: {"mask": "segmentation"}},
+        progress=lambda stage, done, total: seen.append(done),
+    )
+    empty = EditedRecords((ours.path,), sources[:0], starts[:0], stops[:0])
+    out = tmp_path / "out.json"
+    write_annotation_file(out, {"x": [empty, b'{"first": 1}', empty, edited, b'{"last": 1}'], "y": b"[]"})
+    expected = []
+    for n, (source, row) in enumerate(zip(sources.tolist(), rows.tolist(), strict=True)):
+        record = dict(RECORDS[row]) if row < len(RECORDS) else {"id": 9, "segmentation": {}}
+        record["id"] = int(new_ids[n])
+        if images[n] != KEEP:
+            record["image_id"] = 77
+        if n % 3 == 0:
+            record["note"] = "new"
+        record |= {"track_id": n} | ({"old": row} if source == 0 else {}) | {"t": [n]}
+        expected.append(record)
+    assert json.loads(out.read_bytes()) == {"x": [{"first": 1}, *expected, {"last": 1}], "y": []}
+    assert len(seen) > 10
+    assert multiprocessing.active_children() == []
+
+
+def test_a_file_that_shrinks_meanwhile_is_noticed(tmp_path: Path, processes: None) -> None:
+    file = opened(tmp_path / "a.json", RECORDS)
+    table = file.table("annotations", Id)
+    os.truncate(file.path, 5000)
+    edited = EditedRecords((file.path,), np.zeros(len(table), np.int8), table.starts, table.stops)
+    with pytest.raises(AnnotationFileError, match="changed while it was read"):
+        write_annotation_file(tmp_path / "out.json", {"x": [edited]})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert multiprocessing.active_children() == []
+
+
+def _dying(number: int, marker: Path) -> bytes:
+    if number == 7 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return b"%d," % number * (number % 5)
+
+
+def test_a_worker_that_dies_while_it_writes_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_pool, "_processors", lambda: 2)
+    out = tmp_path / "out"
+    out.write_bytes(b"head ")
+
+    def jobs() -> Iterator[tuple[int, Path]]:
+        return ((number, tmp_path / "marker") for number in range(40))
+
+    with Workers() as workers:
+        end = workers.write_in_order(out, 5, _dying, jobs)
+        assert not workers.usable
+    expected = b"head " + b"".join(b"%d," % number * (number % 5) for number in range(40))
+    assert out.read_bytes() == expected
+    assert end == len(expected)
+
+
+def _fails(number: int) -> bytes:
+    if number == 3:
+        raise ValueError("number 3")
+    return b"x"
+
+
+def test_an_error_in_a_worker_stops_the_writing_and_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_pool, "_processors", lambda: 2)
+    (tmp_path / "out").touch()
+    with Workers() as workers:
+        with pytest.raises(ValueError, match="number 3"):
+            workers.write_in_order(tmp_path / "out", 0, _fails, lambda: ((number,) for number in range(100)))
+        assert list(workers.ordered(len, (("x" * n,) for n in range(20)))) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b'{"id": 5, "x": 1}',
+        b'{"id":5}',
+        b'{"x": {"id": 7}, "id": 5}',
+        b'{"id" : 5, "y": "id"}',
+        b'{"x": "\\"id\\": 4", "id": 5}',
+        b'{"id": -5}',
+        b'{"id": 5.0, "x": 2}',
+        b'{\n"id": 5\n}',
+    ],
+)
+def test_a_number_is_set_however_it_is_written(record: bytes) -> None:
+    plain = b'{"id": 1, "x": 0}'
+    for records in ([record], [plain, record], [record, plain]):
+        expected = [{**json.loads(one), "id": 10 + n} for n, one in enumerate(records)]
+        assert [json.loads(one) for one in set_numbers(records, "id", range(10, 10 + len(records)))] == expected
+
+
+def test_texts_and_fields_are_set_in_their_places() -> None:
+    assert set_text(b'{"a": 1}', "b", b'"x"') == b'{"a": 1, "b": "x"}'
+    assert json.loads(set_text(b'{"b": 2, "a": "b"}', "b", b'"x"')) == {"b": "x", "a": "b"}
+    assert json.loads(set_text(b'{"\\u0062": 2, "a": 1}', "b", b"3")) == {"b": 3, "a": 1}
+    assert edit_record(b'{"a":1,"m":[1.0]}', {"a": None}, renamed={"m": "n"}) == b'{"n": [1.0]}'
