@@ -163,6 +163,14 @@ def timed_merge(folder: Path) -> tuple[float, float, float]:
     return seconds, busy, int(done.stdout) / 1024
 
 
+def drop_from_cache(folder: Path) -> None:
+    """Have the partitions read from the disk next time."""
+    for path in (folder / NAME).iterdir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=10_000)
@@ -170,13 +178,18 @@ def main() -> None:
     parser.add_argument("--mean-kb", type=float, default=50.0, help="mean size of a picture")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path("bench_merge"), help="a new folder; removed afterwards")
+    parser.add_argument("--cold", action="store_true", help="drop the partitions from the page cache before each turn")
     options = parser.parse_args()
     try:
         make_run(options.folder, options.pictures, options.variants, int(options.mean_kb * 1024))
         size = sum(p.stat().st_size for p in (options.folder / NAME).iterdir() if p.suffix in (".h5", ".pkl"))
         print(f"{options.pictures:,} pictures x (1 + {options.variants}), {size / 1e9:.2f} GB")
         for _ in range(options.rounds):
+            if options.cold:
+                drop_from_cache(options.folder)
             plain, synced, cat_busy = timed_cat(options.folder)
+            if options.cold:
+                drop_from_cache(options.folder)
             seconds, busy, peak = timed_merge(options.folder)
             print(
                 f"cat {plain:.1f} s ({synced:.1f} s with sync, {cat_busy:.1f} s busy), "
