@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError, MissingInputError
 
-WINDOW_BYTES = 2 << 20
+WINDOW_BYTES = 512 << 10
 _GUESS_BYTES = 64 << 10
 _STEP = 128 << 10
 _NONE = np.zeros(0, np.int64)

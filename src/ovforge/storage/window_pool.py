@@ -27,8 +27,12 @@ from ovforge.storage.worker_pool import Workers
 Columns = dict[str, NDArray[Any]]
 
 
+WINDOWS_A_JOB = 8
+"""A window fits the processor's cache, a job is worth its way to a worker and back."""
+
+
 class Block(NamedTuple):
-    """The columns of one window's records."""
+    """The columns of one window's records, or of some windows that follow one another."""
 
     records: int
     """How many."""
@@ -71,7 +75,9 @@ class WindowPool(Workers):
         try:
             while True:
                 while len(waiting) < 2 * self.count and ahead < file.size:
-                    stop, following = json_windows.guess_boundary(file, ahead + json_windows.WINDOW_BYTES)
+                    stop, following = json_windows.guess_boundary(
+                        file, ahead + WINDOWS_A_JOB * json_windows.WINDOW_BYTES
+                    )
                     job = self.submit(_block_there, file.path, ahead, stop, record, section=section, spans=spans)
                     waiting.append((following, job))
                     ahead = following
@@ -121,15 +127,35 @@ def _column(values: list[Any], kind: Any) -> NDArray[Any]:
 
 
 def _block_there(path: Path, start: int, stop: int, record: type[Any], *, section: str, spans: bool) -> Block | None:
-    """One window in a worker; None where the parent has to look more closely."""
+    """The windows of [start, stop) in a worker; None where the parent has to look more closely."""
+    blocks: list[Block] = []
+    decoder = _decoder(record)
     with ByteFile(path) as file:
-        window = json_windows.guessed_window(file, start, stop, _decoder(record))
-    if window is None:
-        return None
-    try:
-        return tabulate(path, window, record, section=section, first=0, spans=spans)
-    except AnnotationFileError:
-        return None
+        while start < stop:
+            window_stop, following = json_windows.guess_boundary(file, start + json_windows.WINDOW_BYTES)
+            # The job's own end is a guess as good as any other.
+            window = json_windows.guessed_window(file, start, min(window_stop, stop), decoder)
+            if window is None:
+                return None
+            try:
+                blocks.append(tabulate(path, window, record, section=section, first=0, spans=spans))
+            except AnnotationFileError:
+                return None
+            if window.array_end is not None:
+                break
+            start = following
+    return _joined(blocks)
+
+
+def _joined(blocks: list[Block]) -> Block:
+    spans = [block.spans for block in blocks if block.spans is not None]
+    return Block(
+        sum(block.records for block in blocks),
+        (np.concatenate([s for s, _ in spans]), np.concatenate([s for _, s in spans])) if spans else None,
+        {name: np.concatenate([block.columns[name] for block in blocks]) for name in blocks[0].columns},
+        blocks[-1].stop,
+        blocks[-1].array_end,
+    )
 
 
 def _decoder(record: Any) -> msgspec.json.Decoder[list[Any]]:

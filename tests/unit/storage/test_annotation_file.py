@@ -356,7 +356,7 @@ def test_a_pool_that_breaks_midway_loses_and_doubles_nothing(tmp_path: Path, mon
     monkeypatch.setattr(worker_pool.Workers, "_started", lambda _: pool)
     monkeypatch.setattr(worker_pool, "SMALL_BYTES", 0)
     monkeypatch.setattr(worker_pool, "_processors", lambda: 2)
-    monkeypatch.setattr(json_windows, "WINDOW_BYTES", 1_000)
+    monkeypatch.setattr(json_windows, "WINDOW_BYTES", 200)
     records = [key(n) for n in range(500)]
     with AnnotationFile(written(tmp_path / "a.json", {"annotations": records}), {"annotations": AnnotationKey}) as file:
         assert file.table("annotations", AnnotationKey)["id"].tolist() == list(range(500))
