@@ -1,12 +1,12 @@
 """Annotation file in, annotation file out: the LVIS steps.
 
 Each step is a function of one options object from `ovforge.options.annotations` and returns a `StepSummary`.
+`pack_images` is imported from its own module: it is the one step that loads HDF5 and a picture codec.
 """
 
 from ovforge.annotations.base_classes import base_classes
 from ovforge.annotations.category_info import category_info
 from ovforge.annotations.merge_coco import merge_coco
-from ovforge.annotations.pack_images import pack_images
 from ovforge.annotations.remove_rare import remove_rare
 
-__all__ = ["base_classes", "category_info", "merge_coco", "pack_images", "remove_rare"]
+__all__ = ["base_classes", "category_info", "merge_coco", "remove_rare"]

@@ -100,7 +100,7 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
         run.__signature__ = signature.replace(parameters=[*keyword_only, *common])  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in (*keyword_only, *common)}
         del run.__wrapped__  # typer would read the original's signature through it
-        epilog = f"Example:  [bold]{example}[/bold]"
+        epilog = f"Example:  {example}"
         return app.command(name, epilog=epilog)(run)
 
     return decorate

@@ -34,7 +34,7 @@ ROWS_SHOWN = 30
 PIPE_WIDTH = 160
 
 app = typer.Typer(
-    help="Exemplar pictures of every class: collected, drawn by area, cut out.",
+    help="Exemplars of every class: collect, draw, cut out.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )

@@ -20,7 +20,7 @@ from ovforge.cli.executors import (
 from ovforge.options.imagenet import ClassChoice, IndexOptions, PrepareOptions, Resize
 from ovforge.records.reporting import StepSummary
 
-app = typer.Typer(help="ImageNet-21K: bring it into its layout, index its LVIS pictures.", no_args_is_help=True)
+app = typer.Typer(help="ImageNet-21K: its layout, and its LVIS pictures.", no_args_is_help=True)
 
 
 @command(app, "prepare", example="ovforge imagenet prepare winter21_whole.tar.gz --resize 256")

@@ -18,9 +18,7 @@ from ovforge.options.annotations import (
     RemoveRareOptions,
 )
 
-app = typer.Typer(
-    help="LVIS annotation files: take rare classes out, count, add COCO, keep the base classes.", no_args_is_help=True
-)
+app = typer.Typer(help="LVIS files: rare classes, counts, COCO, base classes.", no_args_is_help=True)
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.", show_default=False)]
 Exclude = Annotated[str, typer.Option("--exclude", help="Frequencies to take out: letters of rcf.")]

@@ -16,7 +16,7 @@ app = typer.Typer(
     help="Data for open-vocabulary detection and tracking: LVIS, COCO, ImageNet-21K, Visual Genome.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # plain help: drawing frames would cost as much time as all the rest
     pretty_exceptions_enable=False,
 )
 

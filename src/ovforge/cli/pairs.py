@@ -27,9 +27,7 @@ from ovforge.records.reporting import StepSummary
 if TYPE_CHECKING:
     from ovforge.synthesis.repaint import Engine
 
-app = typer.Typer(
-    help="Tracking data: a second view of every picture, and the tracks between the two.", no_args_is_help=True
-)
+app = typer.Typer(help="Tracking data: second views and their tracks.", no_args_is_help=True)
 
 
 class EngineName(str, Enum):
@@ -41,7 +39,7 @@ class EngineName(str, Enum):
 
 @app.callback()
 def _group() -> None:
-    """Tracking data: a second view of every picture, and the tracks between the two."""
+    """Tracking data: second views and their tracks."""
 
 
 @command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
             ),
         ] = False,
     ) -> StepSummary:
-        """Write a small, real, freely licensed data set in the exact layout of both jobs.
+        """Write a small, real, freely licensed data set.
 
         The photographs come with scikit-image (pip install 'ovforge\\[sample]'); SOURCES.md in DIR says where each is
         from and its licence.

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
     @command(app, "doctor", example="ovforge doctor --root /data/lvis-project")
     def doctor(console: Console, *, root: RootOption = Path(), k: KOption = 5) -> None:
-        """What is here, what is missing, what that blocks, and the next command."""
+        """What is here, what is missing, and what comes next."""
         from ovforge.workflow.doctor import doctor as look
 
         _show(console, look(WorkflowOptions(root=root, k=k)))
@@ -38,7 +38,10 @@ def register(app: typer.Typer) -> None:
         seed: Annotated[int, typer.Option(help="Seed of the exemplars' draws.")] = 42,
         workers: Annotated[int | None, typer.Option(help="Processes; the default is one per core.", min=1)] = None,
     ) -> None:
-        """Every detection step whose inputs are here and whose output is missing or stale. Run again, it goes on."""
+        """Run every detection step whose turn it is.
+
+        That is: its inputs are here, and its output is missing or older than they are. Run again, it goes on.
+        """
         from ovforge.workflow.doctor import doctor as look
         from ovforge.workflow.prepare import prepare as work
 
