@@ -9,8 +9,6 @@ from pathlib import Path
 import h5py
 import pytest
 
-from ovforge.cli.main import app
-
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "run_ovtrack_generation.sh"
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 
@@ -39,8 +37,6 @@ def test_without_the_model_it_says_what_is_missing_and_what_runs_without(tmp_pat
 
 
 def test_makes_one_partition_per_gpu_and_hands_other_options_on(mini: Path, tmp_path: Path) -> None:
-    if "pairs" not in {group.name for group in app.registered_groups}:
-        pytest.skip("the group `pairs` is not registered in cli/main.py yet")
     lvis = tmp_path / "data/lvis"
     (lvis / "annotations").mkdir(parents=True)
     (lvis / "train2017").symlink_to(mini / "coco/train2017")
