@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ovforge.storage.ordering import stable_order
+
 _LOOKUP_ENTRIES = 16 << 20
 
 
@@ -16,7 +18,7 @@ def positions(values: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.i
         lookup = np.zeros(int(ids.max()) + 1, np.int64)
         lookup[ids] = np.arange(len(ids))
         return lookup[values]
-    order = np.argsort(ids, kind="stable")
+    order = stable_order(ids)
     return order[np.searchsorted(ids, values, sorter=order)]
 
 

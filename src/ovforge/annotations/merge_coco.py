@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
+from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from ovforge.records.reporting import EXAMPLES_KEPT, Drops, Progress, StepSummar
 from ovforge.storage.annotation_file import Records, RecordTable, write_annotation_file
 from ovforge.storage.atomic import check_output
 from ovforge.storage.edited_records import KEEP, EditedRecords
+from ovforge.storage.ordering import stable_order
 from ovforge.storage.record_edit import edit_record
 from ovforge.storage.worker_pool import Workers
 
@@ -115,9 +116,9 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
             {section: replacements.get(section, ours.file.whole(section)) for section in ours.file.sections},
             overwrite=options.overwrite,
         )
-        without = np.ones(len(ours.images), np.bool_)
-        without[our_picture] = False
-        rescued = int(without[np.unique(their_picture[added])].sum())
+        rescued = np.zeros(len(ours.images), np.bool_)
+        rescued[their_picture[added]] = True
+        rescued[our_picture] = False
     progress("write", 3, 3)
     return StepSummary(
         step="lvis merge-coco",
@@ -127,7 +128,7 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
             "COCO annotations": len(their_picture),
             "COCO annotations added": len(added),
             "annotations out": len(source),
-            "pictures annotated by COCO only": rescued,
+            "pictures annotated by COCO only": int(rescued.sum()),
         },
         drops=drops.freeze(),
         next_command="ovforge lvis base-classes",
@@ -157,7 +158,7 @@ def _overlapped(
     threshold: float,
 ) -> Bools:
     """Which of their boxes has one of ours with the same key (picture and class) and an IoU of `threshold` or more."""
-    order, their_order = np.argsort(our_keys), np.argsort(their_keys)
+    order, their_order = stable_order(our_keys), stable_order(their_keys)
     # Both sides in order: a search among a million keys in random places misses the processor's cache each time.
     our_keys, their_keys = our_keys[order], their_keys[their_order]
     first = np.searchsorted(our_keys, their_keys, "left")
@@ -180,20 +181,24 @@ def _overlapped(
 
 def _matching_pictures(ours: CheckedFile, theirs: CheckedFile) -> Ints:
     """For each COCO picture the index of the LVIS picture with the same name, or -1."""
-    index_of: dict[str, int] = {}
-    for index, name in enumerate(_picture_names(ours.images, ours.path)):
-        if name in index_of:
-            raise ours.images.error(index, f"has the picture name {name} of {ours.images.where(index_of[name])}")
-        index_of[name] = index
-    return np.array([index_of.get(name, -1) for name in _picture_names(theirs.images, theirs.path)], np.int64)
+    names = _picture_names(ours)
+    index_of = dict(zip(names, range(len(names)), strict=True))
+    if len(index_of) < len(names):
+        index = next(index for index, name in enumerate(names) if index_of[name] != index)
+        again = index_of[names[index]]
+        raise ours.images.error(again, f"has the picture name {names[index]} of {ours.images.where(index)}")
+    return np.fromiter(map(index_of.get, _picture_names(theirs), repeat(-1)), np.int64, len(theirs.images))
 
 
-def _picture_names(images: RecordTable, path: Path) -> Iterator[str]:
-    for index, (file_name, coco_url) in enumerate(zip(images["file_name"], images["coco_url"], strict=True)):
-        name = (coco_url or file_name)[-_NAME_LENGTH:]
-        if not name:
-            raise images.error(index, "has neither file_name nor coco_url", hint=f"{path}: every picture needs one")
-        yield name
+def _picture_names(file: CheckedFile) -> list[str]:
+    images = file.images
+    places = zip(images["file_name"].tolist(), images["coco_url"].tolist(), strict=True)
+    names = [(coco_url or file_name)[-_NAME_LENGTH:] for file_name, coco_url in places]
+    if "" in names:
+        raise images.error(
+            names.index(""), "has neither file_name nor coco_url", hint=f"{file.path}: every picture needs one"
+        )
+    return names
 
 
 def _matching_categories(ours: CheckedFile, theirs: CheckedFile, drops: Drops) -> Ints:
@@ -209,15 +214,16 @@ def _matching_categories(ours: CheckedFile, theirs: CheckedFile, drops: Drops) -
 
 def _in_negatives(ours: CheckedFile, picture: Ints, category: Ints) -> Bools:
     """Which COCO annotations are of a class that LVIS looked for in the picture and did not find."""
-    counts = np.fromiter((len(ids) for ids in ours.images["neg_category_ids"]), np.int64, len(ours.images))
-    pictures = np.repeat(np.arange(len(ours.images)), counts)
-    ids = np.fromiter((one for ids in ours.images["neg_category_ids"] for one in ids), np.int64, int(counts.sum()))
+    lists = ours.images["neg_category_ids"]
+    counts = np.fromiter(map(len, lists), np.int64, len(lists))
+    pictures = np.repeat(np.arange(len(lists)), counts)
+    ids = np.fromiter(chain.from_iterable(lists), np.int64, int(counts.sum()))
     # Keyed by index, not by id, so that the products stay small; ids that are no category match nothing.
     known = np.isin(ids, ours.categories["id"])
     size = len(ours.categories)
     keys = pictures[known] * size + positions(ids[known], ours.categories["id"])
     asked = picture * size + category
-    order = np.argsort(asked)
+    order = stable_order(asked)
     keys = np.append(np.sort(keys), np.iinfo(np.int64).max)
     result = np.zeros(len(asked), np.bool_)
     result[order] = keys[np.searchsorted(keys, asked[order])] == asked[order]
@@ -241,11 +247,11 @@ def _order(our_picture: Ints, their_picture: Ints, added: Ints, picture_count: i
     """The output's annotations in order: from which file (0 LVIS, 1 COCO) and which row of it."""
     # Pictures by their first LVIS annotation; those without one after them, in the order of the file.
     rank = np.arange(len(our_picture), len(our_picture) + picture_count)
-    np.minimum.at(rank, our_picture, np.arange(len(our_picture)))
+    rank[our_picture[::-1]] = np.arange(len(our_picture))[::-1]  # of a picture's annotations the last one counts
     source = np.repeat(np.array([0, 1], np.int8), [len(our_picture), len(added)])
     row = np.concatenate([np.arange(len(our_picture)), added])
     # Within a picture they are in order already: LVIS before COCO, and by row.
-    order = np.argsort(rank[np.concatenate([our_picture, their_picture])], kind="stable")
+    order = stable_order(rank[np.concatenate([our_picture, their_picture])])
     return source[order], row[order]
 
 

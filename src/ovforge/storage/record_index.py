@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError
+from ovforge.storage.ordering import stable_order
 
 
 class RecordIndex:
@@ -37,7 +38,7 @@ class RecordIndex:
         """
         self.path = path.absolute()  # worker processes on other machines have another current folder
         self.size = path.stat().st_size
-        order = np.argsort(keys, kind="stable")
+        order = stable_order(keys)
         places = np.searchsorted(keys, record_keys, sorter=order)
         places[places == len(keys)] = 0
         groups = order[places] if len(keys) else np.zeros(len(record_keys), np.int64)
@@ -45,7 +46,7 @@ class RecordIndex:
         self.strays = int(len(record_keys) - np.count_nonzero(known))
         """How many records belong to none of the pictures."""
         rows = np.flatnonzero(known)
-        rows = rows[np.argsort(groups[rows], kind="stable")]
+        rows = rows[stable_order(groups[rows])]
         self._first = np.concatenate([[0], np.cumsum(np.bincount(groups[rows], minlength=len(keys)))])
         self._starts, self._stops = starts[rows], stops[rows]
         self._descriptor: int | None = None

@@ -30,6 +30,7 @@ from ovforge.runs.plan import MANIFEST, load_plan
 from ovforge.storage.annotation_file import AnnotationFile, RecordTable, write_annotation_file
 from ovforge.storage.atomic import check_output
 from ovforge.storage.edited_records import KEEP, EditedRecords
+from ovforge.storage.ordering import stable_order
 from ovforge.storage.worker_pool import Workers
 from ovforge.synthesis.merge import check_annotations, merged_files, planned_annotations
 from ovforge.synthesis.second_views import SecondViews, open_second_views
@@ -154,12 +155,12 @@ def _objects(table: RecordTable, pictures: _Pictures, used: Ints) -> _Objects:
     ids = pictures.table["id"]
     table.check_unique()
     table.check_known("image_id", ids, "images")
-    by_id = np.argsort(ids)
+    by_id = stable_order(ids)
     number_of = np.full(len(ids), -1)
     number_of[used] = np.arange(len(used))
     number = number_of[by_id][np.searchsorted(ids[by_id], table["image_id"])]
     rows = np.flatnonzero((table["iscrowd"] == 0) & (number >= 0))
-    rows = rows[np.argsort(number[rows], kind="stable")]
+    rows = rows[stable_order(number[rows])]
     return _Objects(table, rows, number[rows], int(table["id"].max(initial=0)))
 
 
@@ -212,7 +213,7 @@ def _follow(pictures: _Pictures, objects: _Objects, views: SecondViews, rules: _
 
     taken = order[kept[order]]
     frame = np.concatenate([frame_of_original, frame_of_entry[taken]])
-    in_order = np.argsort(frame, kind="stable")
+    in_order = stable_order(frame)
 
     def column(of_originals: Ints, of_entries: Ints) -> Ints:
         return np.concatenate([of_originals, of_entries])[in_order]
@@ -231,7 +232,7 @@ def _originals(entry_id: Ints, entry_number: Ints, ids: Ints, number: Ints) -> I
     """For each entry the index of its original among the followed objects of its picture, or -1."""
     if not len(ids):
         return np.full(len(entry_id), -1)
-    by_id = np.argsort(ids)
+    by_id = stable_order(ids)
     found = np.searchsorted(ids[by_id], entry_id)
     found[found == len(ids)] = 0
     original: Ints = by_id[found]
