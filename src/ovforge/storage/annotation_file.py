@@ -103,14 +103,14 @@ class RecordTable:
             AnnotationFileError: names the second record of the first pair in file order, and where the first is.
         """
         values = self._columns[field]
-        if bool(np.all(values[1:] > values[:-1])):
+        in_order = np.sort(values)
+        if bool(np.all(in_order[1:] > in_order[:-1])):
             return
         order = np.argsort(values, kind="stable")
         again = np.flatnonzero(values[order[1:]] == values[order[:-1]])
-        if len(again):
-            second = int(order[again + 1].min())
-            first = int(np.flatnonzero(values == values[second])[0])
-            raise self.error(second, f"has the {field} {values[second]} of {self.where(first)}")
+        second = int(order[again + 1].min())
+        first = int(np.flatnonzero(values == values[second])[0])
+        raise self.error(second, f"has the {field} {values[second]} of {self.where(first)}")
 
     def check_known(self, field: str, known: NDArray[Any], section: str) -> None:
         """Refuse a record whose `field` is not among `known`, the ids of `section`.
@@ -292,7 +292,9 @@ def read_records(path: Path | str, section: str, record: type[T]) -> Iterator[T]
                 continue
             if span.first_record is not None:
                 decoder: msgspec.json.Decoder[list[T]] = msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
-                for window in json_windows.iterate_windows(file, span.first_record, decoder, section=section):
+                for window in json_windows.iterate_windows(
+                    file, span.first_record, decoder, section=section, fresh=True
+                ):
                     yield from window.records
             elif msgspec.json.decode(file.read(span.start, span.stop)) != []:
                 raise AnnotationFileError(
@@ -356,7 +358,7 @@ def _write_edited(out: BinaryIO, path: Path, records: EditedRecords) -> None:
     with Workers() as workers:
         if records.bytes_in < worker_pool.SMALL_BYTES:
             for batch in records.batches():
-                out.write(edited(*batch))
+                out.writelines(edited(*batch))
             return
         out.flush()
         out.seek(workers.write_in_order(path, out.tell(), edited, records.batches))

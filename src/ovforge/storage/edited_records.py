@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise, repeat
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError
 from ovforge.records.reporting import Progress, no_progress
-from ovforge.storage.record_edit import edit_record, set_numbers, set_text
+from ovforge.storage.batch_edit import BatchEdit, Unsure, number_fields
+from ovforge.storage.record_edit import edit_record
 
 KEEP = -(2**63)
 """Among new numbers: this record's stays as it is, or is not added."""
-BATCH_BYTES = 1 << 20
+BATCH_BYTES = 4 << 20
+"""What a worker is given at once."""
+_CACHE_BYTES = 1 << 20
+"""What is edited at once: with its copies it fits into the processor's cache."""
+_BETWEEN = b", "
 
 Ints = NDArray[np.int64]
 
@@ -56,131 +61,151 @@ class EditedRecords:
         """Bytes of all records before the changes."""
         return int((self.stops - self.starts).sum())
 
-    def batches(self) -> Iterator[tuple[_Batch]]:
-        """Arguments for `edited`, with about a megabyte each."""
-        if not len(self):
-            return
-        ends = np.cumsum(self.stops - self.starts)
-        edges = np.flatnonzero(np.diff(ends // BATCH_BYTES)) + 1
-        for start, stop in zip([0, *edges.tolist()], [*edges.tolist(), len(self)], strict=True):
+    def rows(self, start: int, stop: int) -> EditedRecords:
+        """The records [start, stop), without progress."""
+        part = slice(start, stop)
+        return replace(
+            self,
+            sources=self.sources[part],
+            starts=self.starts[part],
+            stops=self.stops[part],
+            numbers={name: values[part] for name, values in self.numbers.items()},
+            texts={name: values[part] for name, values in self.texts.items()},
+            appended={name: values[part] for name, values in self.appended.items()},
+            tails=None if self.tails is None else self.tails[part],
+            progress=no_progress,
+        )
+
+    def batches(self) -> Iterator[tuple[EditedRecords, bool]]:
+        """Arguments for `edited`, each with a few megabytes of records and whether others come before them."""
+        for start, stop in _edges(self, BATCH_BYTES):
             self.progress(self.stage, start, len(self))
-            part = slice(start, stop)
-            yield (
-                _Batch(
-                    start > 0,
-                    tuple(self.paths),
-                    self.sources[part],
-                    self.starts[part],
-                    self.stops[part],
-                    {name: values[part] for name, values in self.numbers.items()},
-                    {name: values[part] for name, values in self.texts.items()},
-                    {name: values[part] for name, values in self.appended.items()},
-                    None if self.tails is None else self.tails[part],
-                    self.removed,
-                    self.renamed,
-                ),
-            )
+            yield self.rows(start, stop), start > 0
 
 
-class _Batch(NamedTuple):
-    """A part of `EditedRecords`, as it goes to a worker."""
-
-    goes_on: bool
-    """Whether a comma comes first."""
-    paths: tuple[Path, ...]
-    sources: NDArray[np.int8]
-    starts: Ints
-    stops: Ints
-    numbers: dict[str, Ints]
-    texts: dict[str, Sequence[bytes | None]]
-    appended: dict[str, Ints]
-    tails: Sequence[bytes] | None
-    removed: tuple[str, ...]
-    renamed: Mapping[int, Mapping[str, str]]
+def _edges(records: EditedRecords, size: int) -> Iterator[tuple[int, int]]:
+    """Ranges of rows of about `size` bytes."""
+    ends = np.cumsum(records.stops - records.starts)
+    edges = [0, *(np.flatnonzero(np.diff(ends // size)) + 1).tolist(), len(records)]
+    return ((start, stop) for start, stop in pairwise(edges) if start < stop)
 
 
-def edited(batch: _Batch) -> bytes:
-    """The records of a batch, fetched and changed, with the commas between them.
+def edited(records: EditedRecords, goes_on: bool) -> list[bytes]:
+    """The records of a batch, fetched and changed, with the commas between them, in some pieces.
+
+    Args:
+        records: some megabytes.
+        goes_on: whether a comma comes first.
 
     Raises:
         AnnotationFileError: a file is no longer as long as it was.
     """
-    records = _fetched(batch)
-    for name, values in batch.numbers.items():
-        for source in range(len(batch.paths)):  # one file's records are laid out alike, which is quicker
-            rows = np.flatnonzero((values != KEEP) & (batch.sources == source))
-            if len(rows) == len(records):
-                records = set_numbers(records, name, values.tolist())
-            elif len(rows):
-                places = rows.tolist()
-                changed = set_numbers([records[place] for place in places], name, values[rows].tolist())
-                for place, record in zip(places, changed, strict=True):
-                    records[place] = record
+    pieces = []
+    for start, stop in _edges(records, _CACHE_BYTES):
+        part = records.rows(start, stop)
+        data, starts, stops = _fetched(part)
+        before = _BETWEEN if goes_on or start else b""
+        try:
+            piece = _edited_together(part, BatchEdit(data, starts, stops)).result(before)
+        except Unsure:
+            spans = zip(starts.tolist(), stops.tolist(), strict=True)
+            one_by_one = [_edited(part, row, data[start:stop]) for row, (start, stop) in enumerate(spans)]
+            piece = before + _BETWEEN.join(one_by_one)
+        pieces.append(piece)
+    return pieces
+
+
+def _edited_together(batch: EditedRecords, edit: BatchEdit) -> BatchEdit:
+    every = np.arange(len(batch.starts))
     for source, names in batch.renamed.items():
-        keys = [b'"%b"' % old.encode() for old in names]
-        for row in np.flatnonzero(batch.sources == source).tolist():
-            if any(key in records[row] for key in keys):
-                records[row] = edit_record(records[row], {}, renamed=names)
-    if batch.removed:
-        records = [edit_record(record, dict.fromkeys(batch.removed)) for record in records]
+        for old, new in names.items():
+            edit.rename(np.flatnonzero(batch.sources == source), old, new)
+    for name in batch.removed:
+        edit.remove(every, name)
+    for name, values in batch.numbers.items():
+        rows = np.flatnonzero(values != KEEP)
+        edit.set_numbers(rows, name, values[rows])
     for name, texts in batch.texts.items():
-        records = [
-            record if text is None else set_text(record, name, text)
-            for record, text in zip(records, texts, strict=True)
-        ]
-    if batch.appended or batch.tails:
-        ends = _ends(batch, len(records))
-        records = [record[:-1] + end for record, end in zip(records, ends, strict=True)]
-    return (b", " if batch.goes_on else b"") + b", ".join(records)
+        rows = np.array([row for row, text in enumerate(texts) if text is not None], np.int64)
+        edit.set_texts(rows, name, [text for text in texts if text is not None])
+    columns = list(batch.appended.items())
+    if columns and all((values != KEEP).all() for _, values in columns):
+        edit.append(every, number_fields(columns))
+    else:
+        for name, values in columns:
+            rows = np.flatnonzero(values != KEEP)
+            edit.append(rows, number_fields([(name, values[rows])]))
+    if batch.tails is not None:
+        edit.append(every, batch.tails)
+    return edit
 
 
-def _fetched(batch: _Batch) -> list[bytes]:
-    records: list[bytes] = [b""] * len(batch.starts)
+def _edited(batch: EditedRecords, row: int, record: bytes) -> bytes:
+    changes: dict[str, bytes | None] = dict.fromkeys(batch.removed)
+    for name, texts in batch.texts.items():
+        if (text := texts[row]) is not None:
+            changes[name] = text
+    for columns in (batch.numbers, batch.appended):
+        for name, values in columns.items():
+            if values[row] != KEEP:
+                changes[name] = b"%d" % values[row]
+    record = edit_record(record, changes, renamed=batch.renamed.get(int(batch.sources[row])))
+    return record if batch.tails is None else record[:-1] + batch.tails[row] + b"}"
+
+
+def _fetched(batch: EditedRecords) -> tuple[bytes, Ints, Ints]:
+    """Bytes that hold the records in their order, and where in them each starts and stops."""
+    starts, stops = batch.starts, batch.stops
+    if len(batch.paths) == 1 and bool(np.all(starts[1:] >= stops[:-1])) and _are_near(starts, stops):
+        first = int(starts[0])
+        return _read(batch.paths[0], first, int(stops[-1])), starts - first, stops - first
+    records: list[bytes] = [b""] * len(starts)
     for source, path in enumerate(batch.paths):
         rows = np.flatnonzero(batch.sources == source)
         if not len(rows):
             continue
-        starts, stops = batch.starts[rows], batch.stops[rows]
-        found = _read(path, starts, stops)
-        if sum(map(len, found)) != int((stops - starts).sum()):
-            raise AnnotationFileError(path, "changed while it was read", hint="run the same command again")
+        found = _gathered(path, starts[rows], stops[rows])
         if len(rows) == len(records):
-            return found
+            records = found
+            break
         for row, record in zip(rows.tolist(), found, strict=True):
             records[row] = record
-    return records
+    ends = np.cumsum(stops - starts + len(_BETWEEN)) - len(_BETWEEN)
+    return _BETWEEN.join(records), ends - (stops - starts), ends
 
 
-def _read(path: Path, starts: Ints, stops: Ints) -> list[bytes]:
-    first, after = int(starts.min()), int(stops.max())
+def _are_near(starts: Ints, stops: Ints) -> bool:
+    return int(stops.max() - starts.min()) < 4 * _CACHE_BYTES
+
+
+def _gathered(path: Path, starts: Ints, stops: Ints) -> list[bytes]:
+    if _are_near(starts, stops):  # one call to the system for all
+        first = int(starts.min())
+        data = _read(path, first, int(stops.max()))
+        spans = zip((starts - first).tolist(), (stops - first).tolist(), strict=True)
+        return [data[start:stop] for start, stop in spans]
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        if after - first < 4 * BATCH_BYTES:  # neighbours: one call to the system for all
-            data = os.pread(descriptor, after - first, first)
-            return [
-                data[start:stop]
-                for start, stop in zip((starts - first).tolist(), (stops - first).tolist(), strict=True)
-            ]
-        # Millions of small reads in all: nothing but the call itself. Whether all came is seen by who called.
-        pread = os.pread
+        # Millions of small reads in all: nothing but the call itself.
         sizes = (stops - starts).tolist()
-        return [pread(descriptor, size, start) for size, start in zip(sizes, starts.tolist(), strict=True)]
+        found = list(map(os.pread, repeat(descriptor), sizes, starts.tolist()))
     finally:
         os.close(descriptor)
+    if sum(map(len, found)) != sum(sizes):
+        raise _changed(path)
+    return found
 
 
-def _ends(batch: _Batch, count: int) -> list[bytes]:
-    """What comes in the place of each record's closing brace."""
-    parts: list[Sequence[bytes]] = []
-    everywhere = {name: values for name, values in batch.appended.items() if not np.any(values == KEEP)}
-    for name, values in batch.appended.items():
-        if name not in everywhere:
-            form = b', "%b": %%d' % name.encode()
-            parts.append([form % value if value != KEEP else b"" for value in values.tolist()])
-    if everywhere:
-        form = b"".join(b', "%b": %%d' % name.encode() for name in everywhere)
-        parts.append([form % row for row in zip(*(values.tolist() for values in everywhere.values()), strict=True)])
-    if batch.tails:
-        parts.append(batch.tails)
-    parts.append([b"}"] * count)
-    return list(map(b"".join, zip(*parts, strict=True)))
+def _read(path: Path, start: int, stop: int) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        data = os.pread(descriptor, stop - start, start)
+    finally:
+        os.close(descriptor)
+    if len(data) != stop - start:
+        raise _changed(path)
+    return data
+
+
+def _changed(path: Path) -> AnnotationFileError:
+    return AnnotationFileError(path, "changed while it was read", hint="run the same command again")

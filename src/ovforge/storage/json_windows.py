@@ -75,8 +75,21 @@ class ByteFile:
                     start += len(data)
                 return b"".join(pieces)
         except OSError as error:
-            raise AnnotationFileError(self.path, f"cannot be read at byte {start:,} ({error.strerror})") from error
+            raise self._unreadable(start, error) from error
         return data
+
+    def read_into(self, memory: memoryview, start: int) -> memoryview:
+        """Fill `memory` with the bytes from `start` on; the part that was filled, less at the end of the file."""
+        filled = 0
+        try:
+            while filled < len(memory) and (count := os.preadv(self.descriptor, [memory[filled:]], start + filled)):
+                filled += count
+        except OSError as error:
+            raise self._unreadable(start + filled, error) from error
+        return memory[:filled]
+
+    def _unreadable(self, position: int, error: OSError) -> AnnotationFileError:
+        return AnnotationFileError(self.path, f"cannot be read at byte {position:,} ({error.strerror})")
 
     def skip_space(self, start: int) -> int:
         """The position of the first byte at or after `start` that is not white space."""
@@ -91,8 +104,8 @@ class ByteFile:
 class Window(NamedTuple):
     """Whole records, read and decoded."""
 
-    data: bytes
-    """The bytes from the first record's start to the last one's end."""
+    data: bytes | memoryview
+    """The bytes from the first record's start to the last one's end; those of a `WindowReader` until its next."""
     start: int
     """Position of `data` in the file."""
     records: list[Any]
@@ -116,17 +129,42 @@ def guess_boundary(file: ByteFile, at: int) -> tuple[int, int]:
     return file.size, file.size
 
 
-def guessed_window(file: ByteFile, start: int, stop: int, decoder: msgspec.json.Decoder[list[Any]]) -> Window | None:
-    """Decode the window [start, stop), or as much of it as belongs to the array; None if the guess was wrong."""
-    data = file.read(start, stop)
-    if stop < file.size:  # at the end of the file there is no next record that this one could prove
-        with contextlib.suppress(msgspec.DecodeError, RecursionError):
-            return Window(data, start, decoder.decode(b"[%b]" % data), None)
-    if end := _ARRAY_END.search(data):
-        with contextlib.suppress(msgspec.DecodeError, RecursionError):
-            whole = data[: end.start() + 1]
-            return Window(whole, start, decoder.decode(b"[%b]" % whole), start + end.end() - 1)
-    return None
+class WindowReader:
+    """Reads and decodes windows of one file, each into the memory of the one before.
+
+    Fresh memory for each would cost as much as decoding it: the system has to find and clear its pages. But records
+    with a `msgspec.Raw` hold on to the bytes that they were decoded from; who keeps those needs `fresh` memory.
+    """
+
+    def __init__(self, file: ByteFile, decoder: msgspec.json.Decoder[list[Any]], *, fresh: bool = False) -> None:
+        self._file = file
+        self._decode = decoder.decode
+        self._fresh = fresh
+        self._memory = memoryview(b"")
+
+    def guessed(self, start: int, stop: int) -> Window | None:
+        """Decode the window [start, stop), or as much of it as belongs to the array; None if the guess was wrong."""
+        size = stop - start + 2
+        if self._fresh or len(self._memory) < size:
+            self._memory = memoryview(bytearray(b"[") * max(size, WINDOW_BYTES + _GUESS_BYTES))
+        data = self._file.read_into(self._memory[1 : 1 + stop - start], start)
+        if stop < self._file.size:  # at the end of the file there is no next record that this one could prove
+            with contextlib.suppress(msgspec.DecodeError, RecursionError):
+                return Window(data, start, self._decoded(data), None)
+        if end := _ARRAY_END.search(data):
+            with contextlib.suppress(msgspec.DecodeError, RecursionError):
+                whole = data[: end.start() + 1]
+                return Window(whole, start, self._decoded(whole), start + end.end() - 1)
+        return None
+
+    def _decoded(self, data: memoryview) -> list[Any]:
+        """The records of the memory's bytes after the first, which is the opening bracket."""
+        after = len(data) + 1
+        kept, self._memory[after] = self._memory[after], ord("]")
+        try:
+            return self._decode(self._memory[: after + 1])
+        finally:
+            self._memory[after] = kept
 
 
 def exact_window(
@@ -228,34 +266,50 @@ def value_end(file: ByteFile, start: int, *, inside: str) -> int:
 def record_spans(window: Window) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions in the file of each record's `{` and of the byte after its `}`."""
     count = len(window.records)
-    data = np.frombuffer(window.data, np.uint8)
+    codes = np.frombuffer(window.data, np.uint8)
     # Every record has one `{` of its own, so if there are no more than records, each of them starts one. No other
     # byte of ASCII text but `|`, `~` and DEL is as high as `{`, so one comparison usually finds both kinds of braces.
     # In small steps, so that what is compared stays in the processor's cache.
     braces = np.concatenate(
-        [np.flatnonzero(data[at : at + _STEP] >= ord("{")) + at for at in range(0, len(data), _STEP)] or [_NONE]
+        [np.flatnonzero(codes[at : at + _STEP] >= ord("{")) + at for at in range(0, len(codes), _STEP)] or [_NONE]
     )
     if len(braces) != 2 * count:
-        braces = braces[(data[braces] == ord("{")) | (data[braces] == ord("}"))]
-    if len(braces) == 2 * count and bool(np.all(data[braces[0::2]] == ord("{"))):
+        braces = braces[(codes[braces] == ord("{")) | (codes[braces] == ord("}"))]
+    if len(braces) == 2 * count and bool(np.all(codes[braces[0::2]] == ord("{"))):
         return braces[0::2] + window.start, braces[1::2] + (window.start + 1)
+    if not (codes == ord("\\")).any():
+        # Records in records: every quote opens or closes a string, and braces outside strings come in pairs.
+        braces = braces[np.searchsorted(np.flatnonzero(codes == ord('"')), braces) % 2 == 0]
+        depth = np.cumsum(np.where(codes[braces] == ord("{"), 1, -1))
+        outside = np.append(0, depth) == 0
+        return braces[outside[:-1]] + window.start, braces[outside[1:]] + (window.start + 1)
     starts, stops = np.empty(count, np.int64), np.empty(count, np.int64)
-    position = 0
-    for index, raw in enumerate(msgspec.json.decode(b"[%b]" % window.data, type=list[msgspec.Raw])):
+    data, position = bytes(window.data), 0
+    for index, raw in enumerate(msgspec.json.decode(b"[%b]" % data, type=list[msgspec.Raw])):
         # Between two records there are white space and a comma only.
-        start = window.data.index(b"{", position)
+        start = data.index(b"{", position)
         position = start + len(bytes(raw))
         starts[index], stops[index] = window.start + start, window.start + position
     return starts, stops
 
 
 def iterate_windows(
-    file: ByteFile, start: int, decoder: msgspec.json.Decoder[list[Any]], *, section: str, first: int = 0
+    file: ByteFile,
+    start: int,
+    decoder: msgspec.json.Decoder[list[Any]],
+    *,
+    section: str,
+    first: int = 0,
+    fresh: bool = False,
 ) -> Iterator[Window]:
-    """The windows of the array whose first record starts at `start`, in order, the last one with its `array_end`."""
+    """The windows of the array whose first record starts at `start`, in order, the last one with its `array_end`.
+
+    Each is valid until the next, or, with `fresh`, for as long as it is kept.
+    """
+    reader = WindowReader(file, decoder, fresh=fresh)
     while True:
         stop, following = guess_boundary(file, start + WINDOW_BYTES)
-        window = guessed_window(file, start, stop, decoder)
+        window = reader.guessed(start, stop)
         if window is None:
             window = exact_window(file, start, decoder, section=section, first=first)
             following = next_start(file, window)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError
 from ovforge.storage import json_windows, worker_pool
-from ovforge.storage.json_windows import ByteFile, Window
+from ovforge.storage.json_windows import ByteFile, Window, WindowReader
 from ovforge.storage.worker_pool import Workers
 
 Columns = dict[str, NDArray[Any]]
@@ -123,18 +123,20 @@ def _column(values: list[Any], kind: Any) -> NDArray[Any]:
         return np.fromiter(chain.from_iterable(values), np.float64, 4 * len(values)).reshape(-1, 4)
     if kind in (int, float):
         return np.fromiter(values, np.int64 if kind is int else np.float64, len(values))
+    if kind is msgspec.Raw:  # a view of the window's memory, which the next window gets
+        values = [value.copy() for value in values]
     return np.fromiter(values, object, len(values))
 
 
 def _block_there(path: Path, start: int, stop: int, record: type[Any], *, section: str, spans: bool) -> Block | None:
     """The windows of [start, stop) in a worker; None where the parent has to look more closely."""
     blocks: list[Block] = []
-    decoder = _decoder(record)
     with ByteFile(path) as file:
+        reader = WindowReader(file, _decoder(record))
         while start < stop:
             window_stop, following = json_windows.guess_boundary(file, start + json_windows.WINDOW_BYTES)
             # The job's own end is a guess as good as any other.
-            window = json_windows.guessed_window(file, start, min(window_stop, stop), decoder)
+            window = reader.guessed(start, min(window_stop, stop))
             if window is None:
                 return None
             try:

@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 R = TypeVar("R")
 W = TypeVar("W", bound="Workers")
+Pieces = Sequence[bytes]
 
 SMALL_BYTES = 32 << 20
 """Below this, starting workers takes longer than the work."""
@@ -104,9 +105,9 @@ class Workers:
             return function(*job)
 
     def write_in_order(
-        self, path: Path, offset: int, function: Callable[..., bytes], jobs: Callable[[], Iterable[tuple[Any, ...]]]
+        self, path: Path, offset: int, function: Callable[..., Pieces], jobs: Callable[[], Iterable[tuple[Any, ...]]]
     ) -> int:
-        """Write `function(*job)` of each job into an existing file from `offset` on, in the order of the jobs.
+        """Write the pieces `function(*job)` of each job into an existing file from `offset` on, in the jobs' order.
 
         The workers write by themselves, each when it is its turn, so that no bytes go from process to process.
         Returns the position after the last. `jobs` is called again if a worker dies.
@@ -124,7 +125,7 @@ class Workers:
         return offset
 
     def _write_there(
-        self, path: Path, offset: int, function: Callable[..., bytes], jobs: Iterable[tuple[Any, ...]]
+        self, path: Path, offset: int, function: Callable[..., Pieces], jobs: Iterable[tuple[Any, ...]]
     ) -> int:
         waiting: deque[Future[None]] = deque()
         with Workers._writing:  # one file at a time
@@ -149,6 +150,7 @@ class Workers:
     def _started(self) -> ProcessPoolExecutor:
         with Workers._lock:
             if Workers._executor is None:
+                _keep_freed_memory()
                 context = multiprocessing.get_context("spawn")
                 Workers._turn = _Turn(context)
                 Workers._executor = ProcessPoolExecutor(
@@ -174,19 +176,30 @@ class _Turn:
         position: int = self._state[1]
         return position
 
-    def take(self, number: int, size: int) -> int:
-        """Wait until all jobs before `number` have taken their turns; return the position for `size` bytes."""
+    def write(self, number: int, path: Path, pieces: Pieces) -> None:
+        """Wait until all jobs before `number` have had their turns; then write.
+
+        One at a time: the system lets only one write into a file, and a processor that waits for that is lost.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._state[0] == number)
             offset: int = self._state[1]
-            self._state[:] = [number + 1, offset + size]
-            self._changed.notify_all()
-        return offset
+            try:
+                if pieces:
+                    descriptor = os.open(path, os.O_WRONLY)
+                    try:
+                        offset = _write(descriptor, pieces, offset)
+                    finally:
+                        os.close(descriptor)
+            finally:  # even where the disk is full: the others must not wait for ever
+                self._state[:] = [number + 1, offset]
+                self._changed.notify_all()
 
 
 def _begin(turn: _Turn) -> None:
     """An interrupt is the parent's to handle, and nothing outlives the parent."""
     Workers._turn = turn
+    _keep_freed_memory()
     gc.disable()  # millions of records, none of which refers to another
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -194,31 +207,35 @@ def _begin(turn: _Turn) -> None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
+def _keep_freed_memory() -> None:
+    """Have the C library keep freed memory, up to 62 MB, for the next who asks.
+
+    It gives blocks of a megabyte back to the system, and to get them again costs as much as decoding them. Once it has
+    seen a larger block freed it keeps what is smaller (glibc's mallopt(3), dynamic threshold; no effect elsewhere).
+    """
+    bytes(31 << 20)
+
+
 def _end_with(parent: Any) -> None:
     parent.join()
     os._exit(1)
 
 
-def _write_there(number: int, path: Path, function: Callable[..., bytes], job: tuple[Any, ...]) -> None:
+def _write_there(number: int, path: Path, function: Callable[..., Pieces], job: tuple[Any, ...]) -> None:
+    pieces: Pieces = ()
     try:
-        data = function(*job)
-    except BaseException:
-        Workers._turn.take(number, 0)  # the others must not wait for ever
-        raise
-    offset = Workers._turn.take(number, len(data))
-    descriptor = os.open(path, os.O_WRONLY)
-    try:
-        _write(descriptor, data, offset)
+        pieces = function(*job)
     finally:
-        os.close(descriptor)
+        Workers._turn.write(number, path, pieces)
 
 
-def _write(descriptor: int, data: bytes, offset: int) -> int:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view = view[written:]
-        offset += written
+def _write(descriptor: int, pieces: Pieces, offset: int) -> int:
+    for piece in pieces:
+        rest = memoryview(piece)
+        while rest:
+            written = os.pwrite(descriptor, rest, offset)
+            rest = rest[written:]
+            offset += written
     return offset
 
 

@@ -59,6 +59,23 @@ def windows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(json_windows, "WINDOW_BYTES", 100)
 
 
+class RawBox(msgspec.Struct):
+    id: int
+    bbox: msgspec.Raw
+
+
+def test_raw_values_outlive_the_window_they_were_read_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_windows, "WINDOW_BYTES", 200)
+    records = [{"id": n, "bbox": [n, n + 1]} for n in range(100)]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"annotations": records}))
+    as_read = [json.loads(bytes(record)) for record in list(read_records(path, "annotations", msgspec.Raw))]
+    assert as_read == records
+    with AnnotationFile(path, {"annotations": RawBox}) as file:
+        boxes = file.table("annotations", RawBox)["bbox"]
+    assert [json.loads(bytes(box)) for box in boxes] == [record["bbox"] for record in records]
+
+
 @pytest.mark.usefixtures("windows")
 @pytest.mark.parametrize(
     "style", [{}, {"indent": 2}, {"separators": (",", ":")}, {"indent": "\t", "ensure_ascii": False}]
