@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--executor", choices=("local", "ray"), default="local")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--engine", choices=("warp", "diffusion"), default="warp", help="of the subject pairs")
+    parser.add_argument("--variants", type=int, default=2, help="of the subject pairs: more make the runs longer")
     given = parser.parse_args()
     subject: Subject
     if given.subject == "synthetic":
@@ -28,7 +29,7 @@ def main() -> int:
     else:
         from tests.faults.pairs import PairsSubject
 
-        subject = PairsSubject(given.executor, given.workers, given.engine)
+        subject = PairsSubject(given.executor, given.workers, given.engine, given.variants)
     seeds = range(given.first_seed, given.first_seed + given.kills)
     with tempfile.TemporaryDirectory(prefix="ovforge-faults-") as folder:
         kills, seconds = campaign(subject, Path(folder), seeds, tell=lambda text: _say(sys.stderr, text))

@@ -27,7 +27,7 @@ NAME = "pairs"
 
 @dataclass(frozen=True)
 class PairsSubject:
-    """40 photographs with two second views each, in 20 shards and 2 partitions.
+    """40 photographs with `variants` second views each, in 20 shards and 2 partitions.
 
     With the engine `diffusion` a tiny model of the real classes repaints them; it is built once, beside the runs.
     """
@@ -35,10 +35,11 @@ class PairsSubject:
     executor: str = "local"
     workers: int = 2
     engine: str = "warp"
+    variants: int = 2
 
     @property
     def name(self) -> str:
-        return f"pairs generate, 40 photographs, engine {self.engine}"
+        return f"pairs generate, 40 photographs, {self.variants} second views each, engine {self.engine}"
 
     def command(self, folder: Path) -> list[str]:
         if self.engine == "diffusion" and not model(folder).exists():
@@ -46,6 +47,7 @@ class PairsSubject:
 
             build_tiny_stable_diffusion(model(folder))
         options = ["--executor", self.executor, "--workers", str(self.workers), "--engine", self.engine]
+        options += ["--variants", str(self.variants)]
         return [sys.executable, "-m", "tests.faults.pairs", str(folder), *options]
 
     def run_folder(self, folder: Path) -> Path:
@@ -66,7 +68,7 @@ def model(folder: Path) -> Path:
     return folder.parent / "tiny-model"
 
 
-def options(folder: Path) -> GenerateOptions:
+def options(folder: Path, variants: int = 2) -> GenerateOptions:
     """The run's options."""
     return GenerateOptions(
         NAME,
@@ -75,7 +77,7 @@ def options(folder: Path) -> GenerateOptions:
         annotations=DATA / "mini/lvis/lvis_v1_train.json",
         captions=DATA / "mini/coco/annotations/captions_train2017.json",
         partitions=2,
-        variants=2,
+        variants=variants,
         shard_size=2,
     )
 
@@ -86,9 +88,12 @@ def main(args: list[str] | None = None, standalone_mode: bool = False) -> None:
     parser.add_argument("--executor", default="local")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--engine", default="warp")
+    parser.add_argument("--variants", type=int, default=2)
     given = parser.parse_args(args)
     generate_pairs(
-        options(given.folder), _engine(given.engine, given.folder), executor_of(given.executor, given.workers)
+        options(given.folder, given.variants),
+        _engine(given.engine, given.folder),
+        executor_of(given.executor, given.workers),
     )
 
 

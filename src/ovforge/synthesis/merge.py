@@ -14,6 +14,7 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -263,13 +264,15 @@ def _write(
         pkl = stack.enter_context(atomic_path(target.pkl, overwrite=True))
         recorded = all(part.about is not None for part in parts)
         pairs = stack.enter_context(atomic_path(target.pairs, overwrite=True)) if recorded else None
-        with PictureWriter(h5) as writer:
-            for number in _copied(parts, writer, counts, drops):
-                if number % _EVERY == 0:
-                    progress("merging pictures", counts["pictures"], total)
-        entries = _join_entries(pkl, parts, counts)
+        with ThreadPoolExecutor(1) as thread:  # reading, hashing and writing a gigabyte does not hold up the pictures
+            entries = thread.submit(_join_entries, pkl, parts)
+            with PictureWriter(h5) as writer:
+                for number in _copied(parts, writer, counts, drops):
+                    if number % _EVERY == 0:
+                        progress("merging pictures", counts["pictures"], total)
+            counts["annotations"], pkl_sha256 = entries.result()
         if pairs is not None:
-            _join_records(pairs, parts, (h5.stat().st_size, pkl.stat().st_size), entries.sha256)
+            _join_records(pairs, parts, (h5.stat().st_size, pkl.stat().st_size), pkl_sha256)
         # The old files go only when nothing but renaming is left to be done.
         _flush(path for path in (h5, pkl, pairs) if path is not None)
         target.h5.unlink(missing_ok=True)
@@ -311,19 +314,21 @@ def _copied(parts: Sequence[_Part], writer: PictureWriter, counts: dict[str, int
         yield number
 
 
-def _join_entries(path: Path, parts: Sequence[_Part], counts: dict[str, int]) -> ListWriter:
+def _join_entries(path: Path, parts: Sequence[_Part]) -> tuple[int, str]:
+    """Write one pickle file of all entries; how many there are, and its hash."""
+    count = 0
     with open(path, "wb", buffering=1 << 20) as file:
         writer = ListWriter(file)
         for part in parts:
             if part.about is not None:
                 writer.append_written(part.files.pkl, part.about.pkl_sha256)
-                counts["annotations"] += part.about.entries
+                count += part.about.entries
             else:
                 entries = load_list(part.files.pkl)
                 writer.extend(entries)
-                counts["annotations"] += len(entries)
+                count += len(entries)
         writer.close()
-    return writer
+    return count, writer.sha256
 
 
 def _join_records(path: Path, parts: Sequence[_Part], sizes: tuple[int, int], pkl_sha256: str) -> None:
