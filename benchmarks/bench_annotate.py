@@ -2,7 +2,7 @@
 
     python benchmarks/bench_annotate.py --folder /tmp/bench
 
-The plain way does what the original script does (`generate_json_anno`) and needs some 10 GB of memory at full size. Each
+The plain way does what the original script does (`generate_json_anno`) and needs 7 GB of memory at full size. Each
 measurement is a process of its own, with the memory of its children counted; the figures are medians. Times include
 the flush to disk for `pairs annotate`, not for the plain way.
 """
