@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from h5py import h5f
 
-from ovforge.storage.annotation_file import write_annotation_file
+from ovforge.storage.annotation_writer import write_annotation_file
 from ovforge.storage.image_codec import encode_jpeg
 from ovforge.storage.picture_hdf5 import PictureWriter
 

@@ -10,7 +10,8 @@ from ovforge.annotations.checked import CheckedFile, check_frequencies, excluded
 from ovforge.annotations.counts import positions
 from ovforge.options.annotations import BaseClassesOptions, IdMode
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.storage.annotation_file import AnnotationFile, RecordTable, write_annotation_file
+from ovforge.storage.annotation_file import AnnotationFile, RecordTable
+from ovforge.storage.annotation_writer import write_annotation_file
 from ovforge.storage.atomic import atomic_file, check_output
 from ovforge.storage.edited_records import EditedRecords
 from ovforge.storage.record_edit import edit_record

@@ -15,7 +15,8 @@ from ovforge.errors import InputError
 from ovforge.options.annotations import MergeCocoOptions, MergeVariant
 from ovforge.records import coco, lvis
 from ovforge.records.reporting import EXAMPLES_KEPT, Drops, Progress, StepSummary, no_progress
-from ovforge.storage.annotation_file import Records, RecordTable, write_annotation_file
+from ovforge.storage.annotation_file import RecordTable
+from ovforge.storage.annotation_writer import Records, write_annotation_file
 from ovforge.storage.atomic import check_output
 from ovforge.storage.edited_records import KEEP, EditedRecords
 from ovforge.storage.ordering import stable_order

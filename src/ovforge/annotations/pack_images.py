@@ -18,8 +18,10 @@ import msgspec
 from ovforge.errors import ImageError, InputError
 from ovforge.options.pack import PackOptions
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.storage.annotation_file import AnnotationFile, FileRange, RecordTable, write_annotation_file
+from ovforge.storage.annotation_file import AnnotationFile, RecordTable
+from ovforge.storage.annotation_writer import write_annotation_file
 from ovforge.storage.atomic import atomic_path, check_output
+from ovforge.storage.byte_file import FileRange
 from ovforge.storage.image_codec import stored_size
 from ovforge.storage.image_store import ImageStore, is_plain_name, open_image_store
 from ovforge.storage.picture_hdf5 import PictureWriter

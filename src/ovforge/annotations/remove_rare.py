@@ -7,7 +7,7 @@ import numpy as np
 from ovforge.annotations.checked import CheckedFile, check_frequencies, excluded_categories
 from ovforge.options.annotations import RemoveRareOptions
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.storage.annotation_file import write_annotation_file
+from ovforge.storage.annotation_writer import write_annotation_file
 from ovforge.storage.atomic import check_output
 
 

@@ -13,7 +13,8 @@ from ovforge.errors import AnnotationFileError, ImageError, InputError, MissingI
 from ovforge.options.exemplars import ExemplarIndexOptions
 from ovforge.records.crops import CLASSES_FILE, CropIndex
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.storage.annotation_file import read_value, write_annotation_file
+from ovforge.storage.annotation_file import read_value
+from ovforge.storage.annotation_writer import write_annotation_file
 from ovforge.storage.atomic import check_output, is_temporary
 from ovforge.storage.image_header import read_size_of_file
 

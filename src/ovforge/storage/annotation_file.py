@@ -1,4 +1,4 @@
-"""LVIS and COCO annotation files of any size, read and written as raw records.
+"""LVIS and COCO annotation files of any size, read as raw records.
 
 A training file holds a million records in a gigabyte; as Python objects they take ten. Here only the fields that a
 step names are decoded, into columns, and records that a step does not change are copied byte for byte: fields,
@@ -9,28 +9,22 @@ numbers and key order that nobody here has heard of come through as they were. M
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError
-from ovforge.storage import json_windows, worker_pool
-from ovforge.storage.atomic import atomic_path
-from ovforge.storage.edited_records import EditedRecords, edited
-from ovforge.storage.json_windows import ByteFile
+from ovforge.storage import json_windows
+from ovforge.storage.byte_file import ByteFile, FileRange
+from ovforge.storage.json_sections import EXPECTED, Section, walk_sections
 from ovforge.storage.window_pool import Block, WindowPool, tabulate
-from ovforge.storage.worker_pool import Workers
 
 T = TypeVar("T")
-
-_COPY_BY_KERNEL = 256 << 10
-"""Shorter ranges are quicker through a buffer."""
 
 
 class _Nothing(msgspec.Struct):
@@ -134,25 +128,6 @@ def _joined(spans: list[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> tuple[N
     return np.concatenate(starts), np.concatenate(stops)
 
 
-class FileRange(NamedTuple):
-    """Bytes [start, stop) of an annotation file, to be copied into another."""
-
-    file: ByteFile
-    start: int
-    stop: int
-
-
-Records = bytes | FileRange | EditedRecords
-"""Some records of a list, as they are written."""
-
-
-class _Span(NamedTuple):
-    start: int
-    stop: int
-    first_record: int | None
-    """Position of the first record, where the value is a list of objects."""
-
-
 class AnnotationFile:
     """An open annotation file: its top-level keys in order, and tables of its records.
 
@@ -178,10 +153,10 @@ class AnnotationFile:
         self._wanted = dict(records or {})
         self._with_spans = self._wanted.keys() if spans is None else spans
         self._tables: dict[str, RecordTable] = {}
-        self._spans: dict[str, _Span] = {}
+        self._spans: dict[str, Section] = {}
         try:
             with WindowPool() as pool:
-                for section, span in _walk(self._file, lambda section, at: self._scan(pool, section, at)):
+                for section, span in walk_sections(self._file, lambda section, at: self._scan(pool, section, at)):
                     self._spans[section] = span
             for section in self._wanted:
                 self.table(section, self._wanted[section])
@@ -228,7 +203,7 @@ class AnnotationFile:
         if span.first_record is None:
             if msgspec.json.decode(self.value(section)) != []:
                 raise AnnotationFileError(
-                    self.path, f'"{section}" (byte {span.start:,}) is not a list of records', hint=_EXPECTED
+                    self.path, f'"{section}" (byte {span.start:,}) is not a list of records', hint=EXPECTED
                 )
             self._tables[section] = RecordTable(self._file, section, record, [])
         else:
@@ -258,7 +233,7 @@ class AnnotationFile:
         if first < after:
             yield FileRange(self._file, int(table.starts[first]), int(table.stops[after - 1]))
 
-    def _span(self, section: str) -> _Span:
+    def _span(self, section: str) -> Section:
         try:
             return self._spans[section]
         except KeyError:
@@ -274,9 +249,6 @@ class AnnotationFile:
         return blocks[-1].array_end
 
 
-_EXPECTED = 'an annotation file is {"images": [...], "annotations": [...], "categories": [...], ...}'
-
-
 def read_records(path: Path | str, section: str, record: type[T]) -> Iterator[T]:
     """The records of one section as typed structs, streamed.
 
@@ -286,7 +258,9 @@ def read_records(path: Path | str, section: str, record: type[T]) -> Iterator[T]
     """
     with ByteFile(Path(path)) as file, WindowPool() as pool:
         sections = []
-        for name, span in _walk(file, lambda name, at: at if name == section else _skip_records(pool, file, name, at)):
+        for name, span in walk_sections(
+            file, lambda name, at: at if name == section else _skip_records(pool, file, name, at)
+        ):
             sections.append(name)
             if name != section:
                 continue
@@ -298,7 +272,7 @@ def read_records(path: Path | str, section: str, record: type[T]) -> Iterator[T]
                     yield from window.records
             elif msgspec.json.decode(file.read(span.start, span.stop)) != []:
                 raise AnnotationFileError(
-                    path, f'"{section}" (byte {span.start:,}) is not a list of records', hint=_EXPECTED
+                    path, f'"{section}" (byte {span.start:,}) is not a list of records', hint=EXPECTED
                 )
             return
         raise _missing(Path(path), section, tuple(sections))
@@ -313,171 +287,11 @@ def read_value(path: Path | str, section: str) -> bytes:
     """
     with ByteFile(Path(path)) as file, WindowPool() as pool:
         sections = []
-        for name, span in _walk(file, lambda name, at: _skip_records(pool, file, name, at)):
+        for name, span in walk_sections(file, lambda name, at: _skip_records(pool, file, name, at)):
             sections.append(name)
             if name == section:
                 return file.read(span.start, span.stop)
         raise _missing(Path(path), section, tuple(sections))
-
-
-def write_annotation_file(
-    path: Path, sections: Mapping[str, bytes | FileRange | Iterable[Records]], *, overwrite: bool = False
-) -> None:
-    """Write an annotation file, whole or not at all, laid out as `json.dump` does: one line, `", "` and `": "`.
-
-    A section is a raw JSON value, or an iterable of records (each item one record or several with their commas),
-    which is written as a list while it is drawn. Edited records are worked out by several processes.
-
-    Raises:
-        OutputExistsError: `path` exists and `overwrite` is false.
-    """
-    with atomic_path(path, overwrite=overwrite) as temporary, open(temporary, "wb", buffering=1 << 20) as out:
-        out.write(b"{")
-        for number, (section, value) in enumerate(sections.items()):
-            out.write(b", " if number else b"")
-            out.write(msgspec.json.encode(section) + b": ")
-            if isinstance(value, bytes | FileRange):
-                _write_piece(out, value)
-                continue
-            out.write(b"[")
-            empty = True
-            for piece in value:
-                if isinstance(piece, EditedRecords) and not len(piece):
-                    continue
-                out.write(b"" if empty else b", ")
-                empty = False
-                if isinstance(piece, EditedRecords):
-                    _write_edited(out, temporary, piece)
-                else:
-                    _write_piece(out, piece)
-            out.write(b"]")
-        out.write(b"}")
-
-
-def _write_edited(out: BinaryIO, path: Path, records: EditedRecords) -> None:
-    with Workers() as workers:
-        if records.bytes_in < worker_pool.SMALL_BYTES:
-            for batch in records.batches():
-                out.writelines(edited(*batch))
-            return
-        out.flush()
-        out.seek(workers.write_in_order(path, out.tell(), edited, records.batches))
-
-
-def _write_piece(out: BinaryIO, piece: bytes | FileRange) -> None:
-    if isinstance(piece, bytes):
-        out.write(piece)
-        return
-    source, start, stop = piece
-    if stop - start >= _COPY_BY_KERNEL and hasattr(os, "copy_file_range"):
-        out.flush()
-        # Not every pair of file systems can do it; what is left is copied through a buffer.
-        with contextlib.suppress(OSError):
-            while start < stop:
-                copied = os.copy_file_range(source.descriptor, out.fileno(), stop - start, start)
-                if not copied:
-                    break
-                start += copied
-    while start < stop:
-        data = source.read(start, min(stop, start + (4 << 20)))
-        if not data:
-            raise AnnotationFileError(source.path, "changed while it was read", hint="run the same command again")
-        out.write(data)
-        start += len(data)
-
-
-def _walk(file: ByteFile, scan: Callable[[str, int], int | None]) -> Iterator[tuple[str, _Span]]:
-    """The top-level keys and where their values are, in file order.
-
-    `scan(section, first_record)` is called for a list whose first element is an object and returns the position of its
-    closing bracket, or None to have it skipped as any other value.
-    """
-    seen: set[str] = set()
-    position = _opening(file)
-    expect_more = False
-    while True:
-        position = file.skip_space(position)
-        mark = file.read(position, position + 1)
-        if mark == b"}" and not expect_more:
-            break
-        key_end = _expect_value(file, position, mark, b'"', "a key", after=seen)
-        section = _decoded(file, position, key_end, str)
-        if section in seen:
-            raise AnnotationFileError(file.path, f'has the key "{section}" twice (again at byte {position:,})')
-        position = file.skip_space(key_end)
-        _expect(file, position, b":", f'after the key "{section}"')
-        start = file.skip_space(position + 1)
-        first_record = None
-        if file.read(start, start + 1) == b"[":
-            first = file.skip_space(start + 1)
-            if file.read(first, first + 1) == b"{":
-                first_record = first
-        end = scan(section, first_record) if first_record is not None else None
-        if end is not None:
-            stop = end + 1
-        else:
-            stop = json_windows.value_end(file, start, inside=f'in the value of "{section}"')
-            _decoded(file, start, stop, msgspec.Raw)
-        seen.add(section)
-        yield section, _Span(start, stop, first_record)
-        position = file.skip_space(stop)
-        expect_more = file.read(position, position + 1) == b","
-        if expect_more:
-            position += 1
-        elif file.read(position, position + 1) != b"}":
-            _expect(file, position, b"}", f'after the value of "{section}"')
-    rest = file.skip_space(position + 1)
-    if rest < file.size:
-        raise AnnotationFileError(file.path, f"not JSON: there is more after the end, from byte {rest:,}")
-
-
-def _opening(file: ByteFile) -> int:
-    """The position after the opening brace of the file's one object."""
-    head = file.read(0, 4)
-    if not head:
-        raise AnnotationFileError(file.path, "is empty", hint="download or unpack it again")
-    if head[:2] == b"\x1f\x8b" or head == b"PK\x03\x04":
-        raise AnnotationFileError(file.path, "is compressed, not JSON", hint="unpack it first")
-    if head[:3] == b"\xef\xbb\xbf" or head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise AnnotationFileError(
-            file.path, "starts with a byte order mark (byte 0)", hint="save it as UTF-8 without byte order mark"
-        )
-    position = file.skip_space(0)
-    mark = file.read(position, position + 1)
-    if mark == b"[":
-        raise AnnotationFileError(file.path, f"is a list at its top level (byte {position:,})", hint=_EXPECTED)
-    if mark != b"{":
-        raise AnnotationFileError(file.path, f"is not JSON: no object starts at byte {position:,}", hint=_EXPECTED)
-    return position + 1
-
-
-def _expect(file: ByteFile, position: int, mark: bytes, place: str) -> None:
-    found = file.read(position, position + 1)
-    if not found:
-        raise json_windows.truncated(file, place)
-    if found != mark:
-        raise AnnotationFileError(
-            file.path, f"not JSON at byte {position:,}: {mark.decode()!r} expected {place}, found {found!r}"
-        )
-
-
-def _expect_value(file: ByteFile, position: int, mark: bytes, opening: bytes, what: str, *, after: set[str]) -> int:
-    place = f"after {len(after)} top-level keys" if after else "at the start"
-    if not mark:
-        raise json_windows.truncated(file, place)
-    if mark != opening:
-        raise AnnotationFileError(file.path, f"not JSON at byte {position:,}: {what} expected {place}, found {mark!r}")
-    return json_windows.value_end(file, position, inside=f"in {what}")
-
-
-def _decoded(file: ByteFile, start: int, stop: int, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(file.read(start, stop), type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise AnnotationFileError(
-            file.path,
-            f"not JSON: {json_windows.json_problem(error, start)} (in the value that starts at byte {start:,})",
-        ) from None
 
 
 def _skip_records(pool: WindowPool, file: ByteFile, section: str, first_record: int) -> int | None:
@@ -491,4 +305,4 @@ def _skip_records(pool: WindowPool, file: ByteFile, section: str, first_record: 
 
 def _missing(path: Path, section: str, sections: tuple[str, ...]) -> AnnotationFileError:
     found = ", ".join(sections) if sections else "no keys at all"
-    return AnnotationFileError(path, f'has no "{section}" (it has {found})', hint=_EXPECTED)
+    return AnnotationFileError(path, f'has no "{section}" (it has {found})', hint=EXPECTED)

@@ -11,18 +11,16 @@ objects, braces in strings, the end of the array, a malformed file), `exact_wind
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.errors import AnnotationFileError, MissingInputError
+from ovforge.errors import AnnotationFileError
+from ovforge.storage.byte_file import ByteFile
 
 WINDOW_BYTES = 512 << 10
 _GUESS_BYTES = 64 << 10
@@ -31,74 +29,8 @@ _NONE = np.zeros(0, np.int64)
 
 _BETWEEN_RECORDS = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
 _ARRAY_END = re.compile(rb"\}[ \t\r\n]*\]")
-_SPACE = re.compile(rb"[ \t\r\n]*")
 _TOKEN = re.compile(rb'["\[\]{}]')
 _STRING_REST = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-
-
-class ByteFile:
-    """A file read by position. Nothing is mapped, so that memory stays flat."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        except FileNotFoundError:
-            raise MissingInputError(path, what="annotation file") from None
-        except OSError as error:
-            raise AnnotationFileError(path, f"cannot be read ({error.strerror or error})") from error
-        self.size = os.fstat(self.descriptor).st_size
-
-    def __enter__(self) -> ByteFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file; closing twice is harmless."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-    def read(self, start: int, stop: int) -> bytes:
-        """The bytes [start, stop), fewer at the end of the file."""
-        try:
-            data = os.pread(self.descriptor, stop - start, start)
-            if len(data) < stop - start and start + len(data) < self.size:
-                pieces = [data]  # the kernel hands out at most 2 GB a call
-                start += len(data)
-                while start < stop and (data := os.pread(self.descriptor, stop - start, start)):
-                    pieces.append(data)
-                    start += len(data)
-                return b"".join(pieces)
-        except OSError as error:
-            raise self._unreadable(start, error) from error
-        return data
-
-    def read_into(self, memory: memoryview, start: int) -> memoryview:
-        """Fill `memory` with the bytes from `start` on; the part that was filled, less at the end of the file."""
-        filled = 0
-        try:
-            while filled < len(memory) and (count := os.preadv(self.descriptor, [memory[filled:]], start + filled)):
-                filled += count
-        except OSError as error:
-            raise self._unreadable(start + filled, error) from error
-        return memory[:filled]
-
-    def _unreadable(self, position: int, error: OSError) -> AnnotationFileError:
-        return AnnotationFileError(self.path, f"cannot be read at byte {position:,} ({error.strerror})")
-
-    def skip_space(self, start: int) -> int:
-        """The position of the first byte at or after `start` that is not white space."""
-        while True:
-            data = self.read(start, start + 4096)
-            skipped = _SPACE.match(data).end()  # type: ignore[union-attr]
-            start += skipped
-            if skipped < len(data) or not data:
-                return start
 
 
 class Window(NamedTuple):

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError
 from ovforge.storage import json_windows, worker_pool
-from ovforge.storage.json_windows import ByteFile, Window, WindowReader
+from ovforge.storage.byte_file import ByteFile
+from ovforge.storage.json_windows import Window, WindowReader
 from ovforge.storage.worker_pool import Workers
 
 Columns = dict[str, NDArray[Any]]

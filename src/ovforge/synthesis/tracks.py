@@ -27,7 +27,8 @@ from ovforge.options.tracks import AnnotateOptions
 from ovforge.records.pairs import variant_name
 from ovforge.records.reporting import EXAMPLES_KEPT, Drops, Progress, StepSummary, no_progress
 from ovforge.runs.plan import MANIFEST, load_plan
-from ovforge.storage.annotation_file import AnnotationFile, RecordTable, write_annotation_file
+from ovforge.storage.annotation_file import AnnotationFile, RecordTable
+from ovforge.storage.annotation_writer import write_annotation_file
 from ovforge.storage.atomic import check_output
 from ovforge.storage.edited_records import KEEP, EditedRecords
 from ovforge.storage.ordering import stable_order

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from ovforge.errors import AnnotationFileError, MissingInputError, OutputExistsError
 from ovforge.records.lvis import Annotation, AnnotationKey, BoxedAnnotation, Image
 from ovforge.storage import json_windows, worker_pool
-from ovforge.storage.annotation_file import AnnotationFile, read_records, read_value, write_annotation_file
+from ovforge.storage.annotation_file import AnnotationFile, read_records, read_value
+from ovforge.storage.annotation_writer import write_annotation_file
 
 
 class AnyId(msgspec.Struct):

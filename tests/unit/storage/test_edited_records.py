@@ -16,7 +16,8 @@ import pytest
 
 from ovforge.errors import AnnotationFileError
 from ovforge.storage import edited_records, worker_pool
-from ovforge.storage.annotation_file import AnnotationFile, write_annotation_file
+from ovforge.storage.annotation_file import AnnotationFile
+from ovforge.storage.annotation_writer import write_annotation_file
 from ovforge.storage.edited_records import KEEP, EditedRecords
 from ovforge.storage.record_edit import edit_record
 from ovforge.storage.worker_pool import Workers
