@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 
 _NONE = np.zeros(0, np.int64)
-_BETWEEN = b", "
+BETWEEN = b", "
+"""What stands between two records of a list, and two fields of a record, as `json.dump` writes them."""
 _MOST_DIGITS = 19
 _AFTER_A_VALUE = np.isin(np.arange(256), list(b",} \t\r\n"))
 _DIGIT = np.isin(np.arange(256), list(b"0123456789"))
@@ -49,10 +50,10 @@ class BatchEdit:
         self._at: list[Ints] = []
         self._end: list[Ints] = []
         self._texts: list[Sequence[bytes]] = []
-        wide = np.flatnonzero(starts[1:] - stops[:-1] != len(_BETWEEN))
-        plain = (self._codes[stops[:-1]] == _BETWEEN[0]) & (self._codes[starts[1:] - 1] == _BETWEEN[1])
+        wide = np.flatnonzero(starts[1:] - stops[:-1] != len(BETWEEN))
+        plain = (self._codes[stops[:-1]] == BETWEEN[0]) & (self._codes[starts[1:] - 1] == BETWEEN[1])
         wide = np.union1d(wide, np.flatnonzero(~plain))
-        self._replace(stops[:-1][wide], starts[1:][wide], [_BETWEEN] * len(wide))
+        self._replace(stops[:-1][wide], starts[1:][wide], [BETWEEN] * len(wide))
 
     def set_numbers(self, rows: Ints, field: str, values: Ints) -> None:
         """Set an integer field that the records `rows` have."""
@@ -77,7 +78,7 @@ class BatchEdit:
             self._replace(at, self._value_ends(at), [text for text, there in zip(texts, old, strict=True) if there])
         if not old.all():
             new = [
-                b"%b%b: %b" % (_BETWEEN, _quoted(field), text)
+                b"%b%b: %b" % (BETWEEN, _quoted(field), text)
                 for text, there in zip(texts, old, strict=True)
                 if not there
             ]
@@ -87,6 +88,15 @@ class BatchEdit:
         """Put more fields, as JSON that begins with a comma, at the end of the records `rows`, which have others."""
         at = self._stops[rows] - 1
         self._replace(at, at, texts)
+
+    def append_numbers(self, rows: Ints, columns: Sequence[tuple[str, Ints]]) -> None:
+        """Put new integer fields, (name, values), at the end of the records `rows`, which have others but not these."""
+        for name, _ in columns:
+            if (self._keys(rows, name, all_have_it=False) >= 0).any():
+                raise Unsure
+        form = b"".join(b"%b%b: %%b" % (BETWEEN, _quoted(name)) for name, _ in columns)
+        values = zip(*(_decimals(values) for _, values in columns), strict=True)
+        self.append(rows, list(map(partial(bytes.__mod__, form), values)))
 
     def rename(self, rows: Ints, old: str, new: str) -> None:
         """Give the field `old` another name in those of the records `rows` that have it, which must not have `new`."""
@@ -105,7 +115,7 @@ class BatchEdit:
         at = keys[keys >= 0]
         end = self._value_ends(self._values(at, field))
         codes = self._codes
-        comma, space = _BETWEEN
+        comma, space = BETWEEN
         goes_on = (codes[end] == comma) & (codes[np.minimum(end + 1, len(codes) - 1)] == space)
         follows = (codes[at - 2] == comma) & (codes[at - 1] == space)
         if not np.all(goes_on | follows):
@@ -186,34 +196,16 @@ class BatchEdit:
     @cached_property
     def _brackets(self) -> tuple[Ints, Ints]:
         """The places of all brackets outside strings, and how many are open after each."""
-        return bracket_depths(self._codes, self._quotes)
-
-
-def bracket_depths(codes: NDArray[np.uint8], quotes: Ints) -> tuple[Ints, Ints]:
-    """The places of brackets outside strings in JSON text without a backslash, and how many are open after each.
-
-    Args:
-        codes: (n,) the text, which starts outside a string.
-        quotes: the places of its quotes.
-    """
-    # These four bits are what `[`, `]`, `{` and `}` have in common, with few other letters.
-    places = np.flatnonzero((codes & 0xD9) == 0x59)
-    kinds = codes[places]
-    opening, closing = _OPENING[kinds], _CLOSING[kinds]
-    outside = np.searchsorted(quotes, places) % 2 == 0
-    is_bracket = (opening | closing) & outside
-    steps = np.where(opening, 1, -1)[is_bracket]
-    return places[is_bracket], np.cumsum(steps)
+        # What `[`, `]`, `{` and `}` have in common, with few other characters.
+        places = np.flatnonzero((self._codes & 0xD9) == 0x59)
+        kinds = self._codes[places]
+        outside = np.searchsorted(self._quotes, places) % 2 == 0
+        is_bracket = (_OPENING[kinds] | _CLOSING[kinds]) & outside
+        return places[is_bracket], np.cumsum(np.where(_OPENING[kinds[is_bracket]], 1, -1))
 
 
 def _decimals(values: Ints) -> list[bytes]:
     return msgspec.json.encode(values.tolist())[1:-1].split(b",") if len(values) else []
-
-
-def number_fields(columns: Sequence[tuple[str, Ints]]) -> list[bytes]:
-    """`, "name": number` for each column, row by row."""
-    form = b"".join(b"%b%b: %%b" % (_BETWEEN, _quoted(name)) for name, _ in columns)
-    return list(map(partial(bytes.__mod__, form), zip(*(_decimals(values) for _, values in columns), strict=True)))
 
 
 _quoted: Callable[[str], bytes] = msgspec.json.encode

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError
 from ovforge.records.reporting import Progress, no_progress
-from ovforge.storage.batch_edit import BatchEdit, Unsure, number_fields
+from ovforge.storage.batch_edit import BETWEEN, BatchEdit, Unsure
 from ovforge.storage.record_edit import edit_record
 
 KEEP = -(2**63)
@@ -26,7 +26,6 @@ BATCH_BYTES = 4 << 20
 """What a worker is given at once."""
 _CACHE_BYTES = 1 << 20
 """What is edited at once: with its copies it fits into the processor's cache."""
-_BETWEEN = b", "
 
 Ints = NDArray[np.int64]
 
@@ -44,7 +43,7 @@ class EditedRecords:
     texts: Mapping[str, Sequence[bytes | None]] = field(default_factory=dict)
     """New JSON values of fields that the records may have; None: stays."""
     appended: Mapping[str, Ints] = field(default_factory=dict)
-    """Integer fields to be added at the end."""
+    """Integer fields to be added at the end, or set where the records have them already."""
     tails: Sequence[bytes] | None = None
     """More to be added at the end of each, as JSON that begins with a comma."""
     removed: tuple[str, ...] = ()
@@ -104,13 +103,13 @@ def edited(records: EditedRecords, goes_on: bool) -> list[bytes]:
     for start, stop in _edges(records, _CACHE_BYTES):
         part = records.rows(start, stop)
         data, starts, stops = _fetched(part)
-        before = _BETWEEN if goes_on or start else b""
+        before = BETWEEN if goes_on or start else b""
         try:
             piece = _edited_together(part, BatchEdit(data, starts, stops)).result(before)
         except Unsure:
             spans = zip(starts.tolist(), stops.tolist(), strict=True)
             one_by_one = [_edited(part, row, data[start:stop]) for row, (start, stop) in enumerate(spans)]
-            piece = before + _BETWEEN.join(one_by_one)
+            piece = before + BETWEEN.join(one_by_one)
         pieces.append(piece)
     return pieces
 
@@ -130,11 +129,11 @@ def _edited_together(batch: EditedRecords, edit: BatchEdit) -> BatchEdit:
         edit.set_texts(rows, name, [text for text in texts if text is not None])
     columns = list(batch.appended.items())
     if columns and all((values != KEEP).all() for _, values in columns):
-        edit.append(every, number_fields(columns))
+        edit.append_numbers(every, columns)
     else:
         for name, values in columns:
             rows = np.flatnonzero(values != KEEP)
-            edit.append(rows, number_fields([(name, values[rows])]))
+            edit.append_numbers(rows, [(name, values[rows])])
     if batch.tails is not None:
         edit.append(every, batch.tails)
     return edit
@@ -170,8 +169,8 @@ def _fetched(batch: EditedRecords) -> tuple[bytes, Ints, Ints]:
             break
         for row, record in zip(rows.tolist(), found, strict=True):
             records[row] = record
-    ends = np.cumsum(stops - starts + len(_BETWEEN)) - len(_BETWEEN)
-    return _BETWEEN.join(records), ends - (stops - starts), ends
+    ends = np.cumsum(stops - starts + len(BETWEEN)) - len(BETWEEN)
+    return BETWEEN.join(records), ends - (stops - starts), ends
 
 
 def _are_near(starts: Ints, stops: Ints) -> bool:

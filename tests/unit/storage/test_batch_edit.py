@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ovforge.storage.batch_edit import BatchEdit, Unsure, number_fields
+from ovforge.storage.batch_edit import BatchEdit, Unsure
 
 Spans = tuple[bytes, NDArray[np.int64], NDArray[np.int64]]
 
@@ -53,7 +53,7 @@ def test_all_edits_of_plain_records_at_once(between: bytes) -> None:
     edit.set_texts(some, "extra", [b"{}"] * len(some))
     edit.rename(every, "segmentation", "mask")
     edit.remove(every, "bbox")
-    edit.append(every, number_fields([("track_id", every), ("video_id", -every)]))
+    edit.append_numbers(every, [("track_id", every), ("video_id", -every)])
     edit.append(some, [b', "tail": []'] * len(some))
     for n, record in enumerate(records):
         record["id"] = n * 1000
@@ -144,6 +144,9 @@ def test_edits_in_each_others_way_are_refused() -> None:
     edit.remove(np.arange(1), "b")
     with pytest.raises(Unsure):
         edit.result()
+    twice = BatchEdit(*placed([b'{"track_id": 1}']))
+    with pytest.raises(Unsure):
+        twice.append_numbers(np.arange(1), [("track_id", np.arange(1))])
     both = BatchEdit(*placed([b'{"m": [], "n": []}']))
     with pytest.raises(Unsure):
         both.rename(np.arange(1), "m", "n")

@@ -90,6 +90,18 @@ def test_two_files_in_any_order(tmp_path: Path, processes: None) -> None:
     assert multiprocessing.active_children() == []
 
 
+def test_a_field_to_be_added_that_is_there_already_is_set(tmp_path: Path, processes: None) -> None:
+    file = opened(tmp_path / "a.json", [{"id": 1, "track_id": 7, "x": 0}, {"id": 2}])
+    table = file.table("annotations", Id)
+    edited = EditedRecords(
+        (file.path,), np.zeros(2, np.int8), table.starts, table.stops, appended={"track_id": np.array([50, 60])}
+    )
+    write_annotation_file(tmp_path / "out.json", {"x": [edited]})
+    assert (tmp_path / "out.json").read_text() == (
+        '{"x": [{"id": 1, "track_id": 50, "x": 0}, {"id": 2, "track_id": 60}]}'
+    )
+
+
 def test_a_file_that_shrinks_meanwhile_is_noticed(tmp_path: Path, processes: None) -> None:
     file = opened(tmp_path / "a.json", RECORDS)
     table = file.table("annotations", Id)
