@@ -41,7 +41,6 @@ class ClipPlan:
     """A clip before its background is repainted and its frames are rendered."""
 
     scene: Scene
-    rles: tuple[dict[str, Any], ...]
     paths: Paths
     looks: Looks
     plate: Plate
@@ -79,9 +78,9 @@ def plan_clip(
         paths = draw_paths(scene, preset, settings.frames, settings.gap, draws)
         looks = draw_looks(preset, settings.frames, settings.gap, draws)
     plate = make_plate(image, scene, viewport_margins(paths.camera, width, height))
-    return ClipPlan(scene, tuple(rles), paths, looks, plate)
+    return ClipPlan(scene, paths, looks, plate)
 
 
 def render_clip(image: NDArray[np.uint8], plan: ClipPlan) -> Iterator[Frame]:
     """The frames of a planned clip, the image itself first."""
-    return render(image, plan.scene, plan.rles, plan.plate, plan.paths, plan.looks)
+    return render(image, plan.scene, plate=plan.plate, paths=plan.paths, looks=plan.looks)

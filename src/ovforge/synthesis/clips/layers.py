@@ -82,14 +82,14 @@ class Scene:
             paste(union, self.objects[index])
         return union
 
-    def labelled(self, position: int) -> Mask:
+    def group_mask(self, position: int) -> Mask:
         """What moves with a group: its members' masks and the narrow gaps between them, uint8 (height, width)."""
         members = self.groups[position].members
         union = self.union(members)
         if len(members) == 1:
             return union
         x, y, width, height = self.groups[position].box
-        part = cv2.copyMakeBorder(union[y : y + height, x : x + width], *[3 * TOUCH] * 4, cv2.BORDER_CONSTANT, value=0)
+        part = np.pad(union[y : y + height, x : x + width], 3 * TOUCH)
         closed = cv2.morphologyEx(part, cv2.MORPH_CLOSE, _GAP)
         union[y : y + height, x : x + width] |= closed[3 * TOUCH : -3 * TOUCH, 3 * TOUCH : -3 * TOUCH]
         return union
@@ -138,7 +138,7 @@ def _object(rle: dict[str, Any]) -> SceneObject:
     x, y, width, height = (int(v) for v in coco_mask.toBbox(rle))
     mask = np.ascontiguousarray(coco_mask.decode(rle)[y : y + height, x : x + width]) * np.uint8(255)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    points = np.concatenate([contour[:, 0] for contour in contours]).astype(np.float32) + (x, y)
+    points = np.concatenate([contour[:, 0] for contour in contours]) + np.array((x, y))
     corners = np.concatenate([points + offset for offset in ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))])
     hull = cv2.convexHull(corners.astype(np.float32))[:, 0]
     return SceneObject((x, y, width, height), mask, int(cv2.countNonZero(mask)), hull.astype(np.float64))

@@ -90,13 +90,16 @@ def develop(image: Image, looks: Looks, frame: int, tone: tuple[float, float] = 
     return np.asarray(cv2.merge(planes), np.uint8)
 
 
-@functools.lru_cache(maxsize=4)
 def _noise_tile(height: int, width: int) -> NDArray[np.uint8]:
     """Noise around 128, large enough for a frame that starts anywhere in the first `_TILE` rows and columns."""
+    return _repeated_noise(-(-height // _TILE) + 1, -(-width // _TILE) + 1)
+
+
+@functools.lru_cache(maxsize=4)
+def _repeated_noise(down: int, across: int) -> NDArray[np.uint8]:
     tile = np.random.Generator(np.random.Philox(key=13)).standard_normal((_TILE, _TILE), dtype=np.float32)
     levels = np.clip(np.rint(tile * _TILE_SPREAD + 128), 0, 255).astype(np.uint8)
-    repeats = (-(-(height + _TILE) // _TILE), -(-(width + _TILE) // _TILE))
-    return np.ascontiguousarray(np.tile(levels, repeats)[: height + _TILE, : width + _TILE])
+    return np.ascontiguousarray(np.tile(levels, (down, across)))
 
 
 def exposures(matrices: Matrices, point: Sequence[float], exposure: float) -> NDArray[np.float64]:
@@ -123,6 +126,9 @@ def warp_blurred(
         window: x, y, width, height in the frame.
         motion: (x, y) in pixels; zeros for none.
         border: OpenCV's border mode.
+
+    Returns:
+        The warped image; the image itself where the warp changes nothing.
     """
     shifts = []
     rest = (float(motion[0]), float(motion[1]))
@@ -131,6 +137,8 @@ def warp_blurred(
         shifts.append((round(rest[0]), round(rest[1])))
     extra_x, extra_y = sum(abs(x) for x, _ in shifts), sum(abs(y) for _, y in shifts)
     x, y, width, height = window
+    if not shifts and not (x or y) and image.shape[:2] == (height, width) and np.array_equal(matrix, np.eye(3)):
+        return image
     placed = np.array([[1, 0, extra_x / 2 - x], [0, 1, extra_y / 2 - y], [0, 0, 1]], np.float64) @ matrix
     warped: Image = np.asarray(
         cv2.warpPerspective(

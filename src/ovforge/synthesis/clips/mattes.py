@@ -37,8 +37,8 @@ class Sprite:
 
 def opacity(mask: Mask) -> Mask:
     """The soft edge of a mask, uint8 (height, width): 255 inside, falling to 0 within two pixels around its edge."""
-    inset = cv2.erode(mask, _INSET, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return np.asarray(cv2.GaussianBlur(inset, (5, 5), 1.0), np.uint8)
+    inset = cv2.erode(mask, _INSET)  # not from the image's border: what that cuts off goes on behind it
+    return np.asarray(cv2.GaussianBlur(inset, (5, 5), 1.0, borderType=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def cut_out(image: NDArray[np.uint8], mask: Mask, box: Box) -> Sprite:
@@ -71,20 +71,23 @@ def _grown(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
 
 
 def _clean_rim(colours: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:
-    """Replace the colours of a mask's rim, and what is outside it, by those of the nearby inside."""
+    """Replace the colours of a mask's rim, and what is just outside it, by those of the nearby inside."""
     core = cv2.erode(mask, _CORE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    result = colours
-    for inside, sigma in ((core, 1.5), (mask, 3.0)):
-        # Thin parts have no core: there the mask itself has to do.
-        share = (inside > 0).astype(np.float32)
-        weight = cv2.GaussianBlur(share, (0, 0), sigma)
-        spread = cv2.GaussianBlur(colours.astype(np.float32) * share[..., None], (0, 0), sigma)
-        reached = weight > 0.02
-        spread[reached] /= weight[reached][:, None]
-        if inside is core:
-            known, first = reached, spread
-        else:
-            first = np.where(known[..., None], first, np.where(reached[..., None], spread, colours))
-    keep = (core > 0)[..., None]
-    result = np.where(keep, colours, np.clip(np.rint(first), 0, 255).astype(np.uint8))
-    return np.ascontiguousarray(result, np.uint8)
+    result = colours.copy()
+    rim = cv2.dilate(mask, _INSET) & ~core
+    # Thin parts have no core near enough: there the mask itself has to do.
+    for inside, size in ((core, 9), (mask, 15)):
+        known = cv2.copyTo(cv2.cvtColor(colours, cv2.COLOR_RGB2RGBA), inside)  # the fourth channel is 255 there
+        spread = cv2.blur(known, (size, size))
+        here = np.flatnonzero((rim > 0) & (spread[..., 3] >= _LEAST_WEIGHT))
+        taken = spread.reshape(-1, 4)[here].astype(np.float32)
+        means = taken[:, :3] * (255 / taken[:, 3:])
+        result.reshape(-1, 3)[here] = np.clip(np.rint(means), 0, 255).astype(np.uint8)
+        rim.reshape(-1)[here] = 0
+        if not cv2.countNonZero(rim):
+            break
+    return result
+
+
+_LEAST_WEIGHT = 12
+"""Of 255: less of the inside around a pixel of the rim says too little of its colour."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -71,7 +71,7 @@ VIDEO = Preset(
     pan={5: Spread(0.003, 0.010, 0.035), 15: Spread(0.005, 0.025, 0.08), 30: Spread(0.015, 0.035, 0.10)},
     zoom={5: Spread(0.02, 0.11, 0.28), 15: Spread(0.015, 0.24, 0.9), 30: Spread(0.08, 0.46, 1.3)},
     shift={5: Spread(0.012, 0.0133, 0.0636), 15: Spread(0.0036, 0.043, 0.132), 30: Spread(0.036, 0.040, 0.157)},
-    growth={5: Spread(0.0176, 0.121, 0.274), 15: Spread(0.0011, 0.183, 1.77), 30: Spread(0.094, 0.6, 4.0)},
+    growth={5: Spread(0.0176, 0.121, 0.274), 15: Spread(0.0025, 0.19, 1.85), 30: Spread(0.094, 0.6, 4.0)},
 )
 
 
@@ -105,14 +105,12 @@ class Paths:
     Attributes:
         camera: maps the image to each frame.
         groups: for each group of the scene, maps the image to each frame; where it does not move, the camera's own.
-        flipped: in which frames the image is mirrored (only by the preset `ovtrack`).
-        brightness, contrast: of each frame (only by the preset `ovtrack`); 0 and 1 change nothing.
+        tones: (brightness, contrast) of each frame, as in `synthesis.motion`; empty: unchanged.
     """
 
     camera: Matrices
     groups: tuple[Matrices, ...]
-    tones: tuple[tuple[float, float], ...] = field(default=())
-    """(brightness, contrast) of each frame, as in `synthesis.motion`; empty: unchanged."""
+    tones: tuple[tuple[float, float], ...] = ()
 
 
 def draw_paths(scene: Scene, preset: Preset, frames: int, gap: float, generators: Generators) -> Paths:
@@ -120,7 +118,7 @@ def draw_paths(scene: Scene, preset: Preset, frames: int, gap: float, generators
     moving = scene.moving()
     rng = generators("camera")
     stands = rng.random() < preset.still and bool(moving)
-    camera = _camera(rng, preset, frames, gap, scene.width, scene.height)
+    camera = _camera(rng, preset, frames, gap, size=(scene.width, scene.height))
     if stands:
         camera = np.repeat(np.eye(3)[None], frames, axis=0)
     groups = []
@@ -131,7 +129,7 @@ def draw_paths(scene: Scene, preset: Preset, frames: int, gap: float, generators
         others = [scene.groups[other].box for other in moving if other != position]
         # Keyed by the group's place among those that move: another's path does not change it.
         rng = generators(f"path {position}")
-        own = _own_path(rng, preset, gap, scene, group.box, others, camera)
+        own = _own_path(rng, preset, gap, camera, scene=scene, box=group.box, others=others)
         groups.append(camera @ own)
     return Paths(camera, tuple(groups))
 
@@ -197,8 +195,9 @@ def _drift(rng: np.random.Generator, steps: int, spread: float, bound: float) ->
     return np.array(values)
 
 
-def _camera(rng: np.random.Generator, preset: Preset, frames: int, gap: float, width: int, height: int) -> Matrices:
+def _camera(rng: np.random.Generator, preset: Preset, frames: int, gap: float, *, size: tuple[int, int]) -> Matrices:
     """The camera's matrices. It turns, zooms and pans inside the photograph and never shows what lies beyond it."""
+    width, height = size
     steps = frames - 1
     reverses = 1 - math.exp(-gap / 60)
     logs = _bounded_walk(
@@ -222,8 +221,8 @@ def _camera(rng: np.random.Generator, preset: Preset, frames: int, gap: float, w
         zoom = max(math.exp(logs[step] / 2), needed)
         slack_x = middle_x - (middle_x * across + middle_y * down) / zoom
         slack_y = middle_y - (middle_x * down + middle_y * across) / zoom
-        size = pans[step - 1] / zoom
-        move_x, move_y = size * math.cos(headings[step - 1]), size * math.sin(headings[step - 1])
+        pan = pans[step - 1] / zoom
+        move_x, move_y = pan * math.cos(headings[step - 1]), pan * math.sin(headings[step - 1])
         if abs(x + flip_x * move_x) > slack_x:
             flip_x = -flip_x
         if abs(y + flip_y * move_y) > slack_y:
@@ -238,10 +237,11 @@ def _own_path(
     rng: np.random.Generator,
     preset: Preset,
     gap: float,
+    camera: Matrices,
+    *,
     scene: Scene,
     box: Box,
     others: Sequence[Box],
-    camera: Matrices,
 ) -> Matrices:
     """A group's own motion in the image's plane."""
     steps = len(camera) - 1

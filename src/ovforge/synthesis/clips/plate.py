@@ -47,7 +47,7 @@ def make_plate(image: NDArray[np.uint8], scene: Scene, margins: tuple[int, int, 
     hole = np.zeros((scene.height, scene.width), np.uint8)
     for position in scene.moving():
         members = scene.groups[position].members
-        hole |= _grow(scene.labelled(position), sum(scene.objects[index].area for index in members))
+        hole |= _grow(scene.group_mask(position), sum(scene.objects[index].area for index in members))
     still = scene.union(staying)
     hole[still > 0] = 0
     border = (top, bottom, left, right)

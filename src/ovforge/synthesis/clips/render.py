@@ -6,16 +6,17 @@ moved by the same matrices. A frame is made when it is asked for, so memory does
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.synthesis.clips.layers import Box, Group, Mask, Scene
-from ovforge.synthesis.clips.looks import Looks, develop, exposures, warp_blurred
+from ovforge.synthesis.clips.looks import LONGEST_BLUR, Looks, develop, exposures, warp_blurred
 from ovforge.synthesis.clips.mattes import MARGIN, Sprite, cut_out, opacity
 from ovforge.synthesis.clips.motion import Paths
 from ovforge.synthesis.clips.plate import Plate
@@ -26,6 +27,9 @@ Image = NDArray[np.uint8]
 SMALL_FROM = 0.6
 """A sprite shown at less than this scale is first shrunk by pixel area: bilinear warps would skip pixels."""
 
+_SOFT = 2 * MARGIN + math.ceil(LONGEST_BLUR / 2)
+"""Pixels around a group's masks that its soft, blurred cut-out can reach; at larger scales its edge grows, too."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -35,16 +39,13 @@ class Frame:
     objects: list[ObjectTruth]
 
 
-def render(
-    image: Image, scene: Scene, rles: Sequence[dict[str, Any]], plate: Plate, paths: Paths, looks: Looks
-) -> Iterator[Frame]:
+def render(image: Image, scene: Scene, *, plate: Plate, paths: Paths, looks: Looks) -> Iterator[Frame]:
     """Render a clip; frame 0 is the image as it is.
 
     Args:
         image: uint8 RGB (height, width, 3).
-        rles: the masks of the scene's objects.
     """
-    truth = Truth(scene, rles)
+    truth = Truth(scene)
     yield Frame(image, truth.frame(np.eye(3), [np.eye(3)] * len(scene.groups)))
     layers = _layers(image, scene, plate, paths, looks)
     for number in range(1, len(paths.camera)):
@@ -75,6 +76,11 @@ class _Layers:
     cuts: tuple[_Cut, ...]
     """From back to front."""
 
+    @functools.cached_property
+    def keeps_background(self) -> bool:
+        """Whether a frame's background is needed once more, after something has been painted over it."""
+        return any(cut.opacity is not None for cut in self.cuts)
+
 
 def _layers(image: Image, scene: Scene, plate: Plate, paths: Paths, looks: Looks) -> _Layers:
     order = sorted(range(len(scene.groups)), key=lambda p: (scene.groups[p].nearness, -p))
@@ -86,7 +92,7 @@ def _layers(image: Image, scene: Scene, plate: Plate, paths: Paths, looks: Looks
     for position in order:
         group = scene.groups[position]
         if group.moves:
-            mask = scene.labelled(position)
+            mask = scene.group_mask(position)
             sprites = _sizes(cut_out(image, mask, group.box))
             centre = (group.box[0] + group.box[2] / 2, group.box[1] + group.box[3] / 2)
             blur = exposures(paths.groups[position], centre, looks.exposure)
@@ -117,27 +123,21 @@ def _paint(scene: Scene, layers: _Layers, paths: Paths, number: int) -> Image:
     background = warp_blurred(
         layers.plate, camera @ layers.from_plate, whole, layers.blur[number], cv2.BORDER_REPLICATE
     )
-    painted = background
+    painted = background.copy() if background is layers.plate and layers.cuts else background
     touched: list[Box] = []
     for cut in layers.cuts:
         matrix = paths.groups[cut.position][number]
-        window = _reach(scene, cut, matrix, number)
+        window = hull_window(scene, cut.group.members, matrix, margin=_SOFT)
         if not window[2] or not window[3]:
             continue
         if cut.sprites:
-            if painted is background:
+            if painted is background and layers.keeps_background:
                 painted = background.copy()
             _paint_sprite(painted, cut, matrix, window, number)
             touched.append(window)
-        elif any(_overlap(window, other) for other in touched):
-            _bring_back(painted, background, cut, matrix, window)
+        elif cut.opacity is not None and any(_overlap(window, other) for other in touched):
+            _bring_back(painted, background, cut.opacity, matrix, window)
     return painted
-
-
-def _reach(scene: Scene, cut: _Cut, matrix: NDArray[np.float64], number: int) -> Box:
-    """The part of the frame that a group's soft, blurred cut-out can reach."""
-    x, y, width, height = hull_window(scene, cut.group.members, matrix, margin=2 * MARGIN)
-    return x, y, width, height
 
 
 def _paint_sprite(painted: Image, cut: _Cut, matrix: NDArray[np.float64], window: Box, number: int) -> None:
@@ -151,11 +151,10 @@ def _paint_sprite(painted: Image, cut: _Cut, matrix: NDArray[np.float64], window
     cv2.add(kept, moved, dst=here)
 
 
-def _bring_back(painted: Image, background: Image, cut: _Cut, matrix: NDArray[np.float64], window: Box) -> None:
+def _bring_back(painted: Image, background: Image, shape: Mask, matrix: NDArray[np.float64], window: Box) -> None:
     """Paint what stays in the background over what has passed behind it."""
     x, y, width, height = window
-    assert cut.opacity is not None
-    soft = warp_blurred(cut.opacity, matrix, window, np.zeros(2), cv2.BORDER_CONSTANT)
+    soft = warp_blurred(shape, matrix, window, np.zeros(2), cv2.BORDER_REPLICATE)
     here, behind = painted[y : y + height, x : x + width], background[y : y + height, x : x + width]
     kept = cv2.multiply(here, cv2.merge([cv2.bitwise_not(soft)] * 4), scale=1 / 255)
     cv2.add(kept, cv2.multiply(behind, cv2.merge([soft] * 4), scale=1 / 255), dst=here)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ def spread_for(spreads: Spreads, gap: float) -> Spread:
     known = list(spreads)
     if gap <= known[0]:
         return spreads[known[0]].scaled(gap / known[0])
-    for before, after in zip(known, known[1:], strict=False):
+    for before, after in pairwise(known):
         if gap <= after:
             share = math.log(gap / before) / math.log(after / before)
             a, b = spreads[before], spreads[after]
