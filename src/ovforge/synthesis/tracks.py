@@ -1,8 +1,8 @@
 """Write a run's annotation file: COCO video JSON in which an object and its second views carry one `track_id`.
 
-First every picture is a video of one frame with all its annotations but crowds (small objects are only there), then
-every picture is a video again: itself and its second views, with the objects that were followed. Order and ids are
-OVTrack's: annotation ids go on from the file's largest and are used up by objects that are left out, too, so that
+First every image is a video of one frame with all its annotations but crowds (small objects are only there), then
+every image is a video again: itself and its second views, with the objects that were followed. Order and ids are
+OVTrack's: annotation ids go on from the file's largest and are used up by objects that are skipped, too, so that
 files compare whatever the filters.
 
 Everything is worked out in columns; records are copied with their new fields by the worker processes. So a file of
@@ -22,17 +22,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
+from ovforge.annotation_io.annotation_writer import write_annotation_file
+from ovforge.annotation_io.edited_records import KEEP, EditedRecords
+from ovforge.annotation_io.ordering import stable_order
 from ovforge.errors import AnnotationFileError, MissingInputError
+from ovforge.files.atomic import check_output
 from ovforge.options.tracks import AnnotateOptions
+from ovforge.parallel import Workers
 from ovforge.records.pairs import variant_name
 from ovforge.records.reporting import EXAMPLES_KEPT, Drops, Progress, StepSummary, no_progress
 from ovforge.runs.plan import MANIFEST, load_plan
-from ovforge.storage.annotation_file import AnnotationFile, RecordTable
-from ovforge.storage.annotation_writer import write_annotation_file
-from ovforge.storage.atomic import check_output
-from ovforge.storage.edited_records import KEEP, EditedRecords
-from ovforge.storage.ordering import stable_order
-from ovforge.storage.worker_pool import Workers
 from ovforge.synthesis.merge import check_annotations, merged_files, planned_annotations
 from ovforge.synthesis.second_views import SecondViews, open_second_views
 
@@ -76,7 +76,7 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
     plan = load_plan(run_folder)[0] if (run_folder / MANIFEST).is_file() else None
     path = planned_annotations(options.annotations, plan)
     merged = merged_files(options.folder, options.name)
-    for needed, what in ((merged.h5, "the merged pictures"), (merged.pkl, "the merged annotations")):
+    for needed, what in ((merged.h5, "the merged images"), (merged.pkl, "the merged annotations")):
         if not needed.is_file():
             raise MissingInputError(needed, what=what, hint=f"`ovforge pairs merge {options.name}` makes them")
     drops = Drops()
@@ -89,21 +89,21 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
             raise
         with file:
             checked.result()
-            pictures = _pictures(file.table("images", _Image))
-            views = open_second_views(merged, pictures.names, options.variants, scratch=Path(scratch), drops=drops)
-            objects = _objects(file.table("annotations", _Object), pictures, views.used)
+            images = _image_files(file.table("images", _Image))
+            views = open_second_views(merged, images.names, options.variants, scratch=Path(scratch), drops=drops)
+            objects = _objects(file.table("annotations", _Object), images, views.used)
             min_area = options.min_area if options.min_area is not None else views.min_area or PAIR_MIN_AREA
             min_fidelity = options.min_fidelity if options.min_fidelity is not None else float("-inf")
-            tracks = _follow(pictures, objects, views, _Rules(min_area, min_fidelity), drops)
+            tracks = _follow(images, objects, views, _Rules(min_area, min_fidelity), drops)
             write_annotation_file(
                 out,
                 {
-                    "images": _images(path, pictures, views, progress),
+                    "images": _images(path, images, views, progress),
                     "annotations": [
                         _static_annotations(path, objects, progress),
                         _pair_annotations(path, objects, views, tracks, progress),
                     ],
-                    "videos": _videos(pictures, views.used),
+                    "videos": _videos(images, views.used),
                     "categories": file.whole("categories"),
                 },
                 overwrite=options.overwrite,
@@ -122,8 +122,8 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
 
 
 @dataclass(frozen=True)
-class _Pictures:
-    """The annotation file's pictures, in file order."""
+class _Images:
+    """The annotation file's images, in file order."""
 
     table: RecordTable
     names: list[str]
@@ -131,17 +131,17 @@ class _Pictures:
 
 @dataclass(frozen=True)
 class _Objects:
-    """The objects without crowds of the pictures that the run has: by picture, within it in file order."""
+    """The objects without crowds of the images that the run has: by image, within it in file order."""
 
     table: RecordTable
     rows: Ints
     """Record numbers."""
     number: Ints
-    """For each of `rows`: which of the run's pictures it is in."""
+    """For each of `rows`: which of the run's images it is in."""
     largest_id: int
 
 
-def _pictures(table: RecordTable) -> _Pictures:
+def _image_files(table: RecordTable) -> _Images:
     table.check_unique()
     names = []
     for index, (name, url) in enumerate(zip(table["file_name"], table["coco_url"], strict=True)):
@@ -149,11 +149,11 @@ def _pictures(table: RecordTable) -> _Pictures:
         if not bare:
             raise table.error(index, "has neither file_name nor coco_url")
         names.append(bare)
-    return _Pictures(table, names)
+    return _Images(table, names)
 
 
-def _objects(table: RecordTable, pictures: _Pictures, used: Ints) -> _Objects:
-    ids = pictures.table["id"]
+def _objects(table: RecordTable, images: _Images, used: Ints) -> _Objects:
+    ids = images.table["id"]
     table.check_unique()
     table.check_known("image_id", ids, "images")
     by_id = stable_order(ids)
@@ -176,7 +176,7 @@ class _Tracks(NamedTuple):
     """The objects of the videos of pairs, in the order of the output."""
 
     is_original: Bools
-    """Whether it is in the picture itself."""
+    """Whether it is in the image itself."""
     row: Ints
     """Its record: a row of the annotation file's table, or else of the second views' entries."""
     id: Ints
@@ -185,7 +185,7 @@ class _Tracks(NamedTuple):
     video: Ints
 
 
-def _follow(pictures: _Pictures, objects: _Objects, views: SecondViews, rules: _Rules, drops: Drops) -> _Tracks:
+def _follow(images: _Images, objects: _Objects, views: SecondViews, rules: _Rules, drops: Drops) -> _Tracks:
     """Which objects are followed, and the numbers of each.
 
     Every frame of a pair has as many ids as objects were followed into it. Tracks go on from those of the videos of
@@ -200,11 +200,11 @@ def _follow(pictures: _Pictures, objects: _Objects, views: SecondViews, rules: _
     order = np.lexsort((np.where(original >= 0, original, _LAST), entries.view))
     kept = _kept(views, original, rules, drops, order)
 
-    of_picture = np.bincount(number, minlength=count)
+    of_image = np.bincount(number, minlength=count)
     of_view = np.bincount(entries.view, minlength=count * variants).reshape(count, variants)
-    _count_empty(pictures, views, of_view, of_picture, drops)
-    # The original put the picture's own boxes where nothing is noted of a view.
-    sizes = np.concatenate([of_picture[:, None], np.where(of_view == 0, of_picture[:, None], of_view)], axis=1).ravel()
+    _count_empty(images, views, of_view, of_image, drops)
+    # The original put the image's own boxes where nothing is noted of a view.
+    sizes = np.concatenate([of_image[:, None], np.where(of_view == 0, of_image[:, None], of_view)], axis=1).ravel()
     first_id = objects.largest_id + 1 + np.cumsum(sizes) - sizes
     frame_of_original = number * (variants + 1)
     frame_of_entry = entries.view + entries.view // max(variants, 1) + 1
@@ -223,14 +223,14 @@ def _follow(pictures: _Pictures, objects: _Objects, views: SecondViews, rules: _
         in_order < len(followed),
         column(followed, taken),
         column(id_of_original, id_of_entry[taken]),
-        int(pictures.table["id"].max(initial=0)) + 1 + frame[in_order],
+        int(images.table["id"].max(initial=0)) + 1 + frame[in_order],
         column(track, track[original[taken]]),
         count + frame[in_order] // (variants + 1),
     )
 
 
 def _originals(entry_id: Ints, entry_number: Ints, ids: Ints, number: Ints) -> Ints:
-    """For each entry the index of its original among the followed objects of its picture, or -1."""
+    """For each entry the index of its original among the followed objects of its image, or -1."""
     if not len(ids):
         return np.full(len(entry_id), -1)
     by_id = stable_order(ids)
@@ -252,7 +252,7 @@ def _kept(views: SecondViews, original: Ints, rules: _Rules, drops: Drops, order
     small = (entries.size < 1).any(axis=1) | (entries.area < MIN_MOVED_AREA)
     for reason, without in (
         (f"its original is no object larger than {rules.min_area:g} square pixels", original < 0),
-        ("it left the picture", entries.area <= 0),
+        ("it left the image", entries.area <= 0),
         (f"smaller than {MIN_MOVED_AREA:g} square pixels in the second view", small),
         (f"fidelity below {rules.min_fidelity:g}", entries.fidelity < rules.min_fidelity),
     ):
@@ -274,16 +274,16 @@ class _Named(msgspec.Struct):
     image_name: str
 
 
-def _count_empty(pictures: _Pictures, views: SecondViews, of_view: Ints, of_picture: Ints, drops: Drops) -> None:
+def _count_empty(images: _Images, views: SecondViews, of_view: Ints, of_image: Ints, drops: Drops) -> None:
     reason = "nothing is noted of its objects: it has no boxes"
-    for number, variant in np.argwhere((of_view == 0) & (of_picture > 0)[:, None]).tolist():
-        drops.add("second view", reason, variant_name(pictures.names[views.used[number]], variant))
+    for number, variant in np.argwhere((of_view == 0) & (of_image > 0)[:, None]).tolist():
+        drops.add("second view", reason, variant_name(images.names[views.used[number]], variant))
 
 
-def _images(path: Path, pictures: _Pictures, views: SecondViews, progress: Progress) -> Iterator[EditedRecords]:
-    """Every picture as a video's only frame, then every picture with its second views."""
-    table, used, frames = pictures.table, views.used, views.variants + 1
-    names = [pictures.names[position] for position in used.tolist()]
+def _images(path: Path, images: _Images, views: SecondViews, progress: Progress) -> Iterator[EditedRecords]:
+    """Every image as a video's only frame, then every image with its second views."""
+    table, used, frames = images.table, views.used, views.variants + 1
+    names = [images.names[position] for position in used.tolist()]
     noted = table["file_name"][used].tolist()
     yield EditedRecords(
         (path,),
@@ -296,7 +296,7 @@ def _images(path: Path, pictures: _Pictures, views: SecondViews, progress: Progr
             ]
         },
         appended={"video_id": np.arange(len(used)), "frame_id": np.zeros(len(used), np.int64)},
-        stage="pictures",
+        stage="images",
         progress=progress,
     )
     tails = None
@@ -323,7 +323,7 @@ def _images(path: Path, pictures: _Pictures, views: SecondViews, progress: Progr
             "frame_id": np.arange(len(positions)) % frames,
         },
         tails=tails,
-        stage="pictures of pairs",
+        stage="images of pairs",
         progress=progress,
     )
 
@@ -370,9 +370,9 @@ def _pair_annotations(
     )
 
 
-def _videos(pictures: _Pictures, used: Ints) -> Iterator[bytes]:
+def _videos(images: _Images, used: Ints) -> Iterator[bytes]:
     """All videos: their ids are those that the images carry."""
-    widths, heights = pictures.table["width"][used].tolist(), pictures.table["height"][used].tolist()
+    widths, heights = images.table["width"][used].tolist(), images.table["height"][used].tolist()
     videos = [
         b'{"id": %d, "width": %d, "height": %d}' % video
         for video in zip(range(2 * len(used)), widths * 2, heights * 2, strict=True)
