@@ -25,13 +25,13 @@ NAME = "bench"
 
 
 def make_merged(folder: Path, annotations: Path) -> None:
-    """Write the merged files of a run with one second view per picture, as far as `pairs annotate` reads them."""
+    """Write the merged files of a run with one second view per image, as far as `pairs annotate` reads them."""
     import msgspec
 
+    from ovforge.annotation_io.annotation_file import read_records
+    from ovforge.files.restricted_pickle import ListWriter
+    from ovforge.image_io.hdf5 import ImageWriter
     from ovforge.records.pairs import VariantRecord, variant_name
-    from ovforge.storage.annotation_file import read_records
-    from ovforge.storage.picture_hdf5 import PictureWriter
-    from ovforge.storage.restricted_pickle import ListWriter
     from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair
 
     objects = defaultdict(list)
@@ -39,7 +39,7 @@ def make_merged(folder: Path, annotations: Path) -> None:
         annotation = msgspec.json.decode(raw)
         if annotation["area"] > 64 * 64:
             objects[annotation["image_id"]].append(annotation)
-    entries_count = pictures = 0
+    entries_count = image_count = 0
     with open(folder / f"{NAME}.pkl", "wb") as pkl, open(folder / f"{NAME}.pairs.json", "wb") as pairs:
         entries, records = ListWriter(pkl), PairFileWriter(pairs)
         for image in read_records(annotations, "images", dict):
@@ -52,19 +52,19 @@ def make_merged(folder: Path, annotations: Path) -> None:
             entries.extend(made)
             slim = [{key: value for key, value in entry.items() if key != "segmentation"} for entry in made]
             motion = {"kind": "affine", "matrix": [[1.01, 0.02, 3.0], [0.03, 1.02, -5.0]], "flip": True}
-            variant = VariantRecord(view, motion, "a caption of the picture", 0, {"name": "warp"}, slim)
-            records.add(msgspec.json.encode(PublishedPair(image["id"], name, [variant], pictures=[])))
+            variant = VariantRecord(view, motion, "a caption of the image", 0, {"name": "warp"}, slim)
+            records.add(msgspec.json.encode(PublishedPair(image["id"], name, [variant], image_count=[])))
             entries_count += len(made)
-            if not pictures:
-                with PictureWriter(folder / f"{NAME}.h5") as writer:
+            if not image_count:
+                with ImageWriter(folder / f"{NAME}.h5") as writer:
                     writer.add(name, b"x")
                     writer.add(view, b"x")
-            pictures += 1
+            image_count += 1
         entries.close()
         records.close(
             About(
-                pictures=pictures,
-                datasets=2 * pictures,
+                image_count=image_count,
+                datasets=2 * image_count,
                 entries=entries_count,
                 h5_size=0,
                 pkl_size=pkl.tell(),

@@ -43,13 +43,13 @@ def baseline(step: str, folder: Path, out: Path) -> None:
         rare = {category["id"] for category in data["categories"] if category["frequency"] == "r"}
         data["annotations"] = [one for one in data["annotations"] if one["category_id"] not in rare]
     elif step == "category-info":
-        pictures: dict[int, set[int]] = defaultdict(set)
+        image_count: dict[int, set[int]] = defaultdict(set)
         objects: dict[int, int] = defaultdict(int)
         for one in data["annotations"]:
-            pictures[one["category_id"]].add(one["image_id"])
+            image_count[one["category_id"]].add(one["image_id"])
             objects[one["category_id"]] += 1
         for category in data["categories"]:
-            category["image_count"] = len(pictures[category["id"]])
+            category["image_count"] = len(image_count[category["id"]])
             category["instance_count"] = objects[category["id"]]
         data = data["categories"]
     elif step == "merge-coco":

@@ -1,6 +1,6 @@
 """How fast `PairDataset` is, and what a worker of it takes: pairs per second and memory with 0, 2 and 4 workers.
 
-The run is made by `many_pairs.py`: a JSON of real size, pictures of 640x480 that share a few megabytes of bytes, so
+The run is made by `many_pairs.py`: a JSON of real size, images of 640x480 that share a few megabytes of bytes, so
 that decoding is measured and the disk is not.
 """
 

@@ -1,10 +1,10 @@
-"""Pictures a second of the engine `diffusion`, against the original's way of running the same model, in one run.
+"""Images a second of the engine `diffusion`, against the original's way of running the same model, in one run.
 
     python benchmarks/bench_diffusion.py [--device cuda] [--batch-size 8] [--compile] [--json out.json]
 
 On a GPU the model has the real Stable Diffusion v1-4 architecture, from its configuration, with random weights: speed
 does not depend on their values. On the CPU a tiny model of the same layout stands in; its ratios say nothing about a
-GPU. The baseline does what the original does: one picture at a time, autocast over half-precision weights, PNDM with
+GPU. The baseline does what the original does: one image at a time, autocast over half-precision weights, PNDM with
 guidance, attention without fused kernels, nothing compiled, images NCHW.
 """
 
@@ -73,7 +73,7 @@ def build_model(folder: Path, *, real_size: bool) -> Path:
 
 
 def make_jobs(count: int, width: int, height: int) -> list[RepaintJob]:
-    """Smooth random pictures with a kept ellipse."""
+    """Smooth random images with a kept ellipse."""
     jobs = []
     for i in range(count):
         rng = np.random.default_rng(i)
@@ -86,7 +86,7 @@ def make_jobs(count: int, width: int, height: int) -> list[RepaintJob]:
 
 
 class Baseline:
-    """The original's way: one picture after the other."""
+    """The original's way: one image after the other."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         dtype = torch.float16 if device.type == "cuda" else torch.float32
@@ -100,7 +100,7 @@ class Baseline:
         self.scheduler = PNDMScheduler.from_pretrained(folder / "scheduler")
 
     def repaint(self, job: RepaintJob) -> np.ndarray:
-        """One picture: 38 guided calls, kept latents blended in until timestep 20."""
+        """One image: 38 guided calls, kept latents blended in until timestep 20."""
         autocast = torch.autocast("cuda") if self.device.type == "cuda" else contextlib.nullcontext()
         with torch.no_grad(), autocast:
             tokens = self.tokenizer([job.prompt, ""], padding="max_length", max_length=77, return_tensors="pt")
@@ -126,7 +126,7 @@ class Baseline:
         return np.asarray((pixels[0] * 255).round(), np.uint8)
 
 
-def seconds_per_picture(work: Callable[[], object], pictures: int, device: torch.device, repeats: int) -> float:
+def seconds_per_image(work: Callable[[], object], images: int, device: torch.device, repeats: int) -> float:
     """The best of `repeats` runs, after one to warm up."""
     work()
     best = float("inf")
@@ -136,7 +136,7 @@ def seconds_per_picture(work: Callable[[], object], pictures: int, device: torch
         work()
         _wait(device)
         best = min(best, time.perf_counter() - start)
-    return best / pictures
+    return best / images
 
 
 def unet_flop(engine: DiffusionRepainter, width: int, height: int) -> int:
@@ -151,12 +151,12 @@ def unet_flop(engine: DiffusionRepainter, width: int, height: int) -> int:
 
 
 def cpu_stages(repeats: int = 20) -> dict[str, float]:
-    """Milliseconds a picture of 640x480 on one thread, stage by stage, as the making of pairs runs them."""
+    """Milliseconds an image of 640x480 on one thread, stage by stage, as the making of pairs runs them."""
     import cv2
 
-    from ovforge.storage.image_codec import decode_rgb, encode_jpeg
-    from ovforge.storage.picture_hdf5 import PictureWriter
-    from ovforge.synthesis.compose import compose, to_picture_size, to_working_size
+    from ovforge.image_io.codec import decode_rgb, encode_jpeg
+    from ovforge.image_io.hdf5 import ImageWriter
+    from ovforge.synthesis.compose import compose, to_image_size, to_working_size
     from ovforge.synthesis.diffusion.latents import paste_kept
     from ovforge.synthesis.fidelity import fidelity
     from ovforge.synthesis.masks import rasterise, stack
@@ -180,10 +180,10 @@ def cpu_stages(repeats: int = 20) -> dict[str, float]:
     motion = draw_motion(generator(0, 1, 0, "motion"), width, height)
     composed = compose(image, masks, motion)
     working, kept, content = to_working_size(composed.image, composed.masks.union(), WorkingSize())
-    final = to_picture_size(working, content, (width, height))
+    final = to_image_size(working, content, (width, height))
     jpeg = encode_jpeg(final, 95)
     times = {
-        "decode": lambda: decode_rgb(data, "picture"),
+        "decode": lambda: decode_rgb(data, "image"),
         "masks": lambda: stack([rasterise(polygon, width, height) for polygon in polygons], width, height),
         "warp and compose": lambda: compose(image, masks, motion),
         "to the working size": lambda: to_working_size(composed.image, composed.masks.union(), WorkingSize()),
@@ -191,7 +191,7 @@ def cpu_stages(repeats: int = 20) -> dict[str, float]:
             generator(0, 1, 0, purpose).standard_normal((4, 64, 88), dtype=np.float32) for purpose in ("a", "b")
         ],
         "mask to cells": lambda: keep_cells(kept),
-        "back to size": lambda: to_picture_size(working, content, (width, height)),
+        "back to size": lambda: to_image_size(working, content, (width, height)),
         "fidelity": lambda: fidelity(composed.image, final, composed.masks),
         "encode": lambda: encode_jpeg(final, 95),
         "exact foreground (optional)": lambda: paste_kept(working, working, kept, content),
@@ -201,12 +201,12 @@ def cpu_stages(repeats: int = 20) -> dict[str, float]:
 
         def write() -> None:
             path = Path(folder) / f"{time.perf_counter_ns()}.h5"
-            with PictureWriter(path) as writer:
+            with ImageWriter(path) as writer:
                 for i in range(64):
                     writer.add(f"{i}.jpg", data)
                     writer.add(f"{i}_v0.jpg", jpeg)
 
-        measured["HDF5, both pictures"] = 1000 * _best(write, 3) / 64
+        measured["HDF5, both images"] = 1000 * _best(write, 3) / 64
     measured["all but the optional"] = sum(value for name, value in measured.items() if "optional" not in name)
     return measured
 
@@ -215,7 +215,7 @@ def main() -> int:
     """Run everything and print a table; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--batch-size", type=int, default=None, help="pictures a batch; 8 on a GPU, 4 on the CPU")
+    parser.add_argument("--batch-size", type=int, default=None, help="images a batch; 8 on a GPU, 4 on the CPU")
     parser.add_argument("--batches", type=int, default=1, help="batches per measurement")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--precision", default="auto", choices=[p.value for p in Precision])
@@ -241,7 +241,7 @@ def main() -> int:
         options = DiffusionOptions(
             model=model, device=str(device), batch_size=batch_size, precision=Precision(arguments.precision)
         )
-        print(f"{'':34}{'s/picture':>10}{'pictures/s':>12}{'U-Net FLOP/s':>14}{'x baseline':>12}")
+        print(f"{'':34}{'s/image':>10}{'images/s':>12}{'U-Net FLOP/s':>14}{'x baseline':>12}")
         variants = {
             "pndm, 50 steps": {},
             "ovtrack, 50 steps (equal calls)": {"scheduler": Sampler.OVTRACK},
@@ -260,8 +260,8 @@ def main() -> int:
                 flop = unet_flop(engine, width, height)
                 _print_row("baseline, 38 guided calls", base, 38 * 2 * flop, base, results)
             done = engine.repaint(jobs[:batch_size])
-            assert not any(result.drops or result.record["attempt"] for result in done), "a picture was tried again"
-            taken = seconds_per_picture(
+            assert not any(result.drops or result.record["attempt"] for result in done), "an image was tried again"
+            taken = seconds_per_image(
                 lambda engine=engine: _all(engine, jobs, batch_size), len(jobs), device, arguments.repeats
             )
             calls = len(engine.schedule.calls)
@@ -273,7 +273,7 @@ def main() -> int:
         if on_gpu:
             print(f"most GPU memory: {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
     if not arguments.skip_cpu_stages:
-        print("\nCPU stages of a picture of 640x480 with 7 objects, one thread, ms:")
+        print("\nCPU stages of an image of 640x480 with 7 objects, one thread, ms:")
         stages = cpu_stages()
         results["cpu_ms"] = stages
         for stage, milliseconds in stages.items():
@@ -285,7 +285,7 @@ def main() -> int:
 
 def _baseline_seconds(model: Path, jobs: list[RepaintJob], device: torch.device, repeats: int) -> float:
     baseline = Baseline(model, device)
-    return seconds_per_picture(lambda: [baseline.repaint(job) for job in jobs], len(jobs), device, repeats)
+    return seconds_per_image(lambda: [baseline.repaint(job) for job in jobs], len(jobs), device, repeats)
 
 
 def _all(engine: DiffusionRepainter, jobs: list[RepaintJob], batch_size: int) -> None:
@@ -295,7 +295,7 @@ def _all(engine: DiffusionRepainter, jobs: list[RepaintJob], batch_size: int) ->
 
 def _print_row(label: str, seconds: float, flop: int, base: float, results: dict[str, object]) -> None:
     results[label] = {
-        "seconds_per_picture": seconds,
+        "seconds_per_image": seconds,
         "unet_flop_per_s": flop / seconds,
         "times_baseline": base / seconds,
     }

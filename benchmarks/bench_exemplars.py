@@ -3,7 +3,7 @@
     python benchmarks/bench_exemplars.py --dir /tmp/bench            # about 5 GB of disk, 15 minutes
     python benchmarks/bench_exemplars.py --dir /tmp/bench --scale 0.1
 
-The input has the real numbers: 100,170 pictures and 1,270,141 annotations of LVIS train, 108,077 pictures of Visual
+The input has the real numbers: 100,170 images and 1,270,141 annotations of LVIS train, 108,077 images of Visual
 Genome with about 2.3 million objects, 997 ImageNet classes with 1.3 million (empty) files. The baseline does what the
 original scripts do, with `json.load`, lists and dictionaries, on a tenth of that, because the whole does not fit into
 memory. Memory is the most that all processes of a command had resident together, sampled; pages of mapped
@@ -28,9 +28,9 @@ import numpy as np
 
 from ovforge.taxonomy import lvis_classes, synset_to_wnid
 
-LVIS_PICTURES, LVIS_ANNOTATIONS = 100_170, 1_270_141
-GENOME_PICTURES, GENOME_OBJECTS = 108_077, 2_300_000
-IMAGENET_PICTURES = 1_300_000
+LVIS_IMAGES, LVIS_ANNOTATIONS = 100_170, 1_270_141
+GENOME_IMAGES, GENOME_OBJECTS = 108_077, 2_300_000
+IMAGENET_IMAGES = 1_300_000
 POLYGONS = 20_000
 
 BASELINE = """
@@ -39,13 +39,13 @@ from collections import defaultdict
 lvis, imagenet, genome, output, wnids = sys.argv[1:]
 wnids = json.loads(wnids)
 data = json.load(open(lvis))
-pictures = {each["id"]: each for each in data["images"]}
+images = {each["id"]: each for each in data["images"]}
 synset_of = {each["id"]: each["synset"] for each in data["categories"]}
 found = defaultdict(list)
 for each in data["annotations"]:
     if each["area"] > 1024:
         each["dataset"] = "lvis"
-        each["file_name"] = "/".join(pictures[each["image_id"]]["coco_url"].split("/")[-2:])
+        each["file_name"] = "/".join(images[each["image_id"]]["coco_url"].split("/")[-2:])
         each["synset"] = synset_of[each["category_id"]]
         found[each["synset"]].append(each)
 for id_, synset in synset_of.items():
@@ -53,13 +53,13 @@ for id_, synset in synset_of.items():
         name = "/".join(path.split("/")[-3:])
         found[synset].append({"file_name": name, "category_id": id_, "dataset": "imagenet21k", "synset": synset})
 lacking = {synset for synset in synset_of.values() if len(found[synset]) < 40}
-pictures = json.load(open(f"{genome}/image_data.json"))
-names = {each["image_id"]: "/".join(each["url"].split("/")[-2:]) for each in pictures}
+images = json.load(open(f"{genome}/image_data.json"))
+names = {each["image_id"]: "/".join(each["url"].split("/")[-2:]) for each in images}
 ids = {synset: id_ for id_, synset in synset_of.items()}
-for picture in json.load(open(f"{genome}/objects.json")):
-    for each in picture["objects"]:
+for image in json.load(open(f"{genome}/objects.json")):
+    for each in image["objects"]:
         if len(each["synsets"]) == 1 and each["synsets"][0] in lacking and each["w"] * each["h"] >= 1024:
-            synset, number = each["synsets"][0], picture["image_id"]
+            synset, number = each["synsets"][0], image["image_id"]
             head = {"image_id": number, "dataset": "visual_genome", "file_name": names[number],
                     "category_id": ids[synset], "synset": synset}
             found[synset].append({**head, **each})
@@ -106,29 +106,29 @@ def generate(folder: Path, scale: float) -> None:
 
 def generate_lvis(path: Path, random: np.random.Generator, scale: float) -> None:
     """LVIS train: long-tailed classes, polygons of a long-tailed number of points."""
-    pictures, count = int(LVIS_PICTURES * scale), int(LVIS_ANNOTATIONS * scale)
+    images, count = int(LVIS_IMAGES * scale), int(LVIS_ANNOTATIONS * scale)
     classes = lvis_classes()
     share = {"r": 5.0, "c": 60.0, "f": 3000.0}
     weights = np.array([share[each.frequency] for each in classes]) * random.pareto(1.5, len(classes)).clip(0.1, 20)
     category = random.choice([each.id for each in classes], count, p=weights / weights.sum()).tolist()
-    image = random.integers(1, pictures + 1, count).tolist()
+    image = random.integers(1, images + 1, count).tolist()
     sides = np.exp(random.normal(3.6, 0.9, (count, 2))).clip(2, 400).round(2)
     corner = random.uniform(0, 240, (count, 2)).round(2)
     area = (sides.prod(axis=1) * 0.7).round(2).tolist()
     boxes = np.concatenate([corner, sides], axis=1).tolist()
     points = np.exp(random.normal(3.4, 0.8, POLYGONS)).clip(4, 600).astype(int)
-    outlines = [json.dumps([random.uniform(0, 640, 2 * n).round(2).tolist()]) for n in points]
+    labelled_objects = [json.dumps([random.uniform(0, 640, 2 * n).round(2).tolist()]) for n in points]
     which = random.integers(0, POLYGONS, count).tolist()
     with path.open("w") as file:
         file.write('{"info": {"version": "1.0"}, "annotations": [')
         for number in range(count):
             file.write(
                 f'{", " if number else ""}{{"area": {area[number]}, "id": {number + 1}, "segmentation": '
-                f'{outlines[which[number]]}, "image_id": {image[number]}, "bbox": {boxes[number]}, '
+                f'{labelled_objects[which[number]]}, "image_id": {image[number]}, "bbox": {boxes[number]}, '
                 f'"category_id": {category[number]}}}'
             )
         file.write('], "images": [')
-        for number in range(1, pictures + 1):
+        for number in range(1, images + 1):
             url = f"http://images.cocodataset.org/train2017/{number:012}.jpg"
             fields = {"id": number, "coco_url": url, "width": 640, "height": 480, "license": 1}
             lists = {"not_exhaustive_category_ids": [7, 9], "neg_category_ids": [1, 2, 3, 4, 5]}
@@ -140,23 +140,23 @@ def generate_lvis(path: Path, random: np.random.Generator, scale: float) -> None
 def generate_genome(folder: Path, random: np.random.Generator, scale: float) -> None:
     """Visual Genome: a quarter of the objects of LVIS synsets, the others of none, of two, or of other synsets."""
     folder.mkdir()
-    pictures, count = int(GENOME_PICTURES * scale), int(GENOME_OBJECTS * scale)
+    images, count = int(GENOME_IMAGES * scale), int(GENOME_OBJECTS * scale)
     known = [each.synset for each in lvis_classes()]
     names = known + [f"thing_{number}.n.01" for number in range(4000)]
     weights = np.concatenate([random.pareto(1.0, len(known)) * 3, random.pareto(1.0, 4000) * 3]) + 0.01
     which = random.choice(len(names), count, p=weights / weights.sum()).tolist()
     numbers = np.exp(random.normal(3.8, 0.9, (count, 4))).clip(1, 800).astype(int).tolist()
     kind = random.random(count).tolist()
-    per_picture = np.array_split(np.arange(count), pictures)
+    per_image = np.array_split(np.arange(count), images)
     with (folder / "objects.json").open("w") as file:
-        for place, objects in enumerate(per_picture):
+        for place, objects in enumerate(per_image):
             written = ", ".join(_thing(o, names[which[o]], kind[o], numbers[o]) for o in objects.tolist())
             url = f"https://cs.stanford.edu/people/rak248/VG_100K/{place + 1}.jpg"
             start = "[" if place == 0 else ", "
             file.write(f'{start}{{"image_id": {place + 1}, "objects": [{written}], "image_url": "{url}"}}')
         file.write("]")
     with (folder / "image_data.json").open("w") as file:
-        json.dump(list(_genome_pictures(pictures)), file)
+        json.dump(list(_genome_images(images)), file)
 
 
 def _thing(number: int, synset: str, kind: float, box: list[int]) -> str:
@@ -168,7 +168,7 @@ def _thing(number: int, synset: str, kind: float, box: list[int]) -> str:
     )
 
 
-def _genome_pictures(count: int) -> Iterator[dict[str, object]]:
+def _genome_images(count: int) -> Iterator[dict[str, object]]:
     for number in range(1, count + 1):
         url = f"https://cs.stanford.edu/people/rak248/VG_100K/{number}.jpg"
         yield {"width": 800, "url": url, "height": 600, "image_id": number, "coco_id": None, "flickr_id": number}
@@ -177,7 +177,7 @@ def _genome_pictures(count: int) -> Iterator[dict[str, object]]:
 def generate_imagenet(folder: Path, random: np.random.Generator, scale: float) -> None:
     """Folders of 997 classes with empty files under ImageNet's names."""
     wnids = [each.wnid for each in lvis_classes() if each.wnid and each.releases][:997]
-    sizes = random.dirichlet(np.full(len(wnids), 3.0)) * IMAGENET_PICTURES * scale
+    sizes = random.dirichlet(np.full(len(wnids), 3.0)) * IMAGENET_IMAGES * scale
     for wnid, size in zip(wnids, sizes.astype(int).tolist(), strict=True):
         target = folder / "train" / wnid
         target.mkdir(parents=True)

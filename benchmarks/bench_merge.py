@@ -1,8 +1,8 @@
 """How fast `pairs merge` is, checks included, against `cat` over the same bytes.
 
-    python benchmarks/bench_merge.py --pictures 100000 --variants 2 --mean-kb 50 --folder /tmp/bench
+    python benchmarks/bench_merge.py --images 100000 --variants 2 --mean-kb 50 --folder /tmp/bench
 
-Makes a run of made-up pictures (random bytes of log-normal sizes) with records, pickle files and hashes, as
+Makes a run of made-up images (random bytes of log-normal sizes) with records, pickle files and hashes, as
 `pairs generate` leaves it, and measures in turns `cat partitions > file` (followed by `sync`, timed apart, because
 `pairs merge` flushes what it publishes) and the merge in a process of its own. Needs twice the data's room on disk.
 """
@@ -23,35 +23,35 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from ovforge.files.range_copy import write_at
+from ovforge.files.restricted_pickle import ListWriter
+from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.records.pairs import VariantRecord, variant_name
 from ovforge.runs.plan import Plan, freeze, input_file
-from ovforge.storage.picture_hdf5 import PictureWriter
-from ovforge.storage.range_copy import write_at
-from ovforge.storage.restricted_pickle import ListWriter
-from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair, StoredPicture
+from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair, StoredImage
 from ovforge.synthesis.partitions import partition_files, partition_sizes
 
 NAME = "bench"
 PARTITIONS = 8
-OBJECTS = 4  # of a second view; LVIS has about four objects above 64 x 64 pixels in a picture
+OBJECTS = 4  # of a second view; LVIS has about four objects above 64 x 64 pixels in an image
 _POOL = 256 << 20
 
 
-def make_run(folder: Path, pictures: int, variants: int, mean_bytes: int) -> None:
+def make_run(folder: Path, image_count: int, variants: int, mean_bytes: int) -> None:
     """Write a run's partitions with everything that `pairs merge` checks."""
     annotations = folder / "annotations.json"
     images = [
         {"id": n, "width": 640, "height": 480, "file_name": f"{n:012d}.jpg", "license": 1}
-        for n in range(1, pictures + 1)
+        for n in range(1, image_count + 1)
     ]
     folder.mkdir(parents=True)
     annotations.write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
-    sizes = partition_sizes(pictures, PARTITIONS)
+    sizes = partition_sizes(image_count, PARTITIONS)
     run = folder / NAME
     run.mkdir()
     plan = Plan(
         task="pairs",
-        items=pictures,
+        items=image_count,
         shard_size=64,
         groups=sizes,
         options={"variants": variants},
@@ -75,29 +75,29 @@ def make_partition(
     count = len(ids) * variants
     with open(files.pkl, "wb") as pkl, open(files.pairs, "wb") as pairs:
         entries, records = ListWriter(pkl), PairFileWriter(pairs)
-        with PictureWriter(files.h5) as writer:
+        with ImageWriter(files.h5) as writer:
             for image_id in ids:
                 name = f"{image_id:012d}.jpg"
                 views = [variant_name(name, r) for r in range(variants)]
-                pictures = []
-                for picture in (name, *views):
-                    # Log-normal, as the sizes of COCO's pictures are, with the mean that was asked for.
+                image_count = []
+                for image in (name, *views):
+                    # Log-normal, as the sizes of COCO's images are, with the mean that was asked for.
                     size = int(mean_bytes * np.exp(rng.normal(-0.08, 0.4)))
                     start = int(rng.integers(0, _POOL - size))
                     data = pool[start : start + size]
-                    offset = writer.reserve(picture, size)
+                    offset = writer.reserve(image, size)
                     write_at(writer.descriptor, data, offset)
-                    pictures.append(StoredPicture(picture, size, zlib.crc32(data), offset))
+                    image_count.append(StoredImage(image, size, zlib.crc32(data), offset))
                 made = []
                 for view in views:
                     objects = [_entry(image_id, number, view) for number in range(OBJECTS)]
                     entries.extend({**entry, "segmentation": _POLYGON} for entry in objects)
-                    made.append(VariantRecord(view, _MOTION, "a caption of the picture", 0, {}, objects))
-                records.add(msgspec.json.encode(PublishedPair(image_id, name, made, pictures=pictures)))
+                    made.append(VariantRecord(view, _MOTION, "a caption of the image", 0, {}, objects))
+                records.add(msgspec.json.encode(PublishedPair(image_id, name, made, image_count=image_count)))
         entries.close()
         records.close(
             About(
-                pictures=len(ids),
+                image_count=len(ids),
                 datasets=len(ids) + count,
                 entries=count * OBJECTS,
                 h5_size=files.h5.stat().st_size,
@@ -173,17 +173,17 @@ def drop_from_cache(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--variants", type=int, default=2)
-    parser.add_argument("--mean-kb", type=float, default=50.0, help="mean size of a picture")
+    parser.add_argument("--mean-kb", type=float, default=50.0, help="mean size of an image")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path("bench_merge"), help="a new folder; removed afterwards")
     parser.add_argument("--cold", action="store_true", help="drop the partitions from the page cache before each turn")
     options = parser.parse_args()
     try:
-        make_run(options.folder, options.pictures, options.variants, int(options.mean_kb * 1024))
+        make_run(options.folder, options.image_count, options.variants, int(options.mean_kb * 1024))
         size = sum(p.stat().st_size for p in (options.folder / NAME).iterdir() if p.suffix in (".h5", ".pkl"))
-        print(f"{options.pictures:,} pictures x (1 + {options.variants}), {size / 1e9:.2f} GB")
+        print(f"{options.image_count:,} images x (1 + {options.variants}), {size / 1e9:.2f} GB")
         for _ in range(options.rounds):
             if options.cold:
                 drop_from_cache(options.folder)

@@ -4,8 +4,8 @@
 
 DATA is a folder with `lvis/lvis_v1_train.json` and `coco/train2017`. Prints a markdown table of CPU milliseconds per
 second view (not of the clock, so that neighbours on the machine disturb it less): the best of the repeats for each
-picture and stage, averaged over the pictures with usable objects. The engine's own time is not in it; fidelity is
-measured on a picture that was changed everywhere, as after a diffusion engine. The original's way is written plainly
+image and stage, averaged over the images with usable objects. The engine's own time is not in it; fidelity is
+measured on an image that was changed everywhere, as after a diffusion engine. The original's way is written plainly
 here after its description: a mask, a warp and a box for each object on its own, blackness as validity, two dilations.
 """
 
@@ -26,16 +26,16 @@ import msgspec
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ovforge.image_io.codec import decode_rgb, encode_jpeg
+from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.runs.task import Shard, Slot
-from ovforge.storage.image_codec import decode_rgb, encode_jpeg
-from ovforge.storage.picture_hdf5 import PictureWriter
-from ovforge.synthesis.compose import compose, to_picture_size, to_working_size
+from ovforge.synthesis.compose import compose, to_image_size, to_working_size
 from ovforge.synthesis.fidelity import fidelity
+from ovforge.synthesis.image_table import read_images
 from ovforge.synthesis.masks import box_and_area, stack, usable_objects
 from ovforge.synthesis.motion import draw_motion
 from ovforge.synthesis.pair_task import PairTask
 from ovforge.synthesis.pairs import PairSettings
-from ovforge.synthesis.picture_table import read_pictures
 from ovforge.synthesis.randomness import generator
 from ovforge.synthesis.repaint import WorkingSize
 from ovforge.synthesis.warp import WarpEngine
@@ -56,31 +56,31 @@ T = TypeVar("T")
 
 
 class Clock:
-    """Keeps the best time of each stage for each picture."""
+    """Keeps the best time of each stage for each image."""
 
     def __init__(self) -> None:
         self.best: dict[tuple[str, int], float] = {}
-        self.picture = 0
+        self.decoded = 0
 
     def __call__(self, stage: str, function: Callable[..., T], *arguments: Any) -> T:
         started = time.thread_time()
         result = function(*arguments)
-        key, seconds = (stage, self.picture), time.thread_time() - started
+        key, seconds = (stage, self.decoded), time.thread_time() - started
         self.best[key] = min(self.best.get(key, seconds), seconds)
         return result
 
     def mean(self) -> dict[str, float]:
-        """Milliseconds per stage, averaged over the pictures."""
+        """Milliseconds per stage, averaged over the images."""
         per_stage: dict[str, list[float]] = defaultdict(list)
         for (stage, _), seconds in self.best.items():
             per_stage[stage].append(seconds * 1000)
         return {stage: sum(values) / len(values) for stage, values in per_stage.items()}
 
 
-def ours(clock: Clock, image: dict[str, Any], records: list[bytes], data: bytes, writer: PictureWriter) -> None:
+def ours(clock: Clock, image: dict[str, Any], records: list[bytes], data: bytes, writer: ImageWriter) -> None:
     """One second view, ovforge's way."""
     width, height, name = image["width"], image["height"], f"{image['id']}-{time.perf_counter_ns()}"
-    picture = clock("decode", decode_rgb, data, name)
+    decoded = clock("decode", decode_rgb, data, name)
 
     def rasterise() -> Any:
         objects, _ = usable_objects(records, width, height, 4096)
@@ -88,13 +88,13 @@ def ours(clock: Clock, image: dict[str, Any], records: list[bytes], data: bytes,
 
     masks = clock("masks", rasterise)
     motion = draw_motion(generator(0, image["id"], 0, "motion"), width, height)
-    composed = clock("warp and compose", compose, picture, masks, motion)
+    composed = clock("warp and compose", compose, decoded, masks, motion)
 
     def shrink() -> Any:
         return to_working_size(composed.image, composed.masks.union(), WORKING)
 
     working, _, content = clock("to working size", shrink)
-    final = clock("back to size", to_picture_size, working, content, (width, height))
+    final = clock("back to size", to_image_size, working, content, (width, height))
     clock("boxes", lambda: [box_and_area(composed.masks.mask(i)) for i in range(len(masks.places))])
     jpeg = clock("encode", encode_jpeg, final)
     clock("HDF5", writer.add, name, jpeg)
@@ -106,7 +106,7 @@ def originals(clock: Clock, image: dict[str, Any], records: list[bytes], data: b
     """One second view as the original scripts make it."""
     width, height, name = image["width"], image["height"], f"{image['id']}-{time.perf_counter_ns()}"
     buffer = np.frombuffer(data, np.uint8)
-    picture = clock("decode", lambda: cv2.cvtColor(cv2.imdecode(buffer, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
+    decoded = clock("decode", lambda: cv2.cvtColor(cv2.imdecode(buffer, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
 
     def rasterise() -> list[np.ndarray]:
         masks = []
@@ -120,9 +120,9 @@ def originals(clock: Clock, image: dict[str, Any], records: list[bytes], data: b
     matrix = draw_motion(generator(0, image["id"], 0, "motion"), width, height).array()
 
     def warp() -> tuple[np.ndarray, list[np.ndarray]]:
-        warped = cv2.warpPerspective(picture, matrix, (width, height), flags=cv2.INTER_NEAREST)
+        warped = cv2.warpPerspective(decoded, matrix, (width, height), flags=cv2.INTER_NEAREST)
         moved = [cv2.warpPerspective(m, matrix, (width, height), flags=cv2.INTER_NEAREST) for m in masks]
-        return np.where(warped == 0, picture, warped), moved
+        return np.where(warped == 0, decoded, warped), moved
 
     composed, moved = clock("warp and compose", warp)
 
@@ -158,16 +158,16 @@ def originals(clock: Clock, image: dict[str, Any], records: list[bytes], data: b
 
 
 def whole(data: Path, folder: Path) -> float:
-    """CPU milliseconds per picture of a worker of the engine warp, everything in it."""
-    pictures = read_pictures(data / "lvis/lvis_v1_train.json", None, variants=1)
-    worker = PairTask(pictures, data / "coco/train2017", WarpEngine(), PairSettings()).open(Slot(0))
+    """CPU milliseconds per image of a worker of the engine warp, everything in it."""
+    images = read_images(data / "lvis/lvis_v1_train.json", None, variants=1)
+    worker = PairTask(images, data / "coco/train2017", WarpEngine(), PairSettings()).open(Slot(0))
     seconds = []
     for attempt in range(4):
         started = time.process_time()
-        worker.run(Shard(0, 0, len(pictures)), folder / f"{attempt}.h5")
+        worker.run(Shard(0, 0, len(images)), folder / f"{attempt}.h5")
         seconds.append(time.process_time() - started)
     worker.close()
-    return min(seconds) / len(pictures) * 1000
+    return min(seconds) / len(images) * 1000
 
 
 def main() -> None:
@@ -185,23 +185,23 @@ def main() -> None:
     clocks = {"ovforge": Clock(), "the original's way": Clock()}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        with PictureWriter(folder / "ours.h5") as writer, h5py.File(folder / "theirs.h5", "w") as file:
+        with ImageWriter(folder / "ours.h5") as writer, h5py.File(folder / "theirs.h5", "w") as file:
             for _ in range(arguments.repeat):
                 for image in used:
                     data = (arguments.data / "coco/train2017" / image["coco_url"].rpartition("/")[2]).read_bytes()
                     for clock in clocks.values():
-                        clock.picture = image["id"]
+                        clock.decoded = image["id"]
                     ours(clocks["ovforge"], image, records[image["id"]], data, writer)
                     originals(clocks["the original's way"], image, records[image["id"]], data, file)
         times = {name: clock.mean() for name, clock in clocks.items()}
-        print(f"{len(used)} pictures, one core, best of {arguments.repeat}; CPU milliseconds per second view\n")
+        print(f"{len(used)} images, one core, best of {arguments.repeat}; CPU milliseconds per second view\n")
         print("| stage | " + " | ".join(times) + " |\n|---|" + "---:|" * len(times))
         for stage in STAGES:
             print(f"| {stage} | " + " | ".join(f"{t[stage]:.2f}" if stage in t else "-" for t in times.values()) + " |")
         sums = [sum(t[s] for s in t if s != "fidelity") for t in times.values()]
         print("| all but fidelity | " + " | ".join(f"{value:.2f}" for value in sums) + " |")
         worker = whole(arguments.data, folder)
-        print(f"\nratio {sums[1] / sums[0]:.2f}; a worker of the engine warp, everything in it: {worker:.2f} a picture")
+        print(f"\nratio {sums[1] / sums[0]:.2f}; a worker of the engine warp, everything in it: {worker:.2f} an image")
 
 
 if __name__ == "__main__":

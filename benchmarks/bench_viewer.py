@@ -23,8 +23,8 @@ ASK = {
     "filter by file name": "/api/pairs?limit=60&name={place}_v",
     "sort by fidelity, filtered": "/api/pairs?limit=60&sort=fidelity&objects_from=6&size_to={size}",
     "one pair": "/api/pair?pair={place:012d}_v0.jpg",
-    "small picture": "/thumb/{place}",
-    "picture": "/picture/{place}",
+    "small image": "/thumb/{place}",
+    "image": "/image/{place}",
     "statistics": "/statistics",
 }
 
@@ -76,7 +76,7 @@ if __name__ == "__main__":
                 "GET", f"/api/pairs?limit=60&offset={rng.randrange(options.pairs)}&class={rng.randrange(1, 800)}"
             )
             connection.getresponse().read()
-        print(f"memory after 500 more small pictures and filters: {memory(process):.0f} MiB")
+        print(f"memory after 500 more small images and filters: {memory(process):.0f} MiB")
     finally:
         process.terminate()
         process.wait()

@@ -3,7 +3,7 @@
     python benchmarks/make_lvis.py /tmp/bench            (1.0 GB and 0.5 GB)
     python benchmarks/make_lvis.py /tmp/bench --scale 0.1
 
-Made up, but like the real ones in what matters for speed: numbers of pictures, annotations and classes, records'
+Made up, but like the real ones in what matters for speed: numbers of images, annotations and classes, records'
 length (polygons of a long-tailed number of points), key order, layout, classes of long-tailed frequency, the
 `categories` at the end. LVIS's annotations come in random order, which is the harder case for merging.
 """
@@ -19,8 +19,8 @@ import numpy as np
 
 from ovforge.annotations.coco_classes import COCO_TO_LVIS_SYNSET
 
-LVIS_PICTURES, LVIS_ANNOTATIONS = 100_170, 1_270_141
-COCO_PICTURES, COCO_ANNOTATIONS = 118_287, 860_001
+LVIS_IMAGES, LVIS_ANNOTATIONS = 100_170, 1_270_141
+COCO_IMAGES, COCO_ANNOTATIONS = 118_287, 860_001
 RARE, COMMON, FREQUENT = 337, 461, 405
 POLYGONS = 40_000
 LICENSES = [
@@ -32,13 +32,13 @@ def make(folder: Path, scale: float = 1.0, seed: int = 0) -> tuple[Path, Path]:
     """Write `lvis_v1_train.json` and `instances_train2017.json` into `folder`; the same seed gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
-    pictures = np.sort(random.choice(581_000, COCO_PICTURES, replace=False)) + 1
-    coco_pictures = pictures[: int(COCO_PICTURES * scale)]
-    lvis_pictures = random.permutation(coco_pictures)[: int(LVIS_PICTURES * scale)]
+    images = np.sort(random.choice(581_000, COCO_IMAGES, replace=False)) + 1
+    coco_images = images[: int(COCO_IMAGES * scale)]
+    lvis_images = random.permutation(coco_images)[: int(LVIS_IMAGES * scale)]
     categories, weights = _lvis_categories(random)
 
     count = int(LVIS_ANNOTATIONS * scale)
-    picture = lvis_pictures[(random.beta(0.7, 1.6, count) * len(lvis_pictures)).astype(int)]
+    image_row = lvis_images[(random.beta(0.7, 1.6, count) * len(lvis_images)).astype(int)]
     category = random.choice(len(categories), count, p=weights)
     boxes = _boxes(random, count)
     lvis = folder / "lvis_v1_train.json"
@@ -47,8 +47,8 @@ def make(folder: Path, scale: float = 1.0, seed: int = 0) -> tuple[Path, Path]:
         lvis,
         {
             "info": {"description": "LVIS v1, made up for benchmarks", "version": "v1.0"},
-            "annotations": _lvis_annotations(random, picture[order], category[order] + 1, boxes[order]),
-            "images": _images(random, lvis_pictures, lists=True),
+            "annotations": _lvis_annotations(random, image_row[order], category[order] + 1, boxes[order]),
+            "images": _images(random, lvis_images, lists=True),
             "licenses": LICENSES,
             "categories": categories,
         },
@@ -62,7 +62,7 @@ def make(folder: Path, scale: float = 1.0, seed: int = 0) -> tuple[Path, Path]:
     coco_index[lvis_index] = np.arange(len(names))
     count = int(COCO_ANNOTATIONS * scale)
     shared = random.choice(np.flatnonzero(coco_index[category] >= 0), count // 2)
-    their_picture = np.concatenate([picture[shared], random.choice(coco_pictures, count - len(shared))])
+    their_image = np.concatenate([image_row[shared], random.choice(coco_images, count - len(shared))])
     their_category = np.concatenate([coco_index[category[shared]], random.integers(0, len(names), count - len(shared))])
     near = boxes[shared] * random.uniform(0.9, 1.1, (len(shared), 4))
     their_boxes = np.concatenate([near, _boxes(random, count - len(shared))])
@@ -73,10 +73,8 @@ def make(folder: Path, scale: float = 1.0, seed: int = 0) -> tuple[Path, Path]:
         {
             "info": {"description": "COCO 2017, made up for benchmarks", "version": "1.0"},
             "licenses": LICENSES,
-            "images": _images(random, coco_pictures, lists=False),
-            "annotations": _coco_annotations(
-                random, their_picture[order], their_category[order] + 1, their_boxes[order]
-            ),
+            "images": _images(random, coco_images, lists=False),
+            "annotations": _coco_annotations(random, their_image[order], their_category[order] + 1, their_boxes[order]),
             "categories": [
                 {"supercategory": "thing", "id": index, "name": name} for index, name in enumerate(names, 1)
             ],
@@ -86,7 +84,7 @@ def make(folder: Path, scale: float = 1.0, seed: int = 0) -> tuple[Path, Path]:
 
 
 def _lvis_categories(random: np.random.Generator) -> tuple[list[dict[str, object]], np.ndarray]:
-    pictures = np.concatenate([
+    images = np.concatenate([
         random.integers(1, 11, RARE), random.integers(11, 101, COMMON), 100 + random.pareto(0.6, FREQUENT) * 60,
     ])  # fmt: skip
     frequencies = "r" * RARE + "c" * COMMON + "f" * FREQUENT
@@ -99,11 +97,11 @@ def _lvis_categories(random: np.random.Generator) -> tuple[list[dict[str, object
         synset = synset or f"thing_{number}.n.01"
         name = synset.split(".")[0]
         categories.append({
-            "image_count": int(pictures[index]), "synonyms": [name], "def": "a thing made up for this benchmark",
+            "image_count": int(images[index]), "synonyms": [name], "def": "a thing made up for this benchmark",
             "id": number, "synset": synset, "name": name, "frequency": frequencies[index],
-            "instance_count": int(pictures[index]) * 2,
+            "instance_count": int(images[index]) * 2,
         })  # fmt: skip
-    weights = np.minimum(pictures[order], 60_000)
+    weights = np.minimum(images[order], 60_000)
     return categories, weights / weights.sum()
 
 
@@ -126,11 +124,11 @@ def _polygons(random: np.random.Generator, decimals: int, mean: float) -> list[s
 
 
 def _lvis_annotations(
-    random: np.random.Generator, picture: np.ndarray, category: np.ndarray, boxes: np.ndarray
+    random: np.random.Generator, image_row: np.ndarray, category: np.ndarray, boxes: np.ndarray
 ) -> Iterator[str]:
     polygons = _polygons(random, 2, 40)
-    outline = random.integers(0, len(polygons), len(picture)).tolist()
-    rows = zip(picture.tolist(), category.tolist(), boxes.tolist(), outline, strict=True)
+    labelled = random.integers(0, len(polygons), len(image_row)).tolist()
+    rows = zip(image_row.tolist(), category.tolist(), boxes.tolist(), labelled, strict=True)
     for number, (image, kind, (x, y, w, h), which) in enumerate(rows, 1):
         yield (
             f'{{"area": {w * h * 0.7:.2f}, "id": {number}, "segmentation": {polygons[which]}, '
@@ -139,13 +137,13 @@ def _lvis_annotations(
 
 
 def _coco_annotations(
-    random: np.random.Generator, picture: np.ndarray, category: np.ndarray, boxes: np.ndarray
+    random: np.random.Generator, image_row: np.ndarray, category: np.ndarray, boxes: np.ndarray
 ) -> Iterator[str]:
     polygons = _polygons(random, 1, 24)
-    outline = random.integers(0, len(polygons), len(picture)).tolist()
-    crowd = (random.random(len(picture)) < 0.01).tolist()
+    labelled = random.integers(0, len(polygons), len(image_row)).tolist()
+    crowd = (random.random(len(image_row)) < 0.01).tolist()
     rle = json.dumps({"counts": random.integers(1, 500, 150).tolist(), "size": [480, 640]})
-    rows = zip(picture.tolist(), category.tolist(), boxes.round(2).tolist(), outline, crowd, strict=True)
+    rows = zip(image_row.tolist(), category.tolist(), boxes.round(2).tolist(), labelled, crowd, strict=True)
     for number, (image, kind, (x, y, w, h), which, is_crowd) in enumerate(rows, 1):
         yield (
             f'{{"segmentation": {rle if is_crowd else polygons[which]}, "area": {w * h * 0.7:.4f}, '
@@ -154,8 +152,8 @@ def _coco_annotations(
         )
 
 
-def _images(random: np.random.Generator, pictures: np.ndarray, *, lists: bool) -> Iterator[str]:
-    for number in pictures.tolist():
+def _images(random: np.random.Generator, images: np.ndarray, *, lists: bool) -> Iterator[str]:
+    for number in images.tolist():
         name = f"{number:012}.jpg"
         record: dict[str, object] = {"license": 1 + number % 8, "height": 480, "width": 640, "id": number}
         record |= {

@@ -1,7 +1,7 @@
 """Makes a run of as many pairs as wanted, for benchmarks of what reads runs: a JSON and an HDF5 file.
 
-The JSON is of real size. The HDF5 file has every picture under its own name, but many names lead to the same bytes
-(hard links), so that 200,000 pictures take a few megabytes: what is measured is finding and decoding, not the disk.
+The JSON is of real size. The HDF5 file has every image under its own name, but many names lead to the same bytes
+(hard links), so that 200,000 images take a few megabytes: what is measured is finding and decoding, not the disk.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from h5py import h5f
 
-from ovforge.storage.annotation_writer import write_annotation_file
-from ovforge.storage.image_codec import encode_jpeg
-from ovforge.storage.picture_hdf5 import PictureWriter
+from ovforge.annotation_io.annotation_writer import write_annotation_file
+from ovforge.image_io.codec import encode_jpeg
+from ovforge.image_io.hdf5 import ImageWriter
 
 WIDTH, HEIGHT = 640, 480
 DISTINCT = 40
@@ -29,13 +29,13 @@ def make_pairs(folder: Path, pairs: int, *, objects: int = 7, name: str = "many"
     folder.mkdir(parents=True, exist_ok=True)
     h5, annotations = folder / f"{name}.h5", folder / "annotations" / f"{name}.json"
     rng = np.random.default_rng(1)
-    with PictureWriter(h5) as writer:
+    with ImageWriter(h5) as writer:
         for number in range(DISTINCT):
-            writer.add(f"bytes_{number}", encode_jpeg(_picture(rng), 92))
+            writer.add(f"bytes_{number}", encode_jpeg(_image(rng), 92))
     file = h5f.open(bytes(h5), h5f.ACC_RDWR)
     for pair in range(pairs):
-        for view, picture in ((f"{pair:012d}.jpg", 2 * pair), (f"{pair:012d}_v0.jpg", 2 * pair + 1)):
-            file.links.create_hard(view.encode(), file, f"bytes_{picture % DISTINCT}".encode())
+        for view, image_row in ((f"{pair:012d}.jpg", 2 * pair), (f"{pair:012d}_v0.jpg", 2 * pair + 1)):
+            file.links.create_hard(view.encode(), file, f"bytes_{image_row % DISTINCT}".encode())
     file.close()
     categories = [
         {"id": c, "name": f"class_{c}", "synset": f"class_{c}.n.01", "frequency": "rcf"[c % 7 % 3]}
@@ -56,11 +56,11 @@ def make_pairs(folder: Path, pairs: int, *, objects: int = 7, name: str = "many"
     return h5, annotations
 
 
-def _picture(rng: np.random.Generator) -> np.ndarray:
-    """A picture that compresses about as a photograph does: some 90 KB."""
+def _image(rng: np.random.Generator) -> np.ndarray:
+    """An image that compresses about as a photograph does: some 90 KB."""
     coarse = rng.integers(0, 256, (24, 32, 3), np.uint8)
-    picture = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC).astype(np.int16)
-    return np.clip(picture + rng.normal(0, 9, picture.shape), 0, 255).astype(np.uint8)
+    image_row = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC).astype(np.int16)
+    return np.clip(image_row + rng.normal(0, 9, image_row.shape), 0, 255).astype(np.uint8)
 
 
 def _images(pairs: int, rng: np.random.Generator) -> Iterator[bytes]:
@@ -77,7 +77,7 @@ def _images(pairs: int, rng: np.random.Generator) -> Iterator[bytes]:
         turn, scale = rng.uniform(-0.5, 0.5), rng.uniform(0.6, 1.5)
         a, b = scale * np.cos(turn), scale * np.sin(turn)
         more = (
-            f', "caption": "A picture of something, number {pair}.", "seed": 1, "motion": {{"kind": "{kind}", '
+            f', "caption": "An image of something, number {pair}.", "seed": 1, "motion": {{"kind": "{kind}", '
             f'"matrix": [[{a}, {b}, 12.5], [{-b}, {a}, -3.25], [0.0, 0.0, 1.0]], "flip": false, '
             '"brightness": 0.0, "contrast": 1.0}'
         )

@@ -1,6 +1,6 @@
 """A tiny Stable Diffusion for tests: the real classes and file layout, random weights from a fixed seed.
 
-As in the real model: the components, four U-Net blocks (so pictures in multiples of 64), a VAE of 8 pixels a cell,
+As in the real model: the components, four U-Net blocks (so images in multiples of 64), a VAE of 8 pixels a cell,
 77 tokens, the noise scale. Everything else is as small as the classes allow; a folder takes about a second to write.
 """
 

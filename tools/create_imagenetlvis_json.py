@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Index the ImageNet pictures of the LVIS classes (MM-OVOD, OVMR): see `ovforge imagenet index --help`."""
+"""Index the ImageNet images of the LVIS classes (MM-OVOD, OVMR): see `ovforge imagenet index --help`."""
 
 import sys
 

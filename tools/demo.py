@@ -58,7 +58,7 @@ def main() -> None:
     for what, place in (
         ("contact sheet of pairs", "contact_sheet.png"),
         ("the pairs to click through", "pairs.html"),
-        ("merged pictures", "data/tao/ovtrack/demo.h5"),
+        ("merged images", "data/tao/ovtrack/demo.h5"),
         ("video annotations", "data/tao/ovtrack/annotations/demo.json"),
         ("exemplars and their crops", "datasets/lvis_exemplars_final"),
         ("photographs and licences", "SOURCES.md"),

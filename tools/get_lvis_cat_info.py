@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Count pictures and objects of each LVIS class (MM-OVOD, OVMR): see `ovforge lvis category-info --help`."""
+"""Count images and objects of each LVIS class (MM-OVOD, OVMR): see `ovforge lvis category-info --help`."""
 
 import sys
 

@@ -55,7 +55,7 @@ class AnnotationFileError(InputError):
 
 
 class ImageError(InputError):
-    """A picture is missing, cut short, too large to be real, or no picture at all."""
+    """An image is missing, cut short, too large to be real, or no image at all."""
 
     def __init__(self, name: Path | str, problem: str, *, hint: str = "") -> None:
         super().__init__(f"{name}: {problem}", hint=hint)

@@ -48,7 +48,7 @@ def test_prepare_then_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     lvis = categories(tmp_path / "lvis.json")
     arguments = ["index", "--imagenet-path", str(tree), "--lvis-meta-path", str(lvis), "--out-path", str(out)]
     assert run_app(app, [*arguments, "--workers", "1", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["counts"]["pictures"] == 4
+    assert json.loads(capsys.readouterr().out)["counts"]["images"] == 4
     images = json.loads(out.read_bytes())["images"]
     assert images[0] == {
         "id": 1,

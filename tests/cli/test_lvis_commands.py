@@ -28,7 +28,7 @@ def tool(name: str, *arguments: str, folder: Path) -> subprocess.CompletedProces
 
 @pytest.fixture
 def root(mini: Path, tmp_path: Path) -> Path:
-    """The root of a user's data, in both layouts, without the pictures."""
+    """The root of a user's data, in both layouts, without the images."""
     lvis, coco = (mini / "lvis/lvis_v1_train.json").read_bytes(), mini / "coco/annotations/instances_train2017.json"
     for name, data in {
         "datasets/lvis/lvis_v1_train.json": lvis,

@@ -11,7 +11,7 @@ import typer
 
 from ovforge.cli.common import run_app
 from ovforge.cli.lvis_pack import register
-from ovforge.storage.picture_hdf5 import PictureReader
+from ovforge.image_io.hdf5 import ImageReader
 
 app = typer.Typer()
 register(app)
@@ -37,7 +37,7 @@ def pack(*options: str, code: int = 0) -> None:
 
 def test_packs_a_folder_byte_for_byte(root: Path, mini: Path) -> None:
     pack()
-    with PictureReader(OUT) as reader:
+    with ImageReader(OUT) as reader:
         assert reader.names() == sorted(p.name for p in (mini / "coco/train2017").iterdir())
         for name in reader.names():
             assert reader.read(name) == (mini / "coco/train2017" / name).read_bytes()
@@ -58,7 +58,7 @@ def test_fills_in_file_names_and_leaves_everything_else(root: Path, mini: Path) 
     assert {key: after[key] for key in after if key != "images"} == {
         key: before[key] for key in before if key != "images"
     }
-    with PictureReader(OUT) as reader:
+    with ImageReader(OUT) as reader:
         assert reader.names() == sorted(image["file_name"] for image in after["images"])
 
 
@@ -85,7 +85,7 @@ def test_names_what_is_missing_or_damaged(root: Path, mini: Path, capsys: pytest
     (FOLDER / "000000000030.jpg").write_bytes(b"")
     pack("--json")
     summary = json.loads(capsys.readouterr().out)
-    assert summary["counts"]["pictures"] == 37
+    assert summary["counts"]["images"] == 37
     assert {drop["reason"]: drop["examples"] for drop in summary["drops"]} == {
         "is not in data/lvis/train2017": ["000000000009.jpg"],
         "is cut short": ["000000000025.jpg"],
@@ -108,10 +108,10 @@ def test_an_output_that_is_there_is_refused_before_any_work(
     assert not OUT.exists()
 
 
-def test_no_picture_at_all_leaves_nothing_behind(root: Path, mini: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copy(mini / "lvis/lvis_v1_val.json", BASE)  # other pictures
+def test_no_image_at_all_leaves_nothing_behind(root: Path, mini: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(mini / "lvis/lvis_v1_val.json", BASE)  # other images
     pack(code=2)
-    assert "holds none of the 50 pictures" in capsys.readouterr().err
+    assert "holds none of the 50 images" in capsys.readouterr().err
     assert sorted(p.name for p in OUT.parent.iterdir()) == ["annotations", "train2017"]
     pack("--images", "nowhere", code=2)
     assert "nowhere" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The way from still pictures to tracks with the engine `diffusion`, on the tiny model, by the command line."""
+"""The way from still images to tracks with the engine `diffusion`, on the tiny model, by the command line."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pytest
 
 from ovforge.cli.common import run_app
 from ovforge.cli.main import app
+from ovforge.image_io.codec import decode_rgb
+from ovforge.image_io.hdf5 import ImageReader
 from ovforge.records.pairs import PairRecord
-from ovforge.storage.image_codec import decode_rgb
-from ovforge.storage.picture_hdf5 import PictureReader
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 RUNS = Path("data/tao/ovtrack")
-# On the CPU even a tiny U-Net needs a second a call at 768x512: its attention is as wide as the picture.
+# On the CPU even a tiny U-Net needs a second a call at 768x512: its attention is as wide as the image.
 QUICK = ["--steps", "4", "--scheduler", "ddim", "--working-size", "128x128", "--cpu-threads", "1", "--device", "cpu"]
 
 
@@ -76,7 +76,7 @@ def test_merging_and_tracks(root: Path) -> None:
     pairs("annotate", "demo", "--quiet")
     tracks = json.loads((RUNS / "annotations/demo.json").read_text())
     assert {view["file_name"] for view in tracks["images"]} >= {r.variants[0].file_name for r in repainted()}
-    with PictureReader(RUNS / "demo.h5") as reader:
+    with ImageReader(RUNS / "demo.h5") as reader:
         for record in repainted():
             original, view = (reader.read(name) for name in (record.file_name, record.variants[0].file_name))
             assert decode_rgb(view, "second view").shape == decode_rgb(original, "original").shape
@@ -88,7 +88,7 @@ def test_one_pair_again(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = json.loads(capsys.readouterr().out)
     assert shown["counts"] == {"second views": 1, "equal to the run's, byte for byte": 1}
     view = (RUNS / "demo/replay" / one.variants[0].file_name).read_bytes()
-    with PictureReader(RUNS / "demo/demo_total_p_1_split_0.h5") as reader:
+    with ImageReader(RUNS / "demo/demo_total_p_1_split_0.h5") as reader:
         assert view == reader.read(one.variants[0].file_name)
     pairs("replay", "demo", one.file_name, code=2)  # is there already
     pairs("replay", "demo", one.file_name, "--overwrite")
@@ -111,7 +111,7 @@ def test_a_pair_again_with_the_model_moved_or_changed(root: Path, capsys: pytest
 
 def test_workers_and_shards_change_no_pixel(root: Path) -> None:
     generate("two", "--batch-size", 2, "--workers", 2, "--shard-size", 2)
-    one, two = (PictureReader(RUNS / name / f"{name}_total_p_1_split_0.h5") for name in ("demo", "two"))
+    one, two = (ImageReader(RUNS / name / f"{name}_total_p_1_split_0.h5") for name in ("demo", "two"))
     with one, two:
         assert one.names() == two.names()
         assert all(one.read(name) == two.read(name) for name in one.names())

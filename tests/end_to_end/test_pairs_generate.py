@@ -21,30 +21,30 @@ from pycocotools import mask as coco_mask
 import ovforge
 from ovforge.cli.common import run_app
 from ovforge.cli.pairs import app
+from ovforge.files.restricted_pickle import load
+from ovforge.image_io.codec import decode_rgb
+from ovforge.image_io.hdf5 import ImageReader, ImageWriter
 from ovforge.records.pairs import PairRecord, VariantRecord
-from ovforge.storage.image_codec import decode_rgb
-from ovforge.storage.picture_hdf5 import PictureReader, PictureWriter
-from ovforge.storage.restricted_pickle import load
 from ovforge.synthesis.contact_sheet import contact_sheet, track_colour
 from ovforge.synthesis.masks import usable_objects
 from ovforge.synthesis.motion import from_record
 
 ANNOTATIONS = Path("data/lvis/annotations/lvis_v1_train+coco_mask_v1_base.json")
 CAPTIONS = Path("data/lvis/annotations/captions_train2017.json")
-PICTURES = Path("data/lvis/train2017")
+IMAGES = Path("data/lvis/train2017")
 RUNS = Path("data/tao/ovtrack")
 
 
 @pytest.fixture
 def root(mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's folder, with the mini set in its default places; the pictures are links."""
+    """The user's folder, with the mini set in its default places; the images are links."""
     monkeypatch.chdir(tmp_path)
     ANNOTATIONS.parent.mkdir(parents=True)
-    PICTURES.mkdir()
+    IMAGES.mkdir()
     shutil.copy(mini / "lvis/lvis_v1_train.json", ANNOTATIONS)
     shutil.copy(mini / "coco/annotations/captions_train2017.json", CAPTIONS)
     for path in (mini / "coco/train2017").iterdir():
-        (PICTURES / path.name).symlink_to(path)
+        (IMAGES / path.name).symlink_to(path)
     return tmp_path
 
 
@@ -68,7 +68,7 @@ def files(name: str) -> dict[str, bytes]:
 def test_what_a_run_writes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generate("demo", "--partitions", 3, "--variants", 2, "--workers", 2, "--masks", "--json")
     summary = json.loads(capsys.readouterr().out)
-    assert summary["counts"]["pictures"] == 40
+    assert summary["counts"]["images"] == 40
     assert summary["counts"]["second views"] == 80
     content = json.loads(ANNOTATIONS.read_bytes())
     images = content["images"]
@@ -78,11 +78,11 @@ def test_what_a_run_writes(root: Path, capsys: pytest.CaptureFixture[str]) -> No
     sizes = {image["id"]: (image["width"], image["height"]) for image in images}
     usable = 0
     for index, (start, stop) in enumerate(((0, 13), (13, 26), (26, 40))):
-        with PictureReader(RUNS / "demo" / f"demo_total_p_3_split_{index}.h5") as reader:
+        with ImageReader(RUNS / "demo" / f"demo_total_p_3_split_{index}.h5") as reader:
             stems = [name[:-4] for name in names[start:stop]]
             assert reader.names() == sorted(f"{stem}{end}.jpg" for stem in stems for end in ("", "_v0", "_v1"))
             for pair in pairs[start:stop]:
-                original = (PICTURES / pair.file_name).read_bytes()
+                original = (IMAGES / pair.file_name).read_bytes()
                 assert reader.read(pair.file_name) == original
                 for variant in pair.variants:
                     view = reader.read(variant.file_name)
@@ -111,7 +111,7 @@ def check_second_view(variant: VariantRecord, view: bytes, original: bytes, size
         assert entry["fidelity"] == (1.0 if entry["area"] else 0.0)
         assert entry["area"] == 0 or coco_mask.toBbox(entry["mask"]).tolist() == entry["bbox"]
         assert (coco_mask.decode(variant.keep_mask)[mask > 0] == 1).all()
-    # The recorded motion, applied anew, gives the picture that was stored, but for the JPEG.
+    # The recorded motion, applied anew, gives the image that was stored, but for the JPEG.
     motion = from_record(variant.motion)
     warped = cv2.warpPerspective(
         decode_rgb(original, "original"), motion.array(), size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -124,7 +124,7 @@ def check_second_view(variant: VariantRecord, view: bytes, original: bytes, size
         assert np.abs(warped[union] - image[union]).mean() < 8
 
 
-def test_captions_are_drawn_from_the_picture_s_own(root: Path) -> None:
+def test_captions_are_drawn_from_the_image_s_own(root: Path) -> None:
     generate("captioned", "--variants", 4)
     generate("named", "--captions", write_empty_captions(root))
     captions: dict[int, set[str]] = {}
@@ -147,8 +147,8 @@ def test_nothing_but_inputs_seed_and_options_decides_the_result(root: Path) -> N
     generate("one", "--workers", 1, "--partitions", 2, "--shard-size", 40)
     generate("two", "--workers", 2, "--partitions", 2, "--shard-size", 3)
     generate("other", "--seed", 1, "--partitions", 2)
-    with PictureWriter(Path("data/lvis/train_imgs.hdf5")) as writer:
-        for path in sorted(PICTURES.iterdir()):
+    with ImageWriter(Path("data/lvis/train_imgs.hdf5")) as writer:
+        for path in sorted(IMAGES.iterdir()):
             writer.add(path.name, path.read_bytes())
     generate("packed", "--partitions", 2, "--shard-size", 7)
     first, second, packed, other = (files(name) for name in ("one", "two", "packed", "other"))
@@ -160,7 +160,7 @@ def test_nothing_but_inputs_seed_and_options_decides_the_result(root: Path) -> N
     assert records("one", 2) == records("two", 2) == records("packed", 2)
 
 
-def test_a_picture_s_result_does_not_depend_on_the_other_pictures(root: Path) -> None:
+def test_a_image_s_result_does_not_depend_on_the_other_images(root: Path) -> None:
     generate("all")
     content = json.loads(ANNOTATIONS.read_bytes())
     random.Random(0).shuffle(content["images"])
@@ -171,8 +171,8 @@ def test_a_picture_s_result_does_not_depend_on_the_other_pictures(root: Path) ->
     few = records("few")
     assert [pair.image_id for pair in few] == [image["id"] for image in content["images"]]
     with (
-        PictureReader(RUNS / "all/all_total_p_1_split_0.h5") as a,
-        PictureReader(RUNS / "few/few_total_p_1_split_0.h5") as b,
+        ImageReader(RUNS / "all/all_total_p_1_split_0.h5") as a,
+        ImageReader(RUNS / "few/few_total_p_1_split_0.h5") as b,
     ):
         for pair in few:
             assert pair == everything[pair.image_id]
@@ -180,39 +180,39 @@ def test_a_picture_s_result_does_not_depend_on_the_other_pictures(root: Path) ->
                 assert a.read(variant.file_name) == b.read(variant.file_name)
 
 
-def test_pictures_that_cannot_be_used_are_named_and_the_run_goes_on(
+def test_images_that_cannot_be_used_are_named_and_the_run_goes_on(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     replace("000000000009.jpg", None)
-    whole = (PICTURES / "000000000025.jpg").read_bytes()
+    whole = (IMAGES / "000000000025.jpg").read_bytes()
     replace("000000000025.jpg", whole[: len(whole) // 2])
     replace("000000000030.jpg", b"<html>404</html>")
     replace("000000000034.jpg", b"")
-    replace("000000000036.jpg", whole)  # another picture, of another size
+    replace("000000000036.jpg", whole)  # another image, of another size
     generate("holes", "--json")
     summary = json.loads(capsys.readouterr().out)
-    reasons = {drop["reason"]: drop["examples"] for drop in summary["drops"] if drop["kind"] == "picture"}
-    assert reasons.pop("without a usable object: its second view is the picture itself")
+    reasons = {drop["reason"]: drop["examples"] for drop in summary["drops"] if drop["kind"] == "image"}
+    assert reasons.pop("without a usable object: its second view is the image itself")
     assert reasons == {
         "is missing": ["000000000009.jpg"],
         "is cut short": ["000000000025.jpg"],
-        "is no picture of a known format": ["000000000030.jpg"],
+        "is no image of a known format": ["000000000030.jpg"],
         "is empty": ["000000000034.jpg"],
-        "is another picture than the annotations'": ["000000000036.jpg"],
+        "is another image than the annotations'": ["000000000036.jpg"],
     }
-    assert summary["counts"]["pictures"] == 35
+    assert summary["counts"]["images"] == 35
     pairs = {pair.file_name: pair for pair in records("holes")}
-    assert len(pairs) == 40  # every planned picture has its record
+    assert len(pairs) == 40  # every planned image has its record
     assert pairs["000000000009.jpg"].variants == []
-    with PictureReader(RUNS / "holes/holes_total_p_1_split_0.h5") as reader:
+    with ImageReader(RUNS / "holes/holes_total_p_1_split_0.h5") as reader:
         assert len(reader.names()) == 70
         assert "000000000025.jpg" not in reader
 
 
 def replace(name: str, data: bytes | None) -> None:
-    (PICTURES / name).unlink()
+    (IMAGES / name).unlink()
     if data is not None:
-        (PICTURES / name).write_bytes(data)
+        (IMAGES / name).write_bytes(data)
 
 
 def test_odd_annotations_are_named_and_the_others_go_on(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,12 +235,12 @@ def test_odd_annotations_are_named_and_the_others_go_on(root: Path, capsys: pyte
     ANNOTATIONS.write_text(json.dumps(content))
     generate("odd", "--json")
     drops = {d["reason"]: d["examples"] for d in json.loads(capsys.readouterr().out)["drops"]}
-    assert drops["polygon far outside the picture"] == ["annotation 9001"]
-    assert drops["mask without a pixel inside the picture"] == ["annotation 9002"]
+    assert drops["polygon far outside the image"] == ["annotation 9001"]
+    assert drops["mask without a pixel inside the image"] == ["annotation 9002"]
     assert drops["no segmentation"] == ["annotation 9003"]
     assert drops["polygon of fewer than three points"] == ["annotation 9004"]
     assert drops["a crowd region"] == ["annotation 9006"]
-    assert drops["run lengths of another picture size"] == ["annotation 9007"]
+    assert drops["RLE of another image size"] == ["annotation 9007"]
     (pair,) = (p for p in records("odd") if p.image_id == 25)
     assert 9005 in [entry["id"] for entry in pair.variants[0].annotations]
 
@@ -276,11 +276,11 @@ def test_a_second_call_has_nothing_to_do_and_another_plan_is_refused(
         (["a/b"], "'a/b' is no name for a run"),
         ([".."], "no name for a run"),
         (["demo", "--partitions", "0"], "--partitions 0: has to be at least 1"),
-        (["demo", "--partitions", "41"], "there are only 40 pictures"),
+        (["demo", "--partitions", "41"], "there are only 40 images"),
         (["demo", "--variants", "0"], "--variants 0"),
         (["demo", "--quality", "101"], "--quality 101"),
         (["demo", "--shards", "5/4"], "--shards 5/4"),
-        (["demo", "--images", "nowhere"], "nowhere: folder or HDF5 file of pictures not found"),
+        (["demo", "--images", "nowhere"], "nowhere: folder or HDF5 file of images not found"),
         (["demo", "--ann", "nowhere.json"], "nowhere.json"),
         (["demo", "--captions", "nowhere.json"], "nowhere.json"),
         (["demo", "--engine", "magic"], "magic"),
@@ -375,12 +375,12 @@ def test_the_contact_sheet_shows_pairs_with_their_tracks(root: Path) -> None:
     assert run_app(app, ["annotate", "demo", "--quiet"]) == 0
     h5, tracks, sheet = RUNS / "demo.h5", RUNS / "annotations/demo.json", root / "sheet.png"
     assert contact_sheet(h5, tracks, sheet, count=6, seed=3) == 6
-    picture = decode_rgb(sheet.read_bytes(), "sheet")
-    assert picture.shape == (3 * 308 + 8, 2 * (804 + 16), 3)
+    pixels = decode_rgb(sheet.read_bytes(), "sheet")
+    assert pixels.shape == (3 * 308 + 8, 2 * (804 + 16), 3)
     contact_sheet(h5, tracks, root / "again.png", count=6, seed=3)
     assert (root / "again.png").read_bytes() == sheet.read_bytes()
     colours = {track_colour(a["track_id"]) for a in json.loads(tracks.read_bytes())["annotations"]}
-    found = {tuple(c) for c in picture.reshape(-1, 3).tolist()} & colours
+    found = {tuple(c) for c in pixels.reshape(-1, 3).tolist()} & colours
     assert len(found) >= 6  # at least one track per pair is drawn
     assert run_app(app, ["sheet", "demo", "--count", "6", "--seed", "3"]) == 0
     assert (RUNS / "demo.png").read_bytes() == sheet.read_bytes()

@@ -16,7 +16,7 @@ from ovforge.options import layout
 from ovforge.options.workflow import WorkflowOptions
 from ovforge.workflow.doctor import DoctorReport, doctor
 from ovforge.workflow.prepare import prepare
-from ovforge.workflow.steps import Standing
+from ovforge.workflow.steps import StepStatus
 
 DETECTION = (
     layout.LVIS_TRAIN_NORARE,
@@ -33,7 +33,7 @@ def root(sample_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sample_folder, tmp_path / "root", symlinks=True))
 
 
-def _standings(report: DoctorReport) -> dict[str, Standing]:
+def _standings(report: DoctorReport) -> dict[str, StepStatus]:
     return {step.name: step.standing for step in report.steps}
 
 
@@ -45,7 +45,7 @@ def test_an_empty_folder_lacks_everything_and_says_where_to_get_it(tmp_path: Pat
     report = doctor(WorkflowOptions(root=tmp_path))
     assert not any(state.present for state in report.inputs)
     assert all(state.site and state.download and state.place for state in report.inputs)
-    assert set(_standings(report).values()) == {Standing.BLOCKED}
+    assert set(_standings(report).values()) == {StepStatus.BLOCKED}
     assert "lvis remove-rare" in report.blocks["lvis-train"]
     # The crops need the exemplars, which need the dictionary, which needs the file: blocked through all of them.
     assert "exemplars crop" in report.blocks["lvis-train"]
@@ -55,7 +55,7 @@ def test_an_empty_folder_lacks_everything_and_says_where_to_get_it(tmp_path: Pat
 def test_the_sample_data_is_recognised(root: Path) -> None:
     report = doctor(WorkflowOptions(root=root))
     assert _input(report, "lvis-train").looks_like == "LVIS v1"
-    assert _input(report, "coco-train-pictures").files == 16
+    assert _input(report, "coco-train-images").files == 16
     assert "synsets" in _input(report, "visual-genome-objects").looks_like
     assert report.next_command == "ovforge prepare"
     assert not _input(report, "diffusion-model").present
@@ -79,9 +79,9 @@ def test_prepare_makes_stale_outputs_anew(root: Path) -> None:
     content = json.loads(train.read_text())
     content["annotations"] = content["annotations"][:-1]
     train.write_text(json.dumps(content))
-    assert _standings(doctor(options))["lvis remove-rare"] is Standing.STALE
+    assert _standings(doctor(options))["lvis remove-rare"] is StepStatus.STALE
     prepare(options)
-    assert set(_standings(doctor(options)).values()) & {Standing.STALE, Standing.READY} <= {Standing.READY}
+    assert set(_standings(doctor(options)).values()) & {StepStatus.STALE, StepStatus.READY} <= {StepStatus.READY}
     counted = json.loads((root / layout.LVIS_TRAIN_CATEGORY_INFO).read_text())
     assert sum(category["instance_count"] for category in counted) == len(content["annotations"])
 
@@ -91,8 +91,8 @@ def test_prepare_goes_without_a_source_that_is_missing(root: Path) -> None:
     shutil.rmtree(root / layout.VISUAL_GENOME_DIR)
     options = WorkflowOptions(root=root, workers=1)
     report = doctor(options)
-    assert _standings(report)["imagenet index"] is Standing.BLOCKED
-    assert _standings(report)["exemplars collate"] is Standing.READY
+    assert _standings(report)["imagenet index"] is StepStatus.BLOCKED
+    assert _standings(report)["exemplars collate"] is StepStatus.READY
     prepare(options)
     assert (root / layout.EXEMPLAR_CROPS / "classes.json").exists()
 
@@ -104,7 +104,7 @@ def test_exemplars_of_the_paper_are_taken_where_they_are(root: Path) -> None:
     (root / layout.exemplars_of(5)).rename(given)
     shutil.rmtree(root / layout.EXEMPLAR_CROPS)
     step = next(step for step in doctor(options).steps if step.name == "exemplars sample")
-    assert (step.standing, step.output) == (Standing.DONE, str(given.relative_to(root)))
+    assert (step.standing, step.output) == (StepStatus.DONE, str(given.relative_to(root)))
     prepare(options)
     assert (root / layout.EXEMPLAR_CROPS / "classes.json").exists()
     assert not (root / layout.exemplars_of(5)).exists()

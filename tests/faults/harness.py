@@ -25,11 +25,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ovforge.files.atomic import is_temporary
+from ovforge.files.machine import process_is_alive
+from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.ledger import Ledger, LedgerEntry
 from ovforge.runs.plan import file_sha256, load_plan
-from ovforge.runs.running import sightings
-from ovforge.storage.atomic import is_temporary
-from ovforge.storage.machine import process_is_alive
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"local": ("worker", "parent", "group"), "ray": ("worker", "parent", "group", "raylet")}
@@ -165,7 +165,7 @@ def _strike(
 ) -> dict[int, float] | None:
     """Kill. The shards that the victims were at, with the seconds spent on them; None if the run is over already."""
     while process.poll() is None:
-        seen = [one for one in sightings(subject.run_folder(folder)) if one.alive]
+        seen = [one for one in worker_statuses(subject.run_folder(folder)) if one.alive]
         spent = {one.worker.shard: one.age + one.worker.shard_seconds for one in seen if one.worker.shard is not None}
         if kind == "group":
             os.killpg(process.pid, signal.SIGKILL)
@@ -190,7 +190,7 @@ def _strike(
 
 
 def _workers(subject: Subject, folder: Path) -> set[int]:
-    return {seen.worker.pid for seen in sightings(subject.run_folder(folder))}
+    return {seen.worker.pid for seen in worker_statuses(subject.run_folder(folder))}
 
 
 def children(pid: int) -> list[int]:
@@ -215,7 +215,7 @@ def _state(subject: Subject, folder: Path) -> tuple[int, set[int], int]:
         return 0, set(), 0
     plan, plan_id = load_plan(run_folder)
     done = Ledger(run_folder, plan_id).done(plan.shards())
-    at_work = {seen.worker.shard for seen in sightings(run_folder) if seen.worker.shard is not None}
+    at_work = {seen.worker.shard for seen in worker_statuses(run_folder) if seen.worker.shard is not None}
     return len(done), at_work - done.keys(), len(plan.shards())
 
 

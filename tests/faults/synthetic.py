@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from ovforge.cli.common import run_app
+from ovforge.files.atomic import atomic_path
+from ovforge.image_io.hdf5 import ImageReader, ImageWriter
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.executors.ray import RayExecutor
 from ovforge.runs.plan import Plan, file_sha256
 from ovforge.runs.run import run
 from ovforge.runs.task import Shard, ShardReport, Slot
-from ovforge.storage.atomic import atomic_path
-from ovforge.storage.picture_hdf5 import PictureReader, PictureWriter
 
 PLAN = Plan(task="numbers", items=48, shard_size=4, groups=(20, 28))
 
@@ -37,7 +37,7 @@ class NumbersTask:
         return self
 
     def run(self, shard: Shard, out: Path) -> ShardReport:
-        with PictureWriter(out) as writer:
+        with ImageWriter(out) as writer:
             for item in range(shard.start, shard.stop):
                 time.sleep(self.seconds)
                 writer.add(f"{item:06d}", np.random.default_rng(item).bytes(20_000))
@@ -55,9 +55,9 @@ def numbers(folder: Path, executor: Executor) -> None:
         if path.exists() and all(result.entries[shard.index].consumed_by for shard in group):
             continue
         if not path.exists():
-            with atomic_path(path) as temporary, PictureWriter(temporary) as joined:
+            with atomic_path(path) as temporary, ImageWriter(temporary) as joined:
                 for shard in group:
-                    with PictureReader(result.ledger.shard_path(shard, ".h5")) as reader:
+                    with ImageReader(result.ledger.shard_path(shard, ".h5")) as reader:
                         for name in reader.names():
                             joined.add(name, reader.read(name))
         result.ledger.mark_consumed(group, path)

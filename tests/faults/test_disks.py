@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from ovforge.errors import WorkError
+from ovforge.files import atomic
 from ovforge.runs.plan import Plan, freeze
 from ovforge.runs.run import run
 from ovforge.runs.task import Shard, Slot
 from ovforge.runs.worker import FatalError, Job, do_shard
-from ovforge.storage import atomic
 from tests.faults.harness import Subject, _check_whole, _expect_nothing_left, unbroken
 from tests.faults.synthetic import SyntheticSubject
 from tests.faults.tasks import PlainHdf5Task, TextTask

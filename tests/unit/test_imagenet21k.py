@@ -39,9 +39,9 @@ def test_parts_in_order_and_names_as_plain_strings(tmp_path: Path) -> None:
     tree = ImageNet21k(put(tmp_path, *PARTS_TREE))
     assert tree.layout == "parts"
     assert tree.classes() == ["n00000001", "n00000002"]
-    assert tree.pictures("n00000001") == list(PARTS_TREE[:3])
-    assert tree.pictures("n00000001", parts=(TRAIN, SMALL)) == list(PARTS_TREE[:2])
-    assert tree.pictures("n00000003") == []
+    assert tree.images("n00000001") == list(PARTS_TREE[:3])
+    assert tree.images("n00000001", parts=(TRAIN, SMALL)) == list(PARTS_TREE[:2])
+    assert tree.images("n00000003") == []
     assert tree.names() == sorted(PARTS_TREE)
     assert tree.read(PARTS_TREE[0]) == PARTS_TREE[0].encode()
 
@@ -54,7 +54,7 @@ def test_flat_folders_and_class_tars_are_read_alike(tmp_path: Path) -> None:
     with ImageNet21k(flat) as folders, ImageNet21k(tars) as archives:
         assert archives.layout == folders.layout == "flat"
         assert archives.names() == folders.names() == ["n00000001/a.JPEG", "n00000001/b.JPEG", "n00000002/c.JPEG"]
-        assert archives.pictures("n00000001", parts=(TRAIN,)) == folders.pictures("n00000001")
+        assert archives.images("n00000001", parts=(TRAIN,)) == folders.images("n00000001")
         assert archives.read("n00000002/c.JPEG") == b"c.JPEG"
         assert "n00000002/c.JPEG" in archives
         assert "n00000002/d.JPEG" not in archives
@@ -70,14 +70,14 @@ def test_tars_may_stand_in_parts_beside_folders(tmp_path: Path) -> None:
         assert tree.names() == ["train/n00000001/x.JPEG", "train/n00000002/z.JPEG", "val/n00000002/y.JPEG"]
         assert tree.read("train/n00000002/z.JPEG") == b"z.JPEG"
         assert tree.read("val/n00000002/y.JPEG") == b"val/n00000002/y.JPEG"
-        assert "train/n00000001.tar" in tree.strays
+        assert "train/n00000001.tar" in tree.unrecognised
 
 
 def test_official_names_of_the_parts(tmp_path: Path) -> None:
     put(tmp_path, "imagenet21k_train/n00000001/a.JPEG", "imagenet21k_val/n00000001/b.JPEG")
     tree = ImageNet21k(tmp_path)
-    assert tree.pictures("n00000001") == ["imagenet21k_train/n00000001/a.JPEG", "imagenet21k_val/n00000001/b.JPEG"]
-    assert tree.pictures("n00000001", parts=(TRAIN,)) == ["imagenet21k_train/n00000001/a.JPEG"]
+    assert tree.images("n00000001") == ["imagenet21k_train/n00000001/a.JPEG", "imagenet21k_val/n00000001/b.JPEG"]
+    assert tree.images("n00000001", parts=(TRAIN,)) == ["imagenet21k_train/n00000001/a.JPEG"]
 
 
 def test_strays_are_named_and_harmless(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_strays_are_named_and_harmless(tmp_path: Path) -> None:
     (tmp_path / "train" / "n00000001" / "folder").mkdir()
     tree = ImageNet21k(tmp_path)
     assert tree.names() == sorted(PARTS_TREE)
-    assert tree.strays == ["train/.DS_Store", "train/README.txt", "train/dogs"]
+    assert tree.unrecognised == ["train/.DS_Store", "train/README.txt", "train/dogs"]
 
 
 def test_links_to_an_existing_copy_work(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_what_is_no_tree(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError):
         ImageNet21k(tmp_path / "none")
     with pytest.raises(InputError, match="neither train, val"):
-        ImageNet21k(put(tmp_path, "pictures/a.JPEG"))
+        ImageNet21k(put(tmp_path, "images/a.JPEG"))
     (tmp_path / "dead").symlink_to(tmp_path / "nowhere")
     with pytest.raises(MissingInputError):
         ImageNet21k(tmp_path / "dead")
@@ -125,4 +125,4 @@ def test_what_is_no_tree(tmp_path: Path) -> None:
 def test_a_broken_class_tar_is_named(tmp_path: Path) -> None:
     put(tmp_path, "n00000001.tar")
     with pytest.raises(ArchiveError, match=r"n00000001\.tar"):
-        ImageNet21k(tmp_path).pictures("n00000001")
+        ImageNet21k(tmp_path).images("n00000001")

@@ -1,4 +1,4 @@
-"""The index of the LVIS pictures of ImageNet: equal to the originals' on good input, helpful on bad."""
+"""The index of the LVIS images of ImageNet: equal to the originals' on good input, helpful on bad."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ovforge.imagenet import index
 from ovforge.options.imagenet import IndexOptions
 from ovforge.records.reporting import StepSummary
 from ovforge.runs.executors.base import Executor, Outcome
-from ovforge.runs.executors.here import HereExecutor
+from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.run import ShardSelection
 from ovforge.runs.task import Shard
@@ -57,7 +57,7 @@ def run_index(
     """In this process, unless told otherwise."""
     out = tmp_path / "made" / "index.json"
     lvis = options.pop("lvis", mini / "lvis" / "lvis_v1_val.json")
-    summary = index(IndexOptions(imagenet=tree, lvis=lvis, out=out, **options), executor or HereExecutor())
+    summary = index(IndexOptions(imagenet=tree, lvis=lvis, out=out, **options), executor or InProcessExecutor())
     return json.loads(out.read_bytes()), summary
 
 
@@ -77,7 +77,7 @@ def flat(tree: Path, out: Path) -> Path:
     return out
 
 
-@pytest.mark.parametrize("executor", [HereExecutor(), LocalExecutor(2)], ids=["here", "processes"])
+@pytest.mark.parametrize("executor", [InProcessExecutor(), LocalExecutor(2)], ids=["here", "processes"])
 def test_byte_for_byte_the_reference(
     mini: Path, mini_expected: Path, tmp_path: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,8 +86,8 @@ def test_byte_for_byte_the_reference(
     _, summary = run_index(mini, root, tmp_path, executor)
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["index.json"]
     assert (tmp_path / "made" / "index.json").read_bytes() == expected(mini_expected, "imagenet_lvis_image_info")
-    assert summary.counts["pictures"] == 342
-    assert summary.counts["with pictures"] == 25
+    assert summary.counts["images"] == 342
+    assert summary.counts["with images"] == 25
 
 
 def test_flat_form_of_ovmr(mini: Path, mini_expected: Path, tree: Path, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_class_tars_give_the_same_as_the_flat_form(mini: Path, mini_expected: Pa
     assert (tmp_path / "made" / "index.json").read_bytes() == expected(mini_expected, "imagenet_lvis_image_info_22k")
 
 
-def test_files_that_are_no_pictures_are_named_and_left_out(mini: Path, tree: Path, tmp_path: Path) -> None:
+def test_files_that_are_no_images_are_named_and_left_out(mini: Path, tree: Path, tmp_path: Path) -> None:
     good, _ = run_index(mini, tree, tmp_path)
     dogs = tree / "train" / "n02084071"
     (dogs / "README.txt").write_text("dogs")
@@ -117,7 +117,7 @@ def test_files_that_are_no_pictures_are_named_and_left_out(mini: Path, tree: Pat
     (tree / "train" / "n99999999").mkdir()
     spoiled, summary = run_index(mini, tree, tmp_path, overwrite=True)
     assert spoiled == good
-    count, names = drop(summary, "file", "no readable picture")
+    count, names = drop(summary, "file", "no readable image")
     assert count == 3
     assert "README.txt: not a JPEG" in names[0]
     assert "n02084071_0.JPEG: is empty" in names[1]
@@ -125,14 +125,14 @@ def test_files_that_are_no_pictures_are_named_and_left_out(mini: Path, tree: Pat
     assert drop(summary, "entry", "no folder or tar of an ImageNet class") == (1, ("train/README.txt",))
 
 
-def test_strict_stops_at_the_first_file_that_is_no_picture(mini: Path, tree: Path, tmp_path: Path) -> None:
+def test_strict_stops_at_the_first_file_that_is_no_image(mini: Path, tree: Path, tmp_path: Path) -> None:
     (tree / "train" / "n02084071" / "README.txt").write_text("dogs")
     with pytest.raises(ImageError, match=r"n02084071/README\.txt"):
         run_index(mini, tree, tmp_path, strict=True)
     assert not list((tmp_path / "made").iterdir())
 
 
-def test_a_picture_in_two_parts_counts_once(mini: Path, tree: Path, tmp_path: Path) -> None:
+def test_a_image_in_two_parts_counts_once(mini: Path, tree: Path, tmp_path: Path) -> None:
     good, _ = run_index(mini, tree, tmp_path)
     source = sorted((tree / "train" / "n02084071").iterdir())[0]
     target = tree / "imagenet21k_small_classes" / "n02084071" / source.name
@@ -231,7 +231,7 @@ class Killed:
     workers: int = 1
 
     def execute(self, job: Job, shards: Sequence[Shard], report: Callable[[Outcome], None]) -> None:
-        HereExecutor().execute(job, shards[: self.after], report)
+        InProcessExecutor().execute(job, shards[: self.after], report)
         raise KeyboardInterrupt
 
 
@@ -303,16 +303,16 @@ class TestGoingOn:
         options = IndexOptions(
             imagenet=mini / "imagenet" / "imagenet21k_P", lvis=mini / "lvis/lvis_v1_val.json", out=out
         )
-        first = index(options, HereExecutor(), shards=ShardSelection(2, 2))
+        first = index(options, InProcessExecutor(), shards=ShardSelection(2, 2))
         assert "still to be done, by other parts" in first.notes[0]
         assert not out.exists()
-        last = index(options, HereExecutor(), shards=ShardSelection(1, 2))
-        assert last.counts["pictures"] == 342
+        last = index(options, InProcessExecutor(), shards=ShardSelection(1, 2))
+        assert last.counts["images"] == 342
         assert out.read_bytes() == expected(mini_expected, "imagenet_lvis_image_info")
         with pytest.raises(OutputExistsError):
-            index(options, HereExecutor(), shards=ShardSelection(1, 2))
+            index(options, InProcessExecutor(), shards=ShardSelection(1, 2))
         with pytest.raises(InputError, match="exclude each other"):
-            index(replace(options, overwrite=True), HereExecutor(), shards=ShardSelection(1, 2))
+            index(replace(options, overwrite=True), InProcessExecutor(), shards=ShardSelection(1, 2))
 
     def test_a_part_that_comes_late_finds_the_index_put_together(self, mini: Path, tmp_path: Path) -> None:
         """Another process does the same shards, is faster, and takes the folder away."""
@@ -325,8 +325,8 @@ class TestGoingOn:
             workers = 1
 
             def execute(self, job: Job, shards: Sequence[Shard], report: Callable[[Outcome], None]) -> None:
-                HereExecutor().execute(job, shards, report)
-                index(options, HereExecutor())
+                InProcessExecutor().execute(job, shards, report)
+                index(options, InProcessExecutor())
                 (job.folder / "ledger").mkdir(parents=True)  # what a worker of this process may still write
                 (job.folder / "ledger" / "000001.json").write_text("{}")
 

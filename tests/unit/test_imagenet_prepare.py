@@ -20,16 +20,16 @@ import numpy as np
 import pytest
 
 from ovforge.errors import ArchiveError, InputError, MissingInputError, PlanMismatchError, WorkError
+from ovforge.files.machine import machine_name
 from ovforge.imagenet import prepare
 from ovforge.options.imagenet import ClassChoice, PrepareOptions, Resize
 from ovforge.records.reporting import StepSummary
 from ovforge.runs.executors.base import Executor
-from ovforge.runs.executors.here import HereExecutor
+from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.executors.ray import RayExecutor
 from ovforge.runs.run import ShardSelection
 from ovforge.sources.imagenet21k import ImageNet21k
-from ovforge.storage.machine import machine_name
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 SMALL = "imagenet21k_small_classes"
@@ -52,15 +52,15 @@ def tar(files: dict[str, bytes], *special: tarfile.TarInfo) -> bytes:
     return buffer.getvalue()
 
 
-def pictures(wnid: str, count: int) -> dict[str, bytes]:
+def images(wnid: str, count: int) -> dict[str, bytes]:
     return {f"{wnid}_{i}.JPEG": jpeg(i) for i in reversed(range(count))}
 
 
 # With limits of 6 and 3: a small class at its limit, and two that are larger. As plain strings `_10` is the third.
 CLASSES = {
-    "n02084071": pictures("n02084071", 7),
-    "n00000001": pictures("n00000001", 6),
-    "n02121620": pictures("n02121620", 12),
+    "n02084071": images("n02084071", 7),
+    "n00000001": images("n00000001", 6),
+    "n02121620": images("n02121620", 12),
 }
 LAYOUT = sorted(
     [f"{SMALL}/n00000001/n00000001_{i}.JPEG" for i in range(6)]
@@ -108,8 +108,8 @@ def run(
     **options: Any,
 ) -> StepSummary:
     """In this process unless told otherwise: a worker process takes a second to start."""
-    chosen = PrepareOptions(source=source, out=out, **{"small_limit": 6, "val_pictures": 3, **options})
-    return prepare(chosen, executor or HereExecutor(), shards=shards)
+    chosen = PrepareOptions(source=source, out=out, **{"small_limit": 6, "val_images": 3, **options})
+    return prepare(chosen, executor or InProcessExecutor(), shards=shards)
 
 
 def tree(out: Path) -> dict[str, bytes]:
@@ -124,7 +124,7 @@ def left_out(out: Path) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("source", "executor"),
     [
-        *((source, HereExecutor()) for source in (fall11, winter21, class_tars, class_folders)),
+        *((source, InProcessExecutor()) for source in (fall11, winter21, class_tars, class_folders)),
         *((source, LocalExecutor(2)) for source in (fall11, winter21)),
     ],
 )
@@ -148,11 +148,11 @@ def test_every_source_gives_the_same_tree(tmp_path: Path, source: Any, executor:
 def test_default_limits_are_500_and_50(tmp_path: Path) -> None:
     empty = jpeg(0, 8, 8)
     classes = {w: {f"{w}_{i}.JPEG": empty for i in range(n)} for w, n in (("n00000001", 500), ("n00000002", 501))}
-    run(fall11(tmp_path, classes), tmp_path / "out", small_limit=500, val_pictures=50)
+    run(fall11(tmp_path, classes), tmp_path / "out", small_limit=500, val_images=50)
     opened = ImageNet21k(tmp_path / "out")
-    assert len(opened.pictures("n00000001", parts=(SMALL,))) == 500
-    assert len(opened.pictures("n00000002", parts=("val",))) == 50
-    assert len(opened.pictures("n00000002", parts=("train",))) == 451
+    assert len(opened.images("n00000001", parts=(SMALL,))) == 500
+    assert len(opened.images("n00000002", parts=("val",))) == 50
+    assert len(opened.images("n00000002", parts=("train",))) == 451
 
 
 def test_a_second_run_does_nothing_and_other_options_are_refused(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_class_that_was_interrupted_is_done_again(tmp_path: Path) -> None:
     state = out / ".prepare"
     # Sorted, the classes are n00000001, n02084071, n02121620, one a shard.
     (state / "shards" / "000001.json").unlink()  # killed between the rename and the report,
-    (out / "train" / "n02084071" / "n02084071_4.JPEG").write_bytes(b"half")  # and a picture cut by a power failure
+    (out / "train" / "n02084071" / "n02084071_4.JPEG").write_bytes(b"half")  # and an image cut by a power failure
     (state / "shards" / "000002.json").write_bytes(b'{"done"')
     kept = out / "train" / "n02121620" / "n02121620_5.JPEG"
     place = kept.stat().st_ino
@@ -219,13 +219,13 @@ def test_a_damaged_stream_report_is_done_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [fall11, winter21])
 def test_killed_at_any_moment_it_goes_on_to_the_same_tree(tmp_path: Path, make: Any) -> None:
-    classes = {f"n{i:08d}": pictures(f"n{i:08d}", 7) for i in range(1, 81)}
+    classes = {f"n{i:08d}": images(f"n{i:08d}", 7) for i in range(1, 81)}
     source, out = make(tmp_path / "in", classes), tmp_path / "out"
     code = (
         "from pathlib import Path; from ovforge.imagenet import prepare; from ovforge.options.imagenet import *\n"
         "from ovforge.runs.executors.local import LocalExecutor\n"
         f"if __name__ == '__main__': prepare(PrepareOptions(source=Path({str(source)!r}), out=Path({str(out)!r}), "
-        "small_limit=6, val_pictures=3, resize=Resize.SHORT_EDGE), LocalExecutor(2))"
+        "small_limit=6, val_images=3, resize=Resize.SHORT_EDGE), LocalExecutor(2))"
     )
     script = tmp_path / "script.py"
     script.write_text(code)
@@ -247,7 +247,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_tree(tmp_path: Path, make: 
     assert (out / "prepare_report.json").read_bytes() == (tmp_path / "whole" / "prepare_report.json").read_bytes()
 
 
-def test_broken_pictures_are_named_and_kept_out_but_count_for_the_split(tmp_path: Path) -> None:
+def test_broken_images_are_named_and_kept_out_but_count_for_the_split(tmp_path: Path) -> None:
     files = {**CLASSES["n02084071"], "n02084071_0.JPEG": b"", "n02084071_4.JPEG": jpeg(4)[:-300], "list.txt": b"x"}
     out = tmp_path / "out"
     summary = run(fall11(tmp_path, {"n02084071": files}), out)
@@ -259,7 +259,7 @@ def test_broken_pictures_are_named_and_kept_out_but_count_for_the_split(tmp_path
     assert sum(drop.count for drop in summary.drops) == 3
 
 
-def test_a_class_without_pictures_is_reported(tmp_path: Path) -> None:
+def test_a_class_without_images_is_reported(tmp_path: Path) -> None:
     summary = run(fall11(tmp_path, {"n00000005": {}, **CLASSES}), tmp_path / "out")
     assert [(d.kind, d.examples) for d in summary.drops] == [("class", ("n00000005",))]
     assert not list((tmp_path / "out").glob("*/n00000005"))
@@ -424,10 +424,10 @@ def test_two_parts_equal_one_run(tmp_path: Path) -> None:
 
 
 def test_parts_at_once_in_processes_of_their_own_do_no_harm(tmp_path: Path) -> None:
-    classes = {f"n{i:08d}": pictures(f"n{i:08d}", 7) for i in range(1, 41)}
+    classes = {f"n{i:08d}": images(f"n{i:08d}", 7) for i in range(1, 41)}
     source, out = fall11(tmp_path / "in", classes), tmp_path / "out"
     line = [sys.executable, "-m", "ovforge.cli.main", "imagenet", "prepare", str(source), "--out", str(out)]
-    line += ["--small-limit", "6", "--val-pictures", "3", "--resize", "256", "--workers", "1"]
+    line += ["--small-limit", "6", "--val-images", "3", "--resize", "256", "--workers", "1"]
     parts = [
         subprocess.Popen([*line, *part], env={**os.environ, "PYTHONPATH": str(SOURCE)}, stdout=subprocess.DEVNULL)
         for part in (["--shards", "1/2"], ["--shards", "2/2"], ["--shards", "2/2"])  # one is submitted twice

@@ -19,9 +19,9 @@ from ovforge.options.sample_data import SampleDataOptions
 from ovforge.records.reporting import StepSummary
 from ovforge.sample_data import sample_data, step
 from ovforge.sample_data.geometry import Tile, area, clip
-from ovforge.sample_data.outlines import objects_in, outlines
+from ovforge.sample_data.images import IMAGES
 from ovforge.sample_data.photographs import PHOTOGRAPHS, load, photograph_folder
-from ovforge.sample_data.pictures import PICTURES
+from ovforge.sample_data.polygons import labelled_objects, objects_in
 from ovforge.taxonomy import class_by_synset, lvis_classes, synset_to_wnid
 
 needs_photographs = pytest.mark.skipif(
@@ -84,7 +84,7 @@ def test_the_folder_can_be_moved(root: Path, tmp_path: Path) -> None:
     assert all(path.resolve().is_relative_to(root.resolve()) for path in links)
 
 
-def test_every_picture_is_a_jpeg_of_the_size_that_is_said(root: Path) -> None:
+def test_every_image_is_a_jpeg_of_the_size_that_is_said(root: Path) -> None:
     for path in (*LVIS, *COCO):
         for image in table(root, path)["images"]:
             file = root / "datasets/coco" / "/".join(image["coco_url"].split("/")[-2:])
@@ -92,7 +92,7 @@ def test_every_picture_is_a_jpeg_of_the_size_that_is_said(root: Path) -> None:
             assert pixels.shape[:2] == (image["height"], image["width"]), file
             assert image.get("file_name", file.name) == file.name
     grey = cv2.imread(str(root / "datasets/coco/train2017/000000900004.jpg"), cv2.IMREAD_UNCHANGED)
-    assert grey.ndim == 2  # as the grey pictures of COCO are stored
+    assert grey.ndim == 2  # as the grey images of COCO are stored
 
 
 def test_imagenet_folders_are_the_wordnet_ids_of_their_classes(root: Path) -> None:
@@ -108,7 +108,7 @@ def test_imagenet_folders_are_the_wordnet_ids_of_their_classes(root: Path) -> No
     assert len({hashlib.sha256(file.read_bytes()).digest() for file in files}) == len(files)
 
 
-def test_visual_genome_boxes_lie_in_their_pictures(root: Path) -> None:
+def test_visual_genome_boxes_lie_in_their_images(root: Path) -> None:
     sizes = {row["image_id"]: row for row in table(root, "datasets/VisualGenome/image_data.json")}
     ids: list[int] = []
     for record in table(root, "datasets/VisualGenome/objects.json"):
@@ -149,7 +149,7 @@ def test_rare_common_and_frequent_classes_are_all_there(root: Path) -> None:
         assert {frequency[a["category_id"]] for a in data["annotations"]} == {"r", "c", "f"}
 
 
-def test_train_and_val_share_no_picture(root: Path) -> None:
+def test_train_and_val_share_no_image(root: Path) -> None:
     (train, val) = ({image["id"] for image in table(root, path)["images"]} for path in LVIS)
     assert not train & val
     files = [hashlib.sha256(p.read_bytes()).digest() for p in (root / "datasets/coco").glob("*2017/*.jpg")]
@@ -220,7 +220,7 @@ def test_coco_gives_merging_something_to_drop_and_something_to_keep(root: Path) 
     assert sum(a["iscrowd"] for a in coco["annotations"]) == 1
 
 
-def test_one_picture_has_no_annotations_and_one_only_small_objects(root: Path) -> None:
+def test_one_image_has_no_annotations_and_one_only_small_objects(root: Path) -> None:
     data = table(root, LVIS[0])
     largest = {image["id"]: 0.0 for image in data["images"]}
     for a in data["annotations"]:
@@ -230,10 +230,10 @@ def test_one_picture_has_no_annotations_and_one_only_small_objects(root: Path) -
     assert sum(value > 64**2 for value in largest.values()) == 13
 
 
-def test_every_picture_has_two_captions_of_its_own(root: Path) -> None:
+def test_every_image_has_two_captions_of_its_own(root: Path) -> None:
     captions = table(root, "datasets/coco/annotations/captions_train2017.json")
     assert Counter(Counter(a["image_id"] for a in captions["annotations"]).values()) == {2: 16}
-    sentences = [sentence for picture in PICTURES for sentence in picture.captions]
+    sentences = [sentence for sample_image in IMAGES for sentence in sample_image.captions]
     assert len(set(sentences)) == len(sentences)
 
 
@@ -241,19 +241,19 @@ def test_every_picture_has_two_captions_of_its_own(root: Path) -> None:
 
 
 def test_outlines_lie_in_their_photographs_and_name_real_classes() -> None:
-    assert set(outlines()) == set(PHOTOGRAPHS)
-    for name, objects in outlines().items():
+    assert set(labelled_objects()) == set(PHOTOGRAPHS)
+    for name, objects in labelled_objects().items():
         facts = PHOTOGRAPHS[name]
-        for outline in objects:
-            assert outline.synset in class_by_synset()
-            for polygon in outline.polygons:
+        for labelled in objects:
+            assert labelled.synset in class_by_synset()
+            for polygon in labelled.polygons:
                 assert polygon.min() >= 0
                 assert np.all(polygon.max(axis=0) <= (facts.width, facts.height))
                 mask = masks.decode(masks.frPyObjects([polygon.ravel().tolist()], facts.height, facts.width))
                 # Only a ring that does not cross itself covers as many pixels as its shoelace area says; the length of
                 # the edge bounds what rounding to pixels can change.
                 edge = np.linalg.norm(polygon - np.roll(polygon, -1, axis=0), axis=1).sum()
-                assert abs(int(mask.sum()) - area(polygon)) <= 0.5 * edge + 1, (name, outline.synset)
+                assert abs(int(mask.sum()) - area(polygon)) <= 0.5 * edge + 1, (name, labelled.synset)
 
 
 @pytest.mark.parametrize("mirror", [False, True])
@@ -298,13 +298,13 @@ def test_the_summary_counts_and_names_every_licence(written: tuple[Path, StepSum
     data = table(folder, LVIS[0])
     assert summary.counts["LVIS annotations, train"] == len(data["annotations"])
     assert summary.counts["LVIS classes in train: rare"] == 2
-    assert summary.counts["ImageNet pictures"] == len(list(folder.rglob("*.JPEG")))
+    assert summary.counts["ImageNet images"] == len(list(folder.rglob("*.JPEG")))
     assert summary.next_command == f"cd '{folder}' && ovforge lvis remove-rare"
     sources = (folder / "SOURCES.md").read_text()
     for photograph in PHOTOGRAPHS.values():
         assert any(photograph.file in note and photograph.license.name in note for note in summary.notes)
         assert f"| {photograph.file} |" in sources
-    assert all(picture.file_name in sources for picture in PICTURES)
+    assert all(sample_image.file_name in sources for sample_image in IMAGES)
 
 
 @needs_photographs

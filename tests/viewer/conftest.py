@@ -59,7 +59,7 @@ def viewer_command() -> Callable[..., list[str]]:
 
 @pytest.fixture(scope="session")
 def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample data with a run `demo`: 16 pictures, two second views each, with masks, merged and annotated."""
+    """The sample data with a run `demo`: 16 images, two second views each, with masks, merged and annotated."""
     pytest.importorskip("skimage", reason="the sample data's photographs come with scikit-image")
     from ovforge.sample_data import sample_data
 

@@ -25,7 +25,7 @@ def shown_names(page: Any) -> list[str]:
     return [name for _, name in by_place]
 
 
-def test_open_shows_pairs_with_both_pictures(page: Any, demo: str) -> None:
+def test_open_shows_pairs_with_both_images(page: Any, demo: str) -> None:
     page.goto(demo)
     page.wait_for_selector(".tile img")
     assert page.locator("#state").inner_text() == "32 pairs"
@@ -75,7 +75,7 @@ def test_boxes_sit_on_the_objects(page: Any, demo: str, pairs_folder: Path) -> N
     page.goto(f"{demo}#pair={CUP}")
     page.wait_for_selector("#view-1 .box")
     page.wait_for_function(
-        "() => [...document.querySelectorAll('.picture img')].every(i => i.complete && i.naturalWidth)"
+        "() => [...document.querySelectorAll('.image img')].every(i => i.complete && i.naturalWidth)"
     )
     written = msgspec.json.decode((pairs_folder / "annotations/demo.json").read_bytes())
     image = next(i for i in written["images"] if i["file_name"] == CUP)
@@ -151,20 +151,20 @@ def test_keyboard_opens_moves_flips_and_closes(page: Any, demo: str) -> None:
     assert page.evaluate("document.activeElement.id") == "search"
 
 
-def test_slider_divides_the_pictures(page: Any, demo: str) -> None:
+def test_slider_divides_the_images(page: Any, demo: str) -> None:
     page.goto(f"{demo}#pair={CUP}&mode=slider")
     page.wait_for_selector("#view-1 .handle")
     slider = page.get_by_role("slider")
     slider.fill("25")
-    clip = "getComputedStyle(document.querySelector('#view-1 .picture')).clipPath"
+    clip = "getComputedStyle(document.querySelector('#view-1 .image')).clipPath"
     assert page.evaluate(clip) == "inset(0px 0px 0px 25%)"
-    box = page.locator("#view-1 .picture").bounding_box()
+    box = page.locator("#view-1 .image").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 50)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + 60)
     page.mouse.up()
     assert float(slider.input_value()) == pytest.approx(75, abs=1)
-    first, second = (page.locator(f"#view-{side} .picture").bounding_box() for side in (0, 1))
+    first, second = (page.locator(f"#view-{side} .image").bounding_box() for side in (0, 1))
     assert first == second
 
 

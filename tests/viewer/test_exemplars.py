@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from ovforge.errors import AnnotationFileError, ImageError
+from ovforge.image_io.codec import decode_rgb
 from ovforge.options.viewer import ExemplarsViewOptions
 from ovforge.records.exemplar import Exemplar
-from ovforge.storage.image_codec import decode_rgb
 from ovforge.viewer.exemplar_source import ExemplarSource
 from ovforge.viewer.exemplars_app import crop
 
@@ -93,7 +93,7 @@ def test_drawn_file_tells_repeated_exemplars(
     assert page.locator("#list li .n").all_inner_texts() == ["5", "1/5", "0"]
 
 
-def test_pictures_that_are_not_there(page: Any, serve: Any, dictionary: Path, tmp_path: Path) -> None:
+def test_images_that_are_not_there(page: Any, serve: Any, dictionary: Path, tmp_path: Path) -> None:
     nothing = str(tmp_path / "nothing")
     places = [f"--{name}-img-dir" for name in ("lvis", "imagenet", "visual-genome")]
     address = serve("exemplars", "view", dictionary, *(part for place in places for part in (place, nothing)))
@@ -127,11 +127,11 @@ def test_refuses_what_holds_no_exemplars(tmp_path: Path, content: str) -> None:
 
 @pytest.mark.parametrize("scale", [1, 4])
 def test_a_crop_shows_the_box(scale: int) -> None:
-    """The object is in the middle, also where the picture is decoded at a part of its size."""
-    picture = np.zeros((400 * scale, 600 * scale, 3), np.uint8)
+    """The object is in the middle, also where the image is decoded at a part of its size."""
+    image = np.zeros((400 * scale, 600 * scale, 3), np.uint8)
     x, y, side = 300 * scale, 100 * scale, 200 * scale
-    picture[y : y + side, x : x + side] = 255
-    data = cv2.imencode(".jpg", picture)[1].tobytes()
+    image[y : y + side, x : x + side] = 255
+    data = cv2.imencode(".jpg", image)[1].tobytes()
     box = (float(x), float(y), float(side), float(side))
     shown = decode_rgb(crop(data, Exemplar("lvis", "train2017/a.jpg", bbox=box)), "crop")[..., 0]
     assert max(shown.shape) <= 288
@@ -146,20 +146,20 @@ def test_boxes_at_the_border_and_outside() -> None:
     data = cv2.imencode(".jpg", np.full((50, 80, 3), 99, np.uint8))[1].tobytes()
     assert crop(data, Exemplar("lvis", "a.jpg", bbox=(70.0, 40.0, 30.0, 30.0)))
     for box in ((200.0, 10.0, 5.0, 5.0), (1.0, 1.0, 0.0, 5.0), (-50.0, -50.0, 5.0, 5.0)):
-        with pytest.raises(ImageError, match="outside the picture"):
+        with pytest.raises(ImageError, match="outside the image"):
             crop(data, Exemplar("lvis", "a.jpg", bbox=box))
     with pytest.raises(ImageError):
         crop(data[:60], Exemplar("lvis", "a.jpg", bbox=(1.0, 1.0, 20.0, 20.0)))
 
 
 def test_reads_a_packed_copy_too(sample_root: Path, dictionary: Path, tmp_path: Path) -> None:
-    from ovforge.storage.picture_hdf5 import PictureWriter
+    from ovforge.image_io.hdf5 import ImageWriter
 
-    with PictureWriter(tmp_path / "train_imgs.hdf5") as writer:
+    with ImageWriter(tmp_path / "train_imgs.hdf5") as writer:
         for path in sorted((sample_root / "datasets/coco/train2017").iterdir()):
             writer.add(path.name, path.read_bytes())
     source = ExemplarSource(ExemplarsViewOptions(dictionary, tmp_path / "train_imgs.hdf5"))
     entry = next(entry for entry in source.classes if entry.counts[0])
     exemplar = next(one for one in source.exemplars(entry.position) if one.dataset == "lvis")
-    assert source.picture(exemplar).startswith(b"\xff\xd8")
+    assert source.image(exemplar).startswith(b"\xff\xd8")
     shutil.rmtree(tmp_path, ignore_errors=True)

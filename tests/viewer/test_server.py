@@ -55,7 +55,7 @@ def test_listens_on_this_machine_only(demo: str) -> None:
     "host", ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "0.0.0.0", "", "10.0.0.1"]
 )
 def test_refuses_other_hosts(demo: str, host: str) -> None:
-    for path in ("/", "/api/pairs", "/picture/0", "/assets/pairs.js"):
+    for path in ("/", "/api/pairs", "/image/0", "/assets/pairs.js"):
         status, _, body = ask(demo, path, Host=host)
         assert status == 421
         assert b"demo" not in body
@@ -87,7 +87,7 @@ def test_only_reads(demo: str, method: str) -> None:
 
 
 def test_head_has_no_body(demo: str) -> None:
-    status, headers, body = ask(demo, "/picture/0", "HEAD")
+    status, headers, body = ask(demo, "/image/0", "HEAD")
     assert (status, body) == (200, b"")
     assert int(headers["content-length"]) > 1000
 
@@ -100,10 +100,10 @@ def test_head_has_no_body(demo: str) -> None:
         "/assets/..%2fstep.py",
         "/assets/%2e%2e/step.py",
         "/assets//etc/passwd",
-        "/picture/..%2f..%2fdemo.pkl",
-        "/picture/demo.pkl",
-        "/picture/-1",
-        "/picture/1e3",
+        "/image/..%2f..%2fdemo.pkl",
+        "/image/demo.pkl",
+        "/image/-1",
+        "/image/1e3",
         "/thumb/999999999999999999999",
         "/mask/9999",
         "/demo.h5",
@@ -139,7 +139,7 @@ def test_bad_questions_are_told_as_such(demo: str, path: str) -> None:
 
 
 def test_every_answer_carries_the_headers(demo: str) -> None:
-    for path in ("/", "/statistics", "/api/state", "/picture/0", "/nothing", "/assets/style.css"):
+    for path in ("/", "/statistics", "/api/state", "/image/0", "/nothing", "/assets/style.css"):
         _, headers, _ = ask(demo, path)
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "unsafe" not in headers["content-security-policy"]
@@ -147,13 +147,13 @@ def test_every_answer_carries_the_headers(demo: str) -> None:
         assert headers["cross-origin-resource-policy"] == "same-origin"
 
 
-def test_pictures_are_the_stored_bytes(demo: str, pairs_folder: Path) -> None:
-    from ovforge.storage.picture_hdf5 import PictureReader
+def test_images_are_the_stored_bytes(demo: str, pairs_folder: Path) -> None:
+    from ovforge.image_io.hdf5 import ImageReader
 
     pair = msgspec.json.decode(ask(demo, "/api/pair?pair=000000900004_v1.jpg")[2])
-    with PictureReader(pairs_folder / "demo.h5") as reader:
+    with ImageReader(pairs_folder / "demo.h5") as reader:
         for row, view in zip(pair["rows"], pair["views"], strict=True):
-            status, headers, body = ask(demo, f"/picture/{row}")
+            status, headers, body = ask(demo, f"/image/{row}")
             assert (status, headers["content-type"]) == (200, "image/jpeg")
             assert body == reader.read(view["name"])
 
@@ -170,16 +170,16 @@ def test_names_in_the_data_cannot_end_the_script(tmp_path: Path) -> None:
     assert "<" not in as_json({"a": "</script><script>alert(1)</script>&amp;<!--"})
 
 
-def test_bytes_that_are_no_picture_are_not_handed_out(pairs_folder: Path, tmp_path: Path, serve: Any) -> None:
-    from ovforge.storage.picture_hdf5 import PictureReader, PictureWriter
+def test_bytes_that_are_no_image_are_not_handed_out(pairs_folder: Path, tmp_path: Path, serve: Any) -> None:
+    from ovforge.image_io.hdf5 import ImageReader, ImageWriter
 
     (tmp_path / "annotations").mkdir()
     shutil.copy(pairs_folder / "annotations/demo.json", tmp_path / "annotations")
-    with PictureReader(pairs_folder / "demo.h5") as reader, PictureWriter(tmp_path / "demo.h5") as writer:
+    with ImageReader(pairs_folder / "demo.h5") as reader, ImageWriter(tmp_path / "demo.h5") as writer:
         for name in reader.names():
             writer.add(name, b"<html><script>alert(1)</script>" if name == "000000900001.jpg" else reader.read(name))
     place = urlsplit(serve("pairs", "view", "demo", "--folder", tmp_path)).netloc
-    for path in ("/picture/0", "/thumb/0"):
+    for path in ("/image/0", "/thumb/0"):
         status, headers, body = ask(place, path)
         assert status == 404
         assert headers["content-type"] == "application/json"

@@ -55,12 +55,12 @@ def test_grows_while_the_run_goes_on_and_equals_the_merged_run(
     names = [first.arrays.file_name(int(row)) for row in first.arrays.pairs[:, 1]]
     assert len(names) == 8
     assert [source.details(pair).caption for pair in range(8)] != [""] * 8
-    pictures = [source.picture(int(row)) for row in first.arrays.pairs[:, 1]]
+    image_list = [source.image(int(row)) for row in first.arrays.pairs[:, 1]]
 
     generate(sample_root, tmp_path, None)
     assert not list((tmp_path / "demo/shards").glob("*.h5"))
-    # The snapshot is an old one; its pictures are in the partitions by now.
-    assert [source.picture(int(row)) for row in first.arrays.pairs[:, 1]] == pictures
+    # The snapshot is an old one; its images are in the partitions by now.
+    assert [source.image(int(row)) for row in first.arrays.pairs[:, 1]] == image_list
     look_now(source)
     last = source.snapshot()
     assert (last.done, last.unfinished) == (16, False)
@@ -74,7 +74,7 @@ def test_grows_while_the_run_goes_on_and_equals_the_merged_run(
         mine = last.arrays.find(name)
         assert mine is not None
         row, mine_row = int(expected.pairs[pair, 1]), int(last.arrays.pairs[mine, 1])
-        assert source.picture(mine_row) == merged.picture(row)
+        assert source.image(mine_row) == merged.image(row)
         theirs, ours = merged.details(pair), source.details(mine)
         assert (theirs.caption, theirs.seed, theirs.motion, theirs.keep_mask) == (
             ours.caption,
@@ -93,7 +93,7 @@ def test_grows_while_the_run_goes_on_and_equals_the_merged_run(
     assert source.drops() == merged.drops()
 
 
-def test_without_the_annotation_file_sizes_come_from_the_pictures(sample_root: Path, tmp_path: Path) -> None:
+def test_without_the_annotation_file_sizes_come_from_the_images(sample_root: Path, tmp_path: Path) -> None:
     root = tmp_path / "data-that-goes"
     shutil.copytree(sample_root / "data/lvis", root / "data/lvis")
     generate(root, tmp_path, "1/4")

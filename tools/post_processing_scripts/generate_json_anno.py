@@ -17,7 +17,7 @@ from ovforge.cli.pairs_tracks import make_app
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--h5_folder_name", required=True, help="the run's name")
-    parser.add_argument("--repeat_num", help="second views per picture; default: all that were merged")
+    parser.add_argument("--repeat_num", help="second views per image; default: all that were merged")
     parser.add_argument("--default_save_dir", default="data/tao/ovtrack", help="where the merged files are")
     parser.add_argument("--coco_lvis_path", help="the annotation file that the pairs were made from")
     parser.add_argument("--out", help="the file to write; default: annotations/NAME.json in --default_save_dir")

@@ -18,7 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--h5_folder_name", required=True, help="the run's name")
     parser.add_argument("--total_p", help="how many partitions there are; default: as their names say")
-    parser.add_argument("--repeat_num", help="second views per picture; default: all that are there")
+    parser.add_argument("--repeat_num", help="second views per image; default: all that are there")
     parser.add_argument("--default_save_dir", default="data/tao/ovtrack", help="where runs are and merged files go")
     parser.add_argument("--coco_lvis_path", help="the annotation file that the pairs were made from")
     parser.add_argument("--h5_img", "--img_dir", dest="images", help="the originals, where the partitions lack them")

@@ -1,7 +1,7 @@
 """Annotation file in, annotation file out: the LVIS steps.
 
 Each step is a function of one options object from `ovforge.options.annotations` and returns a `StepSummary`.
-`pack_images` is imported from its own module: it is the one step that loads HDF5 and a picture codec.
+`pack_images` is imported from its own module: it is the one step that loads HDF5 and an image codec.
 """
 
 from ovforge.annotations.base_classes import base_classes

@@ -6,22 +6,22 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
+from ovforge.annotation_io.annotation_writer import write_annotation_file
+from ovforge.annotation_io.edited_records import EditedRecords
+from ovforge.annotation_io.record_edit import edit_record
 from ovforge.annotations.checked import CheckedFile, check_frequencies, excluded_categories
 from ovforge.annotations.counts import positions
+from ovforge.files.atomic import atomic_file, check_output
 from ovforge.options.annotations import BaseClassesOptions, IdMode
+from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.storage.annotation_file import AnnotationFile, RecordTable
-from ovforge.storage.annotation_writer import write_annotation_file
-from ovforge.storage.atomic import atomic_file, check_output
-from ovforge.storage.edited_records import EditedRecords
-from ovforge.storage.record_edit import edit_record
-from ovforge.storage.worker_pool import Workers
 
 Ints = NDArray[np.int64]
 
 
 class ListedImage(msgspec.Struct, frozen=True):
-    """A picture with its lists of category ids."""
+    """An image with its lists of category ids."""
 
     id: int
     neg_category_ids: list[int] = []
@@ -32,7 +32,7 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
     """Copy an annotation file without the classes of the frequencies `options.exclude`; write the others' names.
 
     Annotations of these classes go, and so do their ids in `neg_category_ids` and `not_exhaustive_category_ids`. In
-    compact mode the other classes are numbered 1, 2, 3, ..., here, in the annotations and in both lists. All pictures
+    compact mode the other classes are numbered 1, 2, 3, ..., here, in the annotations and in both lists. All images
     stay. The class names are those of the output's categories, one a line, in their order.
 
     Raises:
@@ -103,7 +103,7 @@ def _renumbered(file: AnnotationFile, annotations: RecordTable, rows: Ints, new_
 def _relisted(
     file: AnnotationFile, images: RecordTable, renumbered: dict[int, int], known: set[int], drops: Drops
 ) -> EditedRecords:
-    """The pictures, with both lists in new ids."""
+    """The images, with both lists in new ids."""
     texts: dict[str, list[bytes | None]] = {}
     for field in ("neg_category_ids", "not_exhaustive_category_ids"):
         texts[field] = []

@@ -1,4 +1,4 @@
-"""Count in how many pictures and how often each class occurs; write the categories with their counts."""
+"""Count in how many images and how often each class occurs; write the categories with their counts."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
+from ovforge.annotation_io.record_edit import edit_record
 from ovforge.annotations.checked import CheckedFile
 from ovforge.annotations.counts import image_and_instance_counts, positions
 from ovforge.errors import InputError
+from ovforge.files.atomic import atomic_file, check_output
 from ovforge.options.annotations import CategoryInfoOptions
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import EXAMPLES_KEPT, Progress, StepSummary, no_progress
-from ovforge.storage.annotation_file import AnnotationFile, RecordTable
-from ovforge.storage.atomic import atomic_file, check_output
-from ovforge.storage.record_edit import edit_record
 
 
 class PositiveImage(msgspec.Struct, frozen=True):
-    """A picture that says which classes are in it."""
+    """An image that says which classes are in it."""
 
     id: int
     pos_category_ids: list[int]
@@ -36,7 +36,7 @@ def category_info(options: CategoryInfoOptions, *, progress: Progress = no_progr
     if options.r_thresh > options.c_thresh:
         raise InputError(
             f"--r_thresh {options.r_thresh} is above --c_thresh {options.c_thresh}",
-            hint="classes in fewer pictures than r_thresh are rare, in fewer than c_thresh common",
+            hint="classes in fewer images than r_thresh are rare, in fewer than c_thresh common",
         )
     check_output(options.output, overwrite=options.overwrite)
     progress("count", 0, 1)
@@ -59,7 +59,7 @@ def category_info(options: CategoryInfoOptions, *, progress: Progress = no_progr
     progress("count", 1, 1)
     counts = {
         "classes": len(categories),
-        "classes without pictures": int((image_counts == 0).sum()),
+        "classes without images": int((image_counts == 0).sum()),
         "objects": int(instance_counts.sum()),
     }
     if options.add_freq:
@@ -74,7 +74,7 @@ def category_info(options: CategoryInfoOptions, *, progress: Progress = no_progr
 
 
 def frequency_of(image_count: int, r_thresh: int, c_thresh: int) -> str:
-    """`r` below `r_thresh` pictures, `c` below `c_thresh`, else `f`."""
+    """`r` below `r_thresh` images, `c` below `c_thresh`, else `f`."""
     return "r" if image_count < r_thresh else "c" if image_count < c_thresh else "f"
 
 

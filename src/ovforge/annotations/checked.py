@@ -10,15 +10,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
 from ovforge.errors import AnnotationFileError, InputError
 from ovforge.records import lvis
-from ovforge.storage.annotation_file import AnnotationFile, RecordTable
 
 FREQUENCIES = "rcf"
 
 
 class ImageKey(msgspec.Struct, frozen=True, gc=False):
-    """A picture of which nothing but its id is wanted."""
+    """An image of which nothing but its id is wanted."""
 
     id: int
 

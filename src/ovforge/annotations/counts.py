@@ -1,4 +1,4 @@
-"""In how many pictures and how often each class occurs."""
+"""In how many images and how often each class occurs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.storage.ordering import stable_order
+from ovforge.annotation_io.ordering import stable_order
 
 _LOOKUP_ENTRIES = 16 << 20
 
@@ -23,10 +23,10 @@ def positions(values: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.i
 
 
 def image_and_instance_counts(
-    pictures: NDArray[Any], categories: NDArray[np.int64], category_count: int
+    images: NDArray[Any], categories: NDArray[np.int64], category_count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pictures and objects per class, from the position of each object's picture and of its class in their lists."""
+    """Images and objects per class, from the position of each object's image and of its class in their lists."""
     instances = np.bincount(categories, minlength=category_count)
-    pairs = np.sort(pictures * category_count + categories)
+    pairs = np.sort(images * category_count + categories)
     once = pairs[np.append(True, np.diff(pairs) != 0)] if len(pairs) else pairs
     return np.bincount(once % category_count, minlength=category_count), instances

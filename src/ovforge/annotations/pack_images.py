@@ -1,8 +1,8 @@
-"""`lvis pack-images`: pictures into one HDF5 file, keyed by bare file name, their bytes unchanged.
+"""`lvis pack-images`: images into one HDF5 file, keyed by bare file name, their bytes unchanged.
 
 One file of 19 GB is kinder to a network file system than a hundred thousand files, and OVTrack's loader wants it.
 LVIS v1 has no `file_name`: the bare name is the last part of `coco_url`. It is filled in in a copy of the annotation
-file, as the last field of each picture, because OVTrack's own scripts ask for it.
+file, as the last field of each image, because OVTrack's own scripts ask for it.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from pathlib import Path
 
 import msgspec
 
+from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
+from ovforge.annotation_io.annotation_writer import write_annotation_file
 from ovforge.errors import ImageError, InputError
+from ovforge.files.atomic import atomic_path, check_output
+from ovforge.files.byte_file import FileRange
+from ovforge.image_io.codec import stored_size
+from ovforge.image_io.hdf5 import ImageWriter
+from ovforge.image_io.store import ImageStore, is_plain_name, open_image_store
 from ovforge.options.pack import PackOptions
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.storage.annotation_file import AnnotationFile, RecordTable
-from ovforge.storage.annotation_writer import write_annotation_file
-from ovforge.storage.atomic import atomic_path, check_output
-from ovforge.storage.byte_file import FileRange
-from ovforge.storage.image_codec import stored_size
-from ovforge.storage.image_store import ImageStore, is_plain_name, open_image_store
-from ovforge.storage.picture_hdf5 import PictureWriter
 
 BATCH = 8
-"""Pictures read at once by one thread."""
+"""Images read at once by one thread."""
 READING_THREADS = 8
 """Readers ahead of the writer: opening a file on a network file system takes milliseconds of waiting."""
 
 
 class ImageRow(msgspec.Struct, frozen=True, gc=False):
-    """What is needed of a picture's record."""
+    """What is needed of an image's record."""
 
     id: int
     file_name: str = ""
@@ -41,16 +41,16 @@ class ImageRow(msgspec.Struct, frozen=True, gc=False):
 
 
 def pack_images(options: PackOptions, *, progress: Progress = no_progress) -> StepSummary:
-    """Copy pictures into one HDF5 file: those of an annotation file in its order, or all of a folder in name order.
+    """Copy images into one HDF5 file: those of an annotation file in its order, or all of a folder in name order.
 
-    Every picture is checked by its header and, a JPEG, for its end. What is missing or damaged is left out and named.
+    Every image is checked by its header and, a JPEG, for its end. What is missing or damaged is skipped and named.
 
     Raises:
         OutputExistsError: an output is there and `overwrite` was not asked for.
-        InputError: an input is missing or malformed, or not one picture could be packed.
+        InputError: an input is missing or malformed, or not one image could be packed.
     """
     check_output(options.out, overwrite=options.overwrite)
-    outputs = {"pictures": str(options.out)}
+    outputs = {"images": str(options.out)}
     notes: list[str] = []
     drops = Drops()
     with open_image_store(options.images) as store:
@@ -66,11 +66,11 @@ def pack_images(options: PackOptions, *, progress: Progress = no_progress) -> St
                     _write_named(file, options.named, overwrite=options.overwrite)
                     outputs["annotations"] = str(options.named)
                 else:
-                    notes.append(f"{options.annotations}: every picture has a file_name, no copy is needed")
+                    notes.append(f"{options.annotations}: every image has a file_name, no copy is needed")
     return StepSummary(
         step="lvis pack-images",
         outputs=outputs,
-        counts={"pictures": packed, "bytes": size},
+        counts={"images": packed, "bytes": size},
         drops=drops.freeze(),
         notes=tuple(notes),
         next_command="ovforge pairs generate my_pairs",
@@ -80,30 +80,30 @@ def pack_images(options: PackOptions, *, progress: Progress = no_progress) -> St
 def _pack(
     store: ImageStore, names: list[str], options: PackOptions, drops: Drops, progress: Progress
 ) -> tuple[int, int]:
-    """How many pictures were packed, and their bytes."""
+    """How many images were packed, and their bytes."""
     packed = size = 0
-    with atomic_path(options.out, overwrite=options.overwrite) as temporary, PictureWriter(temporary) as writer:
+    with atomic_path(options.out, overwrite=options.overwrite) as temporary, ImageWriter(temporary) as writer:
         for done, (name, data) in enumerate(_read_ahead(store, names)):
             if isinstance(data, ImageError):
-                drops.add("picture", _reason(data, name), name)
+                drops.add("image", _reason(data, name), name)
             else:
                 writer.add(name, data)
                 packed, size = packed + 1, size + len(data)
             if done % 256 == 255:
-                progress("pictures", done + 1, len(names))
-        progress("pictures", len(names), len(names))
+                progress("images", done + 1, len(names))
+        progress("images", len(names), len(names))
         if not packed:
             first = drops.freeze()[0] if names else None
             raise InputError(
-                f"{options.images}: holds none of the {len(names):,} pictures"
+                f"{options.images}: holds none of the {len(names):,} images"
                 + (f" ({first.examples[0]}: {first.reason})" if first else ""),
-                hint="give the folder of the pictures with --images",
+                hint="give the folder of the images with --images",
             )
     return packed, size
 
 
 def _read_ahead(store: ImageStore, names: Sequence[str]) -> Iterator[tuple[str, bytes | ImageError]]:
-    """The pictures in order, read by several threads, some at a time; what cannot be read comes as its error."""
+    """The images in order, read by several threads, some at a time; what cannot be read comes as its error."""
     batches = iter([names[start : start + BATCH] for start in range(0, len(names), BATCH)])
     with ThreadPoolExecutor(READING_THREADS) as threads:
         waiting: deque[Future[list[tuple[str, bytes | ImageError]]]] = deque()
@@ -129,13 +129,13 @@ def _read(store: ImageStore, names: Sequence[str]) -> list[tuple[str, bytes | Im
 
 
 def _reason(error: ImageError, name: str) -> str:
-    # What follows a colon or stands in brackets is this picture's own: without it the reason counts many.
+    # What follows a colon or stands in brackets is this image's own: without it the reason counts many.
     text = error.message.removeprefix(f"{name}: ")
     return text.split(": ")[0].split(" (")[0]
 
 
 def _names(images: RecordTable) -> list[str]:
-    """The bare file names of the annotation file's pictures, each once, in file order."""
+    """The bare file names of the annotation file's images, each once, in file order."""
     names = [
         (file_name or url).rpartition("/")[2]
         for file_name, url in zip(images["file_name"], images["coco_url"], strict=True)

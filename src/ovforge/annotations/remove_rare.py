@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from ovforge.annotation_io.annotation_writer import write_annotation_file
 from ovforge.annotations.checked import CheckedFile, check_frequencies, excluded_categories
+from ovforge.files.atomic import check_output
 from ovforge.options.annotations import RemoveRareOptions
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.storage.annotation_writer import write_annotation_file
-from ovforge.storage.atomic import check_output
 
 
 def remove_rare(options: RemoveRareOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Copy an annotation file without the annotations whose class has one of the frequencies `options.exclude`.
 
-    Pictures, categories and the pictures' lists of category ids stay as they are, as in MM-OVOD.
+    Images, categories and the images' lists of category ids stay as they are, as in MM-OVOD.
 
     Raises:
         OutputExistsError: the output is there and `overwrite` is false.

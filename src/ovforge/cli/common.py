@@ -144,7 +144,7 @@ def _as_text(summary: StepSummary) -> str:
     for drop in summary.drops:
         examples = ", ".join(drop.examples[:3]) + (", ..." if drop.count > 3 and drop.examples else "")
         lines.append(
-            f"  left out: {drop.count:,} {_plural(drop.kind, drop.count)}, {drop.reason}"
+            f"  skipped: {drop.count:,} {_plural(drop.kind, drop.count)}, {drop.reason}"
             + (f" ({examples})" if examples else "")
         )
     lines += [f"  note: {note}" for note in summary.notes]

@@ -26,11 +26,11 @@ ModelOption = Annotated[
 ]
 DeviceOption = Annotated[str, _option("--device", help="cpu, cuda, cuda:1; auto: a GPU if there is one.")]
 BatchSizeOption = Annotated[
-    str, _option("--batch-size", help="Pictures a batch, or auto: as many as fit, up to 8. Changes the last bits.")
+    str, _option("--batch-size", help="Images a batch, or auto: as many as fit, up to 8. Changes the last bits.")
 ]
 StepsOption = Annotated[int, _option("--steps", help="Sampling steps over the whole noise range.")]
 StrengthOption = Annotated[
-    float, _option("--strength", help="Share of the noise range that is run: 1 forgets the picture's background.")
+    float, _option("--strength", help="Share of the noise range that is run: 1 forgets the image's background.")
 ]
 GuidanceOption = Annotated[
     float, _option("--guidance", help="How closely the prompt is followed; 0 or 1: one pass per step, twice as fast.")
@@ -66,7 +66,7 @@ CpuThreadsOption = Annotated[
 ]
 AllowPickleOption = Annotated[bool, _option("--allow-pickle", help="Load weights from .bin files where need be.")]
 WorkingSizeOption = Annotated[
-    str, _option("--working-size", help="WIDTHxHEIGHT that pictures are scaled to fit before they are repainted.")
+    str, _option("--working-size", help="WIDTHxHEIGHT that images are scaled to fit before they are repainted.")
 ]
 
 DEFAULTS = DiffusionOptions()

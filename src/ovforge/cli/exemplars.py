@@ -1,4 +1,4 @@
-"""`ovforge exemplars`: collect pictures of every class, draw some, cut them out."""
+"""`ovforge exemplars`: collect images of every class, draw some, cut them out."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def collate(
         Substitutes,
         typer.Option(
             "--substitutes",
-            help="Pictures of related synsets go to the classes still under ten, to all 43 listed ones, or to none.",
+            help="Images of related synsets go to the classes still under ten, to all 43 listed ones, or to none.",
         ),
     ] = Substitutes.LACKING,
-    min_area: Annotated[float, typer.Option("--min-area", help="Smaller boxes are left out, in square pixels.")] = 1024,
+    min_area: Annotated[float, typer.Option("--min-area", help="Smaller boxes are skipped, in square pixels.")] = 1024,
     visual_genome_under: Annotated[
         int, typer.Option("--visual-genome-under", help="Visual Genome goes to classes with fewer exemplars than this.")
     ] = 40,
@@ -82,7 +82,7 @@ def collate(
 ) -> StepSummary:
     """Collect exemplars of every class from LVIS, ImageNet-21K and Visual Genome.
 
-    A source that is not there is left out; the summary says what that costs.
+    A source that is not there is skipped; the summary says what that costs.
     """
     from ovforge.exemplars import collate_exemplars
 
@@ -130,12 +130,12 @@ def sample(
         typer.Option("--nested", help="A smaller K of the same seed is the beginning of a larger.", show_default=False),
     ] = False,
     exclude: Annotated[
-        Path | None, typer.Option("--exclude-ann", help="No exemplar from the pictures of this annotation file.")
+        Path | None, typer.Option("--exclude-ann", help="No exemplar from the images of this annotation file.")
     ] = None,
     visual_genome_dir: Annotated[
         Path,
         typer.Option(
-            "--visual-genome-dir", help="Its image_data.json says which pictures are COCO's; see --exclude-ann."
+            "--visual-genome-dir", help="Its image_data.json says which images are COCO's; see --exclude-ann."
         ),
     ] = layout.VISUAL_GENOME_DIR,
     with_names: Annotated[
@@ -194,7 +194,7 @@ def crop(
         Path, typer.Option("--out", "--save_dir", "--save-dir", help="Where the folders go.")
     ] = layout.EXEMPLAR_CROPS,
     lvis_images: Annotated[
-        Path, typer.Option("--lvis-img-dir", help="Folder that holds train2017, or an HDF5 file of pictures.")
+        Path, typer.Option("--lvis-img-dir", help="Folder that holds train2017, or an HDF5 file of images.")
     ] = layout.COCO_DIR,
     imagenet_images: Annotated[
         Path, typer.Option("--imagenet-img-dir", help="ImageNet-21K: its parts, a flat copy, class tars, or HDF5.")
@@ -204,9 +204,9 @@ def crop(
     ] = layout.VISUAL_GENOME_DIR,
     context: Annotated[float, typer.Option("--context", help="Crops are wider than their boxes by this part.")] = 0.4,
     square: Annotated[
-        bool, typer.Option("--square/--no-square", help="Make crops square where the picture allows.")
+        bool, typer.Option("--square/--no-square", help="Make crops square where the image allows.")
     ] = True,
-    quality: Annotated[int, typer.Option("--quality", help="JPEG quality; whole pictures are copied.")] = 95,
+    quality: Annotated[int, typer.Option("--quality", help="JPEG quality; whole images are copied.")] = 95,
     train_shots: Annotated[
         int, typer.Option("--train-shots", help="Exemplars of a class that --form split puts into train.")
     ] = 10,
@@ -219,7 +219,7 @@ def crop(
     shards: ShardsOption = None,
     overwrite: OverwriteOption = False,
 ) -> StepSummary:
-    """Cut the drawn exemplars out of their pictures; whole pictures are copied as they are.
+    """Cut the drawn exemplars out of their images; whole images are copied as they are.
 
     A run that was stopped goes on where it was: run the same command again.
     """
@@ -240,9 +240,9 @@ def crop(
         sheet=sheet,
         overwrite=overwrite,
     )
-    crew = make_executor(executor, workers=workers, address=address)
+    pool = make_executor(executor, workers=workers, address=address)
     with console.progress() as progress:
-        return crop_exemplars(options, crew, shards=select_shards(shards), progress=progress)
+        return crop_exemplars(options, pool, shards=select_shards(shards), progress=progress)
 
 
 @command(app, "index", example="ovforge exemplars index --crops datasets/lvis_exemplars_ovmr_K30")

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
         ] = EXEMPLAR_DICT,
         *,
         lvis_img_dir: Annotated[
-            Path, typer.Option("--lvis-img-dir", help="Folder with train2017, or an HDF5 file of pictures.")
+            Path, typer.Option("--lvis-img-dir", help="Folder with train2017, or an HDF5 file of images.")
         ] = COCO_DIR,
         imagenet_img_dir: Annotated[
             Path, typer.Option("--imagenet-img-dir", help="ImageNet-21K: its parts, a flat copy, or class tars.")
@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Look at exemplars in a browser: classes, their crops by source, classes that fall short.
 
-        Serves a page to this machine only, until Ctrl+C. Pictures are read where they lie.
+        Serves a page to this machine only, until Ctrl+C. Images are read where they lie.
         """
         from ovforge.viewer.step import view_exemplars
 

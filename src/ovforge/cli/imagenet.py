@@ -20,7 +20,7 @@ from ovforge.cli.executors import (
 from ovforge.options.imagenet import ClassChoice, IndexOptions, PrepareOptions, Resize
 from ovforge.records.reporting import StepSummary
 
-app = typer.Typer(help="ImageNet-21K: its layout, and its LVIS pictures.", no_args_is_help=True)
+app = typer.Typer(help="ImageNet-21K: its layout, and its LVIS images.", no_args_is_help=True)
 
 
 @command(app, "prepare", example="ovforge imagenet prepare winter21_whole.tar.gz --resize 256")
@@ -47,11 +47,11 @@ def prepare(
         typer.Option("--classes", help="all; lvis: only the LVIS classes and their substitutes, about a tenth."),
     ] = ClassChoice.ALL,
     small_limit: Annotated[
-        int, typer.Option("--small-limit", help="Classes of at most this many pictures are small classes.", min=0)
+        int, typer.Option("--small-limit", help="Classes of at most this many images are small classes.", min=0)
     ] = PrepareOptions.small_limit,
-    val_pictures: Annotated[
-        int, typer.Option("--val-pictures", help="Pictures of every other class that go to val.", min=0)
-    ] = PrepareOptions.val_pictures,
+    val_images: Annotated[
+        int, typer.Option("--val-images", help="Images of every other class that go to val.", min=0)
+    ] = PrepareOptions.val_images,
     link: Annotated[
         bool, typer.Option("--link", help="Hard links instead of copies (class folders, --resize off).")
     ] = False,
@@ -75,13 +75,13 @@ def prepare(
         resize=resize,
         classes=classes,
         small_limit=small_limit,
-        val_pictures=val_pictures,
+        val_images=val_images,
         link=link,
         check_space=not no_space_check,
     )
-    crew = make_executor(executor, workers=workers, address=address)
+    pool = make_executor(executor, workers=workers, address=address)
     with console.progress() as progress:
-        return step(options, crew, shards=select_shards(shards), progress=progress)
+        return step(options, pool, shards=select_shards(shards), progress=progress)
 
 
 @command(app, "index", example="ovforge imagenet index --imagenet-path datasets/imagenet/imagenet21k_P")
@@ -100,7 +100,7 @@ def index(
     out_path: Annotated[Path, typer.Option("--out-path", "--out", help="The index to write.")] = IndexOptions.out,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Stop at an unreadable picture or an unknown synset instead of leaving it out."),
+        typer.Option("--strict", help="Stop at an unreadable image or an unknown synset instead of leaving it out."),
     ] = False,
     executor: ExecutorOption = ExecutorName.LOCAL,
     address: AddressOption = None,
@@ -108,7 +108,7 @@ def index(
     shards: ShardsOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing index.")] = False,
 ) -> StepSummary:
-    """Index the ImageNet pictures whose synset is an LVIS class: imagenet_lvis_image_info.json."""
+    """Index the ImageNet images whose synset is an LVIS class: imagenet_lvis_image_info.json."""
     from ovforge.imagenet import index as step
 
     options = IndexOptions(
@@ -118,6 +118,6 @@ def index(
         strict=strict,
         overwrite=overwrite,
     )
-    crew = make_executor(executor, workers=workers, address=address)
+    pool = make_executor(executor, workers=workers, address=address)
     with console.progress() as progress:
-        return step(options, crew, shards=select_shards(shards), progress=progress)
+        return step(options, pool, shards=select_shards(shards), progress=progress)

@@ -41,7 +41,7 @@ def remove_rare(
     exclude: Exclude = "r",
     overwrite: Overwrite = False,
 ) -> Any:
-    """Take the annotations of rare classes out; pictures and categories stay."""
+    """Take the annotations of rare classes out; images and categories stay."""
     from ovforge.annotations import remove_rare as step
 
     with console.progress() as progress:
@@ -55,14 +55,14 @@ def category_info(
     ann: Annotated[Path, _ann("The LVIS file.")] = options.LVIS_TRAIN,
     out: Annotated[Path | None, _out("*_cat_info.json beside the input")] = None,
     add_freq: Annotated[bool, typer.Option("--add_freq", "--add-freq", help="Work frequency out anew.")] = False,
-    r_thresh: Annotated[int, typer.Option("--r_thresh", "--r-thresh", help="Rare is below so many pictures.")] = 10,
+    r_thresh: Annotated[int, typer.Option("--r_thresh", "--r-thresh", help="Rare is below so many images.")] = 10,
     c_thresh: Annotated[int, typer.Option("--c_thresh", "--c-thresh", help="Common is below so many.")] = 100,
     bypass: Annotated[
-        bool, typer.Option("--bypass", help="Count pos_category_ids of the pictures instead of annotations.")
+        bool, typer.Option("--bypass", help="Count pos_category_ids of the images instead of annotations.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> Any:
-    """Count pictures and objects of each class; write the list of categories with the counts."""
+    """Count images and objects of each class; write the list of categories with the counts."""
     from ovforge.annotations import category_info as step
 
     chosen = CategoryInfoOptions(
@@ -114,7 +114,7 @@ def base_classes(
     exclude: Exclude = "r",
     overwrite: Overwrite = False,
 ) -> Any:  # fmt: skip
-    """Keep the base classes (common and frequent) only, in annotations, categories and the pictures' id lists."""
+    """Keep the base classes (common and frequent) only, in annotations, categories and the images' id lists."""
     from ovforge.annotations import base_classes as step
 
     chosen = BaseClassesOptions(ann, out, class_names, mode=mode, exclude=exclude, overwrite=overwrite)

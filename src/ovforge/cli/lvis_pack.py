@@ -20,13 +20,13 @@ def register(app: typer.Typer) -> None:
 def _pack_images(
     console: Console,
     *,
-    images: Annotated[Path, typer.Option("--images", help="Folder of the pictures.")] = DEFAULT_FOLDER,
+    images: Annotated[Path, typer.Option("--images", help="Folder of the images.")] = DEFAULT_FOLDER,
     out: Annotated[Path, typer.Option("--out", help="HDF5 file to write.")] = DEFAULT_OUT,
     ann: Annotated[
         Path | None,
         typer.Option(
             "--ann",
-            help="Pack only this file's pictures, and write a copy of it in which each has a file_name; "
+            help="Pack only this file's images, and write a copy of it in which each has a file_name; "
             f"{DEFAULT_ANNOTATIONS} if it is there.",
         ),
     ] = None,
@@ -36,7 +36,7 @@ def _pack_images(
     all_: Annotated[bool, typer.Option("--all", help="Pack the whole folder, whatever the annotations say.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
 ) -> StepSummary:
-    """Pack pictures into one HDF5 file, keyed by file name, their bytes unchanged."""
+    """Pack images into one HDF5 file, keyed by file name, their bytes unchanged."""
     if all_:
         ann = None
     elif ann is None and DEFAULT_ANNOTATIONS.exists():

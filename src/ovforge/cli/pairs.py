@@ -59,7 +59,7 @@ def generate(
     address: AddressOption = None,
     workers: WorkersOption = 0,
     partitions: Annotated[int, typer.Option("--partitions", "--total-p", help="HDF5 files to publish.")] = 1,
-    variants: Annotated[int, typer.Option("--variants", "--repeat_num", help="Second views per picture.")] = 1,
+    variants: Annotated[int, typer.Option("--variants", "--repeat_num", help="Second views per image.")] = 1,
     seed: Annotated[int, typer.Option(help="Same seed, same inputs: same pairs.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Throw away the run of this name and start anew.")
@@ -68,7 +68,7 @@ def generate(
         Path | None,
         typer.Option(
             "--images",
-            help="Folder or HDF5 file of the pictures; data/lvis/train_imgs.hdf5 or else data/lvis/train2017.",
+            help="Folder or HDF5 file of the images; data/lvis/train_imgs.hdf5 or else data/lvis/train2017.",
         ),
     ] = None,
     ann: Annotated[
@@ -92,12 +92,12 @@ def generate(
     ] = 4096,
     masks: Annotated[bool, typer.Option("--masks", help="Store warped masks and the kept region.")] = False,
     quality: Annotated[int, typer.Option(help="JPEG quality of the second views.")] = 95,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many pictures, for a trial.")] = None,
-    shard_size: Annotated[int | None, typer.Option("--shard-size", help="Pictures per unit of work.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many images, for a trial.")] = None,
+    shard_size: Annotated[int | None, typer.Option("--shard-size", help="Images per unit of work.")] = None,
     shards: ShardsOption = None,
     diffusion: DiffusionOptions,
 ) -> StepSummary:
-    """Make a second view of every picture: warped, its objects kept, the rest repainted.
+    """Make a second view of every image: warped, its objects kept, the rest repainted.
 
     A run that was stopped goes on where it was when the same command is given again.
     """
@@ -121,13 +121,13 @@ def generate(
     from ovforge.synthesis.generate import generate_pairs
 
     device = diffusion.device if engine is EngineName.DIFFUSION else None
-    crew = make_executor(executor, workers=workers, address=address, device=device)
+    pool = make_executor(executor, workers=workers, address=address, device=device)
     with console.progress() as progress:
         return generate_pairs(
             options,
             _engine(engine, diffusion),
-            crew,
-            threads=max(1, available_cores() // (crew.workers or available_cores())),
+            pool,
+            threads=max(1, available_cores() // (pool.workers or available_cores())),
             shards=select_shards(shards),
             progress=progress,
         )

@@ -35,7 +35,7 @@ def _replay(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier replay wrote.")] = False,
 ) -> StepSummary:
-    """Make the second views of one picture again, as the run's manifest says, and compare them with the run's."""
+    """Make the second views of one image again, as the run's manifest says, and compare them with the run's."""
     from ovforge.synthesis.replay import replay_pair
 
     with console.progress() as progress:

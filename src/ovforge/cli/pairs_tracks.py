@@ -61,7 +61,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         variants: Annotated[
             int | None,
-            typer.Option(min=0, help="Second views per picture to merge. Default: all.", show_default=False),
+            typer.Option(min=0, help="Second views per image to merge. Default: all.", show_default=False),
         ] = None,
         overwrite: Overwrite = False,
     ) -> StepSummary:
@@ -85,7 +85,7 @@ def register(app: typer.Typer) -> None:
         annotations: Annotations = None,
         variants: Annotated[
             int | None,
-            typer.Option(min=0, help="Second views per picture. Default: all that were merged.", show_default=False),
+            typer.Option(min=0, help="Second views per image. Default: all that were merged.", show_default=False),
         ] = None,
         min_area: Annotated[
             float | None,
@@ -99,7 +99,7 @@ def register(app: typer.Typer) -> None:
         min_fidelity: Annotated[
             float | None,
             typer.Option(
-                min=0, max=1, help="Leave out repainted objects with a lower fidelity.", show_default="none is left out"
+                min=0, max=1, help="Leave out repainted objects with a lower fidelity.", show_default="none is skipped"
             ),
         ] = None,
         objects: Annotated[

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError, ImageError, MissingExtraError
+from ovforge.image_io.codec import decode_rgb
+from ovforge.image_io.store import open_image_store
 from ovforge.sources.pair_index import PairIndex, open_pair_index
-from ovforge.storage.image_codec import decode_rgb
-from ovforge.storage.image_store import open_image_store
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +46,7 @@ class PairDataset:
         MissingExtraError: torch is not installed.
         MissingInputError: one of the files is not there.
         AnnotationFileError: the JSON is not a pairs JSON.
-        ImageError: at `dataset[i]`, a picture that is not in the HDF5 file, or is damaged.
+        ImageError: at `dataset[i]`, an image that is not in the HDF5 file, or is damaged.
     """
 
     def __init__(
@@ -94,16 +94,16 @@ class PairDataset:
         return view_a, view_b, targets
 
     def get(self, file_name: str | os.PathLike[str]) -> bytes:
-        """The encoded bytes of one picture, by its file name or any path that ends in it.
+        """The encoded bytes of one image, by its file name or any path that ends in it.
 
         These are the semantics of OVTrack's HDF5 file client for data of type `lvis`, whose key is the bare name.
 
         Raises:
-            ImageError: the file has no such picture.
+            ImageError: the file has no such image.
         """
         name = os.fspath(file_name).replace("\\", "/").rpartition("/")[2]
         if not name:
-            raise ImageError(os.fspath(file_name), "names no picture")
+            raise ImageError(os.fspath(file_name), "names no image")
         return self._store.read(name)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -138,13 +138,13 @@ class PairDataset:
 
 
 def collate_pairs(samples: Sequence[Sample]) -> tuple[list[torch.Tensor], list[torch.Tensor], list[dict[str, Any]]]:
-    """A batch as three lists: pictures and objects differ in size and number, so they are not stacked."""
+    """A batch as three lists: images and objects differ in size and number, so they are not stacked."""
     first, second, targets = zip(*samples, strict=True)
     return list(first), list(second), list(targets)
 
 
 def matches(tracks_a: NDArray[np.int64], tracks_b: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each track of `a` its place in `b`, or -1; int64 (len(a),). Track ids are unique within a picture."""
+    """For each track of `a` its place in `b`, or -1; int64 (len(a),). Track ids are unique within an image."""
     if not len(tracks_b):
         return np.full(len(tracks_a), -1, dtype=np.int64)
     order = np.argsort(tracks_b, kind="stable")
@@ -156,13 +156,13 @@ def matches(tracks_a: NDArray[np.int64], tracks_b: NDArray[np.int64]) -> NDArray
 def _mask(path: Path, fields: dict[str, Any], height: int, width: int) -> NDArray[np.uint8]:
     from pycocotools import mask as coco_mask
 
-    outline = fields.get("segmentation")
+    labelled = fields.get("segmentation")
     shapes: Any
-    if isinstance(outline, list):
+    if isinstance(labelled, list):
         # pycocotools takes four numbers for a box.
-        shapes = [polygon for polygon in outline if isinstance(polygon, list) and len(polygon) >= 6]
+        shapes = [polygon for polygon in labelled if isinstance(polygon, list) and len(polygon) >= 6]
     else:
-        shapes = outline if isinstance(outline, dict) and list(outline.get("size", ())) == [height, width] else None
+        shapes = labelled if isinstance(labelled, dict) and list(labelled.get("size", ())) == [height, width] else None
     if not shapes:
         return np.zeros((height, width), np.uint8)
     try:

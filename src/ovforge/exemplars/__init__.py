@@ -1,4 +1,4 @@
-"""Exemplar pictures of every class: collected, sampled, cropped, listed.
+"""Exemplar images of every class: collected, sampled, cropped, listed.
 
 `collate_exemplars` makes the dictionary of all exemplars, `sample_exemplars` draws K of each class,
 `crop_exemplars` cuts them out, `index_exemplars` lists the cut-outs as an annotation file.

@@ -1,4 +1,4 @@
-"""The exemplar dictionary: for every class the pictures and boxes that show it, from three data sets."""
+"""The exemplar dictionary: for every class the images and boxes that show it, from three data sets."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import msgspec
 from ovforge.errors import MissingInputError, ShortageError
 from ovforge.exemplars import coverage
 from ovforge.exemplars.collate_plan import ClassFacts, ClassPlan, Sources
-from ovforge.exemplars.imagenet_pictures import ImageNetPictures, find_imagenet
+from ovforge.exemplars.imagenet_images import ImageNetImages, find_imagenet
 from ovforge.exemplars.lvis_boxes import LvisBoxes
 from ovforge.exemplars.substitutes import substitutes_of
 from ovforge.exemplars.visual_genome_boxes import VisualGenomeBoxes, find_visual_genome
+from ovforge.files.atomic import atomic_file, check_output, write_bytes
 from ovforge.options.exemplars import CollateOptions, Substitutes
 from ovforge.records.coverage import Coverage
 from ovforge.records.exemplar import IMAGENET, VISUAL_GENOME
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.storage.atomic import atomic_file, check_output, write_bytes
 from ovforge.taxonomy import category_differences, lvis_classes, substitute_synsets
 
 LVIS_TRAIN = "lvis_v1_train.json"
@@ -28,9 +28,9 @@ LVIS_TRAIN = "lvis_v1_train.json"
 def collate_exemplars(options: CollateOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Collect the exemplars of every class and write the dictionary and its coverage report.
 
-    LVIS gives its boxes over 32x32, ImageNet-21K the pictures of exactly the class's synset. Classes with fewer than
-    40 from these get Visual Genome's objects, classes with fewer than ten after that the pictures of related synsets
-    (Kaul et al. 2023, appendix). A source that is not there is left out, and the summary says what that costs.
+    LVIS gives its boxes over 32x32, ImageNet-21K the images of exactly the class's synset. Classes with fewer than
+    40 from these get Visual Genome's objects, classes with fewer than ten after that the images of related synsets
+    (Kaul et al. 2023, appendix). A source that is not there is skipped, and the summary says what that costs.
 
     Raises:
         MissingInputError: none of the sources is there.
@@ -91,7 +91,7 @@ def _open_sources(options: CollateOptions, drops: Drops, progress: Progress) -> 
     progress("LVIS", 1, 1)
     return Sources(
         boxes,
-        ImageNetPictures(imagenet, drops=drops) if imagenet is not None else None,
+        ImageNetImages(imagenet, drops=drops) if imagenet is not None else None,
         VisualGenomeBoxes(visual_genome, min_area=options.min_area, drops=drops) if visual_genome else None,
     )
 
@@ -122,7 +122,7 @@ def _add_visual_genome(plans: list[ClassPlan], sources: Sources, options: Collat
 
 
 def _add_substitutes(plans: list[ClassPlan], sources: Sources, options: CollateOptions) -> None:
-    """Decide whose lists the related synsets' pictures lengthen; the published 43 were chosen by hand."""
+    """Decide whose lists the related synsets' images lengthen; the published 43 were chosen by hand."""
     for plan in plans:
         always = options.substitutes is Substitutes.ALWAYS and plan.facts.synset in substitute_synsets()
         if options.substitutes is Substitutes.NEVER or not (always or plan.own < options.enough):

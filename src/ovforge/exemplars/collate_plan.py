@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ovforge.exemplars.imagenet_pictures import ImageNetPictures
+from ovforge.exemplars.imagenet_images import ImageNetImages
 from ovforge.exemplars.lvis_boxes import LvisBoxes
 from ovforge.exemplars.visual_genome_boxes import VisualGenomeBoxes
 
@@ -35,7 +35,7 @@ class Sources:
     """The sources that are there; the others are None."""
 
     lvis: LvisBoxes | None
-    imagenet: ImageNetPictures | None
+    imagenet: ImageNetImages | None
     visual_genome: VisualGenomeBoxes | None
 
     def close(self) -> None:

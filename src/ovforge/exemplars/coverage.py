@@ -57,7 +57,7 @@ def _why(plan: ClassPlan, sources: Sources, options: CollateOptions) -> Iterator
     elif sources.imagenet is None:
         yield "no ImageNet"
     elif not plan.imagenet:
-        yield f"no pictures of {wnid} here" if releases_of(synset) else f"no pictures of {wnid} in any ImageNet release"
+        yield f"no images of {wnid} here" if releases_of(synset) else f"no images of {wnid} in any ImageNet release"
     if sources.visual_genome is None:
         yield "no Visual Genome"
     elif small := sources.visual_genome.count_small(synset):
@@ -67,7 +67,7 @@ def _why(plan: ClassPlan, sources: Sources, options: CollateOptions) -> Iterator
     elif not plan.substitutes:
         yield "no substitute known"
     elif missing := [each for each in plan.substitutes if each not in plan.substituted]:
-        yield f"no pictures of the substitute {' and '.join(missing)} here"
+        yield f"no images of the substitute {' and '.join(missing)} here"
 
 
 def _boxes(count: int) -> str:
@@ -92,7 +92,7 @@ def _imagenet_state(
     reached = sum(bool(releases_of(plan.facts.synset)) for plan in plans)
     lost = sum(bool(releases_of(plan.facts.synset)) for plan in lacking)
     cost = (
-        f"ImageNet-21K is not {_at(options.imagenet_dir)}: {reached:,} classes have pictures there, "
+        f"ImageNet-21K is not {_at(options.imagenet_dir)}: {reached:,} classes have images there, "
         f"{lost:,} of these now have fewer than {options.enough} exemplars"
     )
     return SourceState(_text(options.imagenet_dir), found, sum(plan.imagenet for plan in plans), "" if found else cost)

@@ -1,4 +1,4 @@
-"""Cuts drawn exemplars out of their pictures, class by class, as a run: whoever does it, stopped or shared out."""
+"""Cuts drawn exemplars out of their images, class by class, as a run: whoever does it, stopped or shared out."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import cv2
 import msgspec
 
 from ovforge.errors import ImageError, InputError, MissingInputError, OutputExistsError
-from ovforge.exemplars.crop_picture import Crop, EmptyBoxError, Picture, cut_out, decode, turned
-from ovforge.exemplars.crop_plan import PlannedClass, PlannedCrop, lists_share_their_pictures, plan_crops, samples_of
+from ovforge.exemplars.crop_image import Crop, EmptyBoxError, SourceImage, cut_out, decode, turned
+from ovforge.exemplars.crop_plan import PlannedClass, PlannedCrop, lists_share_their_images, plan_crops, samples_of
 from ovforge.exemplars.sheet import draw_sheet
+from ovforge.files.atomic import write_bytes
+from ovforge.files.small_files import has_size, remove_stale_files, write_small_file
+from ovforge.image_io.header import read_orientation
 from ovforge.options.exemplars import CropForm, CropOptions
 from ovforge.records.crops import CLASSES_FILE, CropIndex, CroppedClass
 from ovforge.records.exemplar import DATASETS, IMAGENET, LVIS, VISUAL_GENOME
@@ -23,17 +26,14 @@ from ovforge.runs.executors.local import LocalExecutor, available_cores
 from ovforge.runs.plan import MANIFEST, Plan, input_file
 from ovforge.runs.run import ShardSelection, run
 from ovforge.runs.task import Shard, ShardReport, Slot, Worker
-from ovforge.sources.exemplar_pictures import ExemplarPictures, missing_hint
-from ovforge.storage.atomic import write_bytes
-from ovforge.storage.image_header import read_orientation
-from ovforge.storage.small_files import has_size, remove_leftovers, write_small_file
+from ovforge.sources.exemplar_images import ExemplarImages, missing_hint
 
 RUN_FOLDER = "run"
 SPLITS = ("train", "val", "all")
 SHEETS = "sheets"
 CLASSES_A_SHARD = 4
-PICTURES_TRIED = 20
-"""Pictures of a data set that are looked for before the work; if none is there, the folder is the wrong one."""
+IMAGES_TRIED = 20
+"""Images of a data set that are looked for before the work; if none is there, the folder is the wrong one."""
 _OURS = re.compile(rf"((train|val)_)?\d+_({'|'.join(DATASETS)})_.+")
 
 
@@ -47,7 +47,7 @@ def crop_exemplars(
     """Cut out all drawn exemplars and write `classes.json`, which says which folder is which class.
 
     The form `split` makes `train`, `val` and `all` from one list, with the category ids as folders; the form `lists`
-    makes `val` and `train` from two lists, with places in the list as folders. Whole ImageNet pictures are copied
+    makes `val` and `train` from two lists, with places in the list as folders. Whole ImageNet images are copied
     as they are.
 
     Args:
@@ -57,19 +57,19 @@ def crop_exemplars(
             finds all of them done.
 
     Raises:
-        InputError: a bad option or list, or none of a data set's pictures is where they were looked for.
+        InputError: a bad option or list, or none of a data set's images is where they were looked for.
         OutputExistsError: the folder holds crops of something else and `overwrite` is false.
         PlanMismatchError: the crops there were begun with other options or lists.
         WorkError: some classes failed; the others are done.
     """
     _check(options)
     classes = plan_crops(options)
-    _check_pictures(classes, options)
+    _check_images(classes, options)
     run_folder = options.output / RUN_FOLDER
     plan = _plan(classes, options)
     if not options.overwrite:
         _ask_again_for_lost_crops(options.output, (shards or ShardSelection()).of(plan.shards()))
-    _remove_leftovers(options.output)
+    _remove_stale_files(options.output)
     result = run(
         run_folder,
         plan,
@@ -81,8 +81,8 @@ def crop_exemplars(
     )
     done = [each for path in result.shard_files for each in _read_receipt(path)]
     notes = []
-    if lists_share_their_pictures(options):
-        notes.append("train and val are made from the same list, so they hold the same pictures")
+    if lists_share_their_images(options):
+        notes.append("train and val are made from the same list, so they hold the same images")
     if result.done_before:
         asked_for = (shards or ShardSelection()).of(plan.shards())
         notes.append(f"{result.done_before:,} of {len(asked_for):,} shards were done before")
@@ -106,7 +106,7 @@ def crop_exemplars(
         outputs=outputs,
         counts={
             "classes": len(done),
-            **{f"pictures in {split}": count for split, count in split_counts.items() if count},
+            **{f"images in {split}": count for split, count in split_counts.items() if count},
             "exemplars cut out": result.counts.get("cut", 0),
             "exemplars copied whole": result.counts.get("copied", 0),
         },
@@ -128,7 +128,7 @@ class CropTask:
     shard_suffix: str = ".json"
 
     def open(self, slot: Slot) -> Worker:
-        """Open the pictures in this process."""
+        """Open the images in this process."""
         cv2.setNumThreads(1)  # the cores are the other workers'
         return _Cropper(self.options)
 
@@ -137,26 +137,26 @@ class _Cropper:
     def __init__(self, options: CropOptions) -> None:
         self._options = options
         self._classes = plan_crops(options)
-        self._pictures = ExemplarPictures(_roots(self._classes, options))
+        self._images = ExemplarImages(_roots(self._classes, options))
 
     def run(self, shard: Shard, out: Path) -> ShardReport:
         """Write the crops of the shard's classes, then the receipt."""
         drops = Drops()
         counts = {"cut": 0, "copied": 0}
         receipt = [
-            _write_class(each, self._options, self._pictures, drops, counts)
+            _write_class(each, self._options, self._images, drops, counts)
             for each in self._classes[shard.start : shard.stop]
         ]
         out.write_bytes(msgspec.json.encode(receipt))
         return ShardReport(items=len(receipt), counts=counts, drops=drops.freeze())
 
     def close(self) -> None:
-        """Close the pictures."""
-        self._pictures.close()
+        """Close the images."""
+        self._images.close()
 
 
 def _write_class(
-    planned: PlannedClass, options: CropOptions, pictures: ExemplarPictures, drops: Drops, counts: dict[str, int]
+    planned: PlannedClass, options: CropOptions, images: ExemplarImages, drops: Drops, counts: dict[str, int]
 ) -> CroppedClass:
     made: dict[str, Crop | None] = {}  # an exemplar may be drawn many times: it is cut once
     files: dict[str, int] = {}
@@ -164,7 +164,7 @@ def _write_class(
     for planned_crop in planned.crops:
         identity = planned_crop.exemplar.identity
         if identity not in made:
-            made[identity] = _crop(planned_crop, options, pictures, drops)
+            made[identity] = _crop(planned_crop, options, images, drops)
         if (crop := made[identity]) is None:
             continue
         counts["copied" if crop.is_copy else "cut"] += 1
@@ -180,10 +180,10 @@ def _write_class(
     return CroppedClass(planned.folder, planned.category_id, planned.synset, files)
 
 
-def _crop(planned: PlannedCrop, options: CropOptions, pictures: ExemplarPictures, drops: Drops) -> Crop | None:
+def _crop(planned: PlannedCrop, options: CropOptions, images: ExemplarImages, drops: Drops) -> Crop | None:
     exemplar = planned.exemplar
     try:
-        data = pictures.read(exemplar.dataset, exemplar.file_name)
+        data = images.read(exemplar.dataset, exemplar.file_name)
         return cut_out(
             data,
             exemplar,
@@ -193,15 +193,15 @@ def _crop(planned: PlannedCrop, options: CropOptions, pictures: ExemplarPictures
             quality=options.quality,
         )
     except EmptyBoxError:
-        drops.add("exemplar", "its box is empty or outside its picture", exemplar.identity)
+        drops.add("exemplar", "its box is empty or outside its image", exemplar.identity)
     except ImageError as error:
         not_found = "not found" in error.message
-        reason = "its picture is not there" if not_found else "its picture cannot be read"
+        reason = "its image is not there" if not_found else "its image cannot be read"
         drops.add("exemplar", reason, exemplar.identity if not_found else error.message)
     return None
 
 
-def _tile(planned: PlannedCrop, crop: Crop) -> tuple[str, Picture]:
+def _tile(planned: PlannedCrop, crop: Crop) -> tuple[str, SourceImage]:
     name = planned.exemplar.file_name
     split, _, rest = planned.files[-1].partition("/")
     number = re.sub(r"^(train|val)_", "", rest.rpartition("/")[2]).partition("_")[0]
@@ -229,18 +229,18 @@ def _check(options: CropOptions) -> None:
             raise OutputExistsError(folder)
 
 
-def _check_pictures(classes: list[PlannedClass], options: CropOptions) -> None:
-    """Look for some pictures of every data set, so that a wrong folder is an error and not 36,000 drops."""
-    pictures = ExemplarPictures(_roots(classes, options))
+def _check_images(classes: list[PlannedClass], options: CropOptions) -> None:
+    """Look for some images of every data set, so that a wrong folder is an error and not 36,000 drops."""
+    images = ExemplarImages(_roots(classes, options))
     try:
-        for dataset, root in pictures.roots.items():
-            names = samples_of(classes, dataset, PICTURES_TRIED)
-            if not any(pictures.has(dataset, name) for name in names):
+        for dataset, root in images.roots.items():
+            names = samples_of(classes, dataset, IMAGES_TRIED)
+            if not any(images.has(dataset, name) for name in names):
                 raise MissingInputError(
-                    root, what=f"{names[0]} (nor any other picture that was looked for)", hint=missing_hint(dataset)
+                    root, what=f"{names[0]} (nor any other image that was looked for)", hint=missing_hint(dataset)
                 )
     finally:
-        pictures.close()
+        images.close()
 
 
 def _roots(classes: list[PlannedClass], options: CropOptions) -> dict[str, Path]:
@@ -284,9 +284,9 @@ def _ask_again_for_lost_crops(output: Path, shards: list[Shard]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _remove_leftovers(output: Path) -> None:
+def _remove_stale_files(output: Path) -> None:
     for folder in (*(path for split in SPLITS for path in sorted((output / split).glob("*"))), output / SHEETS):
-        remove_leftovers(folder)
+        remove_stale_files(folder)
 
 
 def _remove_stale(output: Path, kept: set[str]) -> None:

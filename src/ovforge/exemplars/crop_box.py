@@ -1,4 +1,4 @@
-"""Which part of a picture shows an exemplar."""
+"""Which part of an image shows an exemplar."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Rectangle(NamedTuple):
 
 
 def crop_rectangle(exemplar: Exemplar, width: int, height: int, *, context: float, square: bool) -> Rectangle | None:
-    """The rectangle to cut out of a picture of `width` x `height` pixels; None for the whole picture.
+    """The rectangle to cut out of an image of `width` x `height` pixels; None for the whole image.
 
-    The box is grown by `context` about its centre, made square by its longer side, and clipped to the picture, so
+    The box is grown by `context` about its centre, made square by its longer side, and clipped to the image, so
     that at a border it is not square. The arithmetic is the one of OVMR's script, to the pixel. A box without area
     gives an empty rectangle.
     """

@@ -59,7 +59,7 @@ def plan_crops(options: CropOptions) -> list[PlannedClass]:
 
 
 def _split_plan(classes: list[DrawnClass], options: CropOptions) -> list[PlannedClass]:
-    """`all` holds everything, `train` the first ten, `val` what comes after and is from no picture of these ten."""
+    """`all` holds everything, `train` the first ten, `val` what comes after and is from no image of these ten."""
     planned = [_split_class(drawn, options.train_shots) for drawn in classes if drawn.records]
     folders = Counter(each.folder for each in planned)
     twice = next((folder for folder, count in folders.items() if count > 1), None)
@@ -77,7 +77,7 @@ def _split_class(drawn: DrawnClass, shots: int) -> PlannedClass:
     shown = {record.key.file_name for record in drawn.records[:shots]}
     crops = []
     for place, record in enumerate(drawn.records):
-        name = f"{folder}/{place}_{record.key.dataset}_{record.key.picture_name}"
+        name = f"{folder}/{place}_{record.key.dataset}_{record.key.image_name}"
         files = [f"all/{name}"]
         if place < shots:
             files.append(f"train/{name}")
@@ -90,7 +90,7 @@ def _split_class(drawn: DrawnClass, shots: int) -> PlannedClass:
 def _lists_class(val: DrawnClass, train: DrawnClass) -> PlannedClass:
     folder = str(val.position)
     crops = [
-        PlannedCrop(key, (f"{split}/{folder}/{split}_{place}_{key.dataset}_{key.picture_name}",))
+        PlannedCrop(key, (f"{split}/{folder}/{split}_{place}_{key.dataset}_{key.image_name}",))
         for split, drawn in (("val", val), ("train", train))
         for place, key in enumerate(record.key for record in drawn.records)
     ]
@@ -113,7 +113,7 @@ def class_synset(drawn: DrawnClass) -> str | None:
 
 
 def samples_of(classes: list[PlannedClass], dataset: str, count: int) -> list[str]:
-    """At most `count` file names of one data set, spread over the plan, to look whether its pictures are there."""
+    """At most `count` file names of one data set, spread over the plan, to look whether its images are there."""
     names = sorted({crop.exemplar.file_name for each in classes for crop in each.crops if _is_of(crop, dataset)})
     step = max(1, len(names) // count)
     return names[::step][:count]
@@ -123,7 +123,7 @@ def _is_of(crop: PlannedCrop, dataset: str) -> bool:
     return crop.exemplar.dataset == dataset
 
 
-def lists_share_their_pictures(options: CropOptions) -> bool:
+def lists_share_their_images(options: CropOptions) -> bool:
     """Whether train and val are made from the same list."""
     if options.form is not CropForm.LISTS:
         return False

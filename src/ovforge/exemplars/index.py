@@ -1,4 +1,4 @@
-"""Lists the cropped exemplars as an annotation file, one class a picture."""
+"""Lists the cropped exemplars as an annotation file, one class an image."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import msgspec
 
+from ovforge.annotation_io.annotation_file import read_value
+from ovforge.annotation_io.annotation_writer import write_annotation_file
 from ovforge.errors import AnnotationFileError, ImageError, InputError, MissingInputError
+from ovforge.files.atomic import check_output, is_temporary
+from ovforge.image_io.header import read_size_of_file
 from ovforge.options.exemplars import ExemplarIndexOptions
 from ovforge.records.crops import CLASSES_FILE, CropIndex
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.storage.annotation_file import read_value
-from ovforge.storage.annotation_writer import write_annotation_file
-from ovforge.storage.atomic import check_output, is_temporary
-from ovforge.storage.image_header import read_size_of_file
 
 
 def index_exemplars(options: ExemplarIndexOptions, *, progress: Progress = no_progress) -> StepSummary:
@@ -24,7 +24,7 @@ def index_exemplars(options: ExemplarIndexOptions, *, progress: Progress = no_pr
 
     Which folder is which class stands in the `classes.json` that the crop step leaves behind; categories are found
     there by their synset, whatever their numbers. Folders made by the original script have no such file: there, folder
-    n is taken for category n + 1. Pictures are listed by category, then by file name as plain strings.
+    n is taken for category n + 1. Images are listed by category, then by file name as plain strings.
 
     Raises:
         MissingInputError: there is no such folder of crops.
@@ -47,7 +47,7 @@ def index_exemplars(options: ExemplarIndexOptions, *, progress: Progress = no_pr
         if folder is None or not (root / folder).is_dir():
             drops.add("synset", f"no folder of it in {options.split}", category.get("synset") or category["id"])
         else:
-            for name, width, height in _pictures(root / folder, f"{options.split}/{folder}", drops):
+            for name, width, height in _images(root / folder, f"{options.split}/{folder}", drops):
                 images.append(
                     _json(
                         {
@@ -63,7 +63,7 @@ def index_exemplars(options: ExemplarIndexOptions, *, progress: Progress = no_pr
     progress("classes", len(categories), len(categories))
     if not images:
         raise InputError(
-            f"{root}: no picture of any of the {len(categories):,} categories of {options.categories} is in it",
+            f"{root}: no image of any of the {len(categories):,} categories of {options.categories} is in it",
             hint="the crops were probably made for other categories",
         )
     counted = [{**category, "image_count": count} for category, count in zip(categories, counts, strict=True)]
@@ -75,7 +75,7 @@ def index_exemplars(options: ExemplarIndexOptions, *, progress: Progress = no_pr
     return StepSummary(
         step="exemplars index",
         outputs={"annotation file": str(options.output)},
-        counts={"categories": len(categories), "pictures": len(images)},
+        counts={"categories": len(categories), "images": len(images)},
         drops=drops.freeze(),
         notes=notes,
     )
@@ -114,15 +114,15 @@ def _folders(crops: Path, categories: list[dict[str, Any]]) -> tuple[dict[int, s
     return folders, ()
 
 
-def _pictures(folder: Path, prefix: str, drops: Drops) -> Iterator[tuple[str, int, int]]:
-    """Name, width and height of each picture of a folder, sorted as plain strings."""
+def _images(folder: Path, prefix: str, drops: Drops) -> Iterator[tuple[str, int, int]]:
+    """Name, width and height of each image of a folder, sorted as plain strings."""
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         if is_temporary(path) or path.is_dir():
             continue
         try:
             width, height = read_size_of_file(path)
         except ImageError as error:
-            drops.add("picture", "it cannot be read", error.message)
+            drops.add("image", "it cannot be read", error.message)
             continue
         yield f"{prefix}/{path.name}", width, height
 

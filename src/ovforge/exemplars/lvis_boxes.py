@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from ovforge.annotation_io.annotation_file import AnnotationFile
 from ovforge.errors import AnnotationFileError
 from ovforge.records.exemplar import LVIS
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import Drops
-from ovforge.storage.annotation_file import AnnotationFile
 
 
-class _Picture(msgspec.Struct, frozen=True):
+class _Image(msgspec.Struct, frozen=True):
     id: int
     coco_url: str = ""
     file_name: str = ""
@@ -39,27 +39,27 @@ class LvisBoxes:
         Raises:
             MissingInputError, AnnotationFileError: names the file and the record.
         """
-        self._file = AnnotationFile(path, {"images": _Picture, "annotations": _Box, "categories": Category})
+        self._file = AnnotationFile(path, {"images": _Image, "annotations": _Box, "categories": Category})
         categories = self._file.table("categories", Category)
         self.categories: tuple[Category, ...] = tuple(
             msgspec.json.decode(categories.raw(index), type=Category) for index in range(len(categories))
         )
-        pictures, self._boxes = self._file.table("images", _Picture), self._file.table("annotations", _Box)
-        names = zip(pictures["coco_url"], pictures["file_name"], strict=True)
+        images, self._boxes = self._file.table("images", _Image), self._file.table("annotations", _Box)
+        names = zip(images["coco_url"], images["file_name"], strict=True)
         self._names = ["/".join((url or name).split("/")[-2:]) for url, name in names]
-        self._picture_of = _places(self._boxes["image_id"], pictures["id"])
+        self._image_of = _places(self._boxes["image_id"], images["id"])
         self._check_synsets(path)
         known = np.isin(self._boxes["category_id"], categories["id"])
-        has_picture = self._picture_of >= 0
-        for usable, reason in ((known, 'its category is not in "categories"'), (has_picture, "its picture is missing")):
+        has_image = self._image_of >= 0
+        for usable, reason in ((known, 'its category is not in "categories"'), (has_image, "its image is missing")):
             if not usable.all():
                 drops.add("annotation", reason, count=int(np.count_nonzero(~usable)))
         large = self._boxes["area"] > min_area
         ids = self._one_id_a_synset()
         self._ids = ids
-        self._chosen = np.flatnonzero(known & has_picture & large)
+        self._chosen = np.flatnonzero(known & has_image & large)
         self._counts = Counter(ids[self._chosen].tolist())
-        self._small = Counter(ids[known & has_picture & ~large].tolist())
+        self._small = Counter(ids[known & has_image & ~large].tolist())
         self._records: dict[int, list[bytes]] | None = None
 
     def count(self, category_id: int) -> int:
@@ -90,7 +90,7 @@ class LvisBoxes:
         for index, category_id in zip(self._chosen.tolist(), self._ids[self._chosen].tolist(), strict=True):
             added = {
                 "dataset": LVIS,
-                "file_name": self._names[self._picture_of[index]],
+                "file_name": self._names[self._image_of[index]],
                 "synset": synset_of[category_id],
             }
             found.setdefault(category_id, []).append(with_fields(self._boxes.raw(index), added))

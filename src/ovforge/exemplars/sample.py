@@ -10,15 +10,15 @@ from typing import Any
 
 import msgspec
 
+from ovforge.annotation_io.annotation_file import read_records
 from ovforge.errors import AnnotationFileError, InputError, ShortageError
 from ovforge.exemplars.draw import draw, draw_nested, usable_weights
+from ovforge.files.atomic import check_output, write_bytes
 from ovforge.options.exemplars import SampleOptions, Shortage
 from ovforge.records.exemplar import LVIS, VISUAL_GENOME, Exemplar
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.sources import visual_genome
 from ovforge.sources.exemplars import ExemplarDictionary, ExemplarRecord
-from ovforge.storage.annotation_file import read_records
-from ovforge.storage.atomic import check_output, write_bytes
 
 NAMED = 20
 """How many short classes a note or an error names."""
@@ -33,7 +33,7 @@ class _Category(msgspec.Struct, frozen=True):
     synset: str
 
 
-class _Picture(msgspec.Struct, frozen=True):
+class _Image(msgspec.Struct, frozen=True):
     file_name: str = ""
     coco_url: str = ""
 
@@ -171,27 +171,27 @@ def _without(records: list[ExemplarRecord], excluded: Excluded, drops: Drops) ->
     kept = []
     for record in records:
         if excluded(record.key):
-            drops.add("exemplar", "its picture is in the excluded file", record.key.identity)
+            drops.add("exemplar", "its image is in the excluded file", record.key.identity)
         else:
             kept.append(record)
     return kept
 
 
 def _excluded(path: Path, options: SampleOptions, notes: list[str]) -> Excluded:
-    """Whether an exemplar's picture is in the excluded file, also where Visual Genome has it under its own name."""
-    names = {picture.bare_name for picture in read_records(path, "images", _Picture)}
+    """Whether an exemplar's image is in the excluded file, also where Visual Genome has it under its own name."""
+    names = {image.bare_name for image in read_records(path, "images", _Image)}
     names.discard("")
     if not names:
-        raise AnnotationFileError(path, "names no pictures, so it excludes nothing")
+        raise AnnotationFileError(path, "names no images, so it excludes nothing")
     coco_ids = _coco_ids(options, notes)
     numbers = {_coco_number(name) for name in names} - {None}
 
     def excluded(key: Exemplar) -> bool:
-        if key.picture_name in names:
+        if key.image_name in names:
             return True
         if key.dataset == VISUAL_GENOME:
-            return coco_ids.get(key.picture_name) in numbers
-        return key.dataset == LVIS and _coco_number(key.picture_name) in numbers
+            return coco_ids.get(key.image_name) in numbers
+        return key.dataset == LVIS and _coco_number(key.image_name) in numbers
 
     return excluded
 
@@ -204,11 +204,11 @@ def _coco_number(name: str) -> int | None:
 
 def _coco_ids(options: SampleOptions, notes: list[str]) -> dict[str, int]:
     folder = options.visual_genome_dir
-    if folder is None or not (folder / visual_genome.PICTURES).exists():
-        where = "--visual-genome-dir" if folder is None else f"{folder / visual_genome.PICTURES} (--visual-genome-dir)"
+    if folder is None or not (folder / visual_genome.IMAGES).exists():
+        where = "--visual-genome-dir" if folder is None else f"{folder / visual_genome.IMAGES} (--visual-genome-dir)"
         notes.append(
-            f"half of Visual Genome's pictures are COCO pictures under other names; without {where} "
-            "only pictures of the same name are excluded"
+            f"half of Visual Genome's images are COCO images under other names; without {where} "
+            "only images of the same name are excluded"
         )
         return {}
-    return visual_genome.coco_ids(folder / visual_genome.PICTURES)
+    return visual_genome.coco_ids(folder / visual_genome.IMAGES)

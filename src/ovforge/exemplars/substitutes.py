@@ -1,4 +1,4 @@
-"""Which synsets' pictures may stand in for a class that has too few of its own."""
+"""Which synsets' images may stand in for a class that has too few of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ovforge.taxonomy import substitute_synsets
 
 STAND_INS: Mapping[str, tuple[str, ...]] = {"stop_sign.n.01": ("street_sign.n.01",)}
-"""Beyond the published 43: LVIS's own stop_sign.n.01 is in no WordNet, so ImageNet has no pictures of it."""
+"""Beyond the published 43: LVIS's own stop_sign.n.01 is in no WordNet, so ImageNet has no images of it."""
 
 
 def substitutes_of(synset: str) -> tuple[str, ...]:

@@ -6,18 +6,18 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ovforge.records.reporting import Drops, Progress
-from ovforge.sources.visual_genome import OBJECTS, PICTURES, ObjectBox, read_objects, read_pictures
+from ovforge.sources.visual_genome import IMAGES, OBJECTS, ObjectBox, read_images, read_objects
 
 
 def find_visual_genome(folder: Path | None) -> Path | None:
     """The folder, if it has the two files that exemplars need."""
-    if folder is None or not all((folder / name).exists() for name in (OBJECTS, PICTURES)):
+    if folder is None or not all((folder / name).exists() for name in (OBJECTS, IMAGES)):
         return None
     return folder
 
 
 class VisualGenomeBoxes:
-    """The objects of the wanted synsets that are large enough and whose picture is known."""
+    """The objects of the wanted synsets that are large enough and whose image is known."""
 
     def __init__(self, folder: Path, *, min_area: float, drops: Drops) -> None:
         self._folder = folder
@@ -33,7 +33,7 @@ class VisualGenomeBoxes:
         Raises:
             AnnotationFileError: names the file and the entry.
         """
-        self._names = {id_: picture.file_name for id_, picture in read_pictures(self._folder / PICTURES).items()}
+        self._names = {id_: image.file_name for id_, image in read_images(self._folder / IMAGES).items()}
         found = read_objects(
             self._folder / OBJECTS, synsets, min_area=self._min_area, drops=self._drops, progress=progress
         )
@@ -42,7 +42,7 @@ class VisualGenomeBoxes:
             self._boxes[synset] = [box for box in boxes if box.image_id in self._names]
             for box in boxes:
                 if box.image_id not in self._names:
-                    self._drops.add("Visual Genome object", f"its picture is not in {PICTURES}", box.image_id)
+                    self._drops.add("Visual Genome object", f"its image is not in {IMAGES}", box.image_id)
 
     def boxes(self, synset: str) -> list[ObjectBox]:
         """The objects of one synset, in file order."""

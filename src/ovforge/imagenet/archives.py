@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ovforge.errors import ArchiveError, InputError, MissingInputError, WorkError
+from ovforge.files.tar_archive import checked_name, read_members
 from ovforge.sources.imagenet21k import PARTS, WNID
-from ovforge.storage.tar_archive import checked_name, read_members
 
 _GZIP = b"\x1f\x8b"
 _COPY = 1 << 20
@@ -25,7 +25,7 @@ class ClassSource(NamedTuple):
 
     wnid: str
     path: Path
-    """A folder of pictures, or the file that the class tar is or lies in."""
+    """A folder of images, or the file that the class tar is or lies in."""
     offset: int = 0
     size: int | None = None
     """Of the class tar in bytes; None for a folder."""
@@ -37,10 +37,10 @@ class Archive:
 
     path: Path
     size: int
-    """Bytes of all classes, as far as known without opening every picture; of a stream, of the file."""
+    """Bytes of all classes, as far as known without opening every image; of a stream, of the file."""
     classes: tuple[ClassSource, ...] | None
     """By ImageNet id; None for a stream, whose classes show up one by one."""
-    strays: tuple[str, ...] = field(default=())
+    unrecognised: tuple[str, ...] = field(default=())
     """Entries that are no class."""
 
 
@@ -113,12 +113,12 @@ def _folder(path: Path) -> Archive:
             f"{path}: is prepared already: it has {', '.join(PARTS)}",
             hint=f"link it: ln -s {path} datasets/imagenet/imagenet21k_P, then `ovforge imagenet index`",
         )
-    classes, strays, size = {}, [], 0
+    classes, unrecognised, size = {}, [], 0
     for entry in found:
         wnid = entry.name.removesuffix(".tar")
         is_tar = wnid != entry.name
         if not WNID.fullmatch(wnid) or entry.is_dir() == is_tar or wnid in classes:
-            strays.append(entry.name)
+            unrecognised.append(entry.name)
         elif is_tar:
             bytes_ = entry.stat().st_size
             classes[wnid] = ClassSource(wnid, Path(entry.path), 0, bytes_)
@@ -130,24 +130,24 @@ def _folder(path: Path) -> Archive:
             f"{path}: no n* class folders and no n*.tar class tars in it",
             hint="give the folder right above the classes, or the archive itself",
         )
-    return Archive(path, size, tuple(classes.values()), tuple(strays))
+    return Archive(path, size, tuple(classes.values()), tuple(unrecognised))
 
 
 def _tar(path: Path) -> Archive:
-    classes, strays = {}, []
+    classes, unrecognised = {}, []
     for member in read_members(path):
         wnid = _wnid(member.name)
         if wnid is None or wnid in classes:
-            strays.append(member.name)
+            unrecognised.append(member.name)
         else:
             classes[wnid] = ClassSource(wnid, path, member.offset, member.size)
     if not classes:
         raise InputError(
             f"{path}: no class tars (n01440764.tar, ...) in it",
-            hint="an archive of pictures in folders is unpacked with tar and then given as a folder",
+            hint="an archive of images in folders is unpacked with tar and then given as a folder",
         )
     ordered = tuple(classes[wnid] for wnid in sorted(classes))
-    return Archive(path, sum(c.size or 0 for c in ordered), ordered, tuple(sorted(strays)))
+    return Archive(path, sum(c.size or 0 for c in ordered), ordered, tuple(sorted(unrecognised)))
 
 
 def _wnid(name: str) -> str | None:

@@ -1,7 +1,7 @@
-"""Index the ImageNet pictures of the LVIS classes: `imagenet_lvis_image_info.json`, weak labels for detectors.
+"""Index the ImageNet images of the LVIS classes: `imagenet_lvis_image_info.json`, weak labels for detectors.
 
-The file is that of MM-OVOD, OVMR and Detic: `categories` with `image_count` set to the pictures found, `images` with
-`pos_category_ids`, and no annotations. Categories keep their order, a category's pictures come part by part (train,
+The file is that of MM-OVOD, OVMR and Detic: `categories` with `image_count` set to the images found, `images` with
+`pos_category_ids`, and no annotations. Categories keep their order, a category's images come part by part (train,
 val, small classes) and by name; ids count from 1.
 
 The work is a run over the classes, in a folder beside the output: `OUT.run`. Whoever finds all of them done puts the
@@ -21,26 +21,26 @@ from typing import Any
 import msgspec
 
 from ovforge import __version__
+from ovforge.annotation_io.annotation_file import read_value
 from ovforge.errors import ArchiveError, ImageError, InputError, WorkError
+from ovforge.files.atomic import atomic_file, check_output, temporary_path
 from ovforge.imagenet.index_task import ClassRows, IndexedClass, IndexTask
 from ovforge.options.imagenet import IndexOptions
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.runs.executors.base import Executor
-from ovforge.runs.executors.here import HereExecutor
+from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
+from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.plan import MANIFEST, InputFile, Plan, freeze, input_names
 from ovforge.runs.run import RunResult, ShardSelection, run
-from ovforge.runs.running import sightings
 from ovforge.sources.imagenet21k import ImageNet21k
-from ovforge.storage.annotation_file import read_value
-from ovforge.storage.atomic import atomic_file, check_output, temporary_path
 from ovforge.taxonomy import category_differences, releases_of, substitute_synsets, synset_to_wnid
 
 HEAD_START_SECONDS = 1.0
 """A tree that is indexed in this time needs no worker processes: one takes as long to start."""
 SMALLEST_SHARD, LARGEST_SHARD, SHARDS_AIMED_AT = 4, 8, 64
-"""Classes: each has about a thousand pictures, a fiftieth of a second where they are in memory."""
+"""Classes: each has about a thousand images, a fiftieth of a second where they are in memory."""
 _SHOWN_DIFFERENCES = 5
 
 
@@ -51,7 +51,7 @@ def index(
     shards: ShardSelection | None = None,
     progress: Progress = no_progress,
 ) -> StepSummary:
-    """Write the index of the ImageNet pictures whose synset is an LVIS class.
+    """Write the index of the ImageNet images whose synset is an LVIS class.
 
     Args:
         options: which tree, which categories, where to.
@@ -63,7 +63,7 @@ def index(
     Raises:
         MissingInputError: the ImageNet folder or the annotation file is not there.
         InputError: the folder is no ImageNet-21K tree; with `strict`, a category's synset has no ImageNet id.
-        ImageError, ArchiveError: with `strict`, the first file that is no readable picture.
+        ImageError, ArchiveError: with `strict`, the first file that is no readable image.
         OutputExistsError: the output is there already.
         PlanMismatchError: an index that was begun with other options, or from another tree, is unfinished.
         WorkError: shards failed; the others are done and stay.
@@ -80,8 +80,8 @@ def index(
     drops = Drops()
     with ImageNet21k(options.imagenet) as tree:
         present = set(tree.classes())
-        for stray in tree.strays:
-            drops.add("entry", "no folder or tar of an ImageNet class", stray)
+        for entry in tree.unrecognised:
+            drops.add("entry", "no folder or tar of an ImageNet class", entry)
         classes = _classes(options, categories, present, drops)
         plan = _plan(options, categories_json, classes, tree)
         layout = tree.layout
@@ -92,7 +92,7 @@ def index(
             folder,
             plan,
             IndexTask(options.imagenet, classes, options.strict),
-            HereExecutor(executor or LocalExecutor(available_cores()), HEAD_START_SECONDS),
+            InProcessExecutor(executor or LocalExecutor(available_cores()), HEAD_START_SECONDS),
             overwrite=options.overwrite and _holds_another_run(folder, plan),
             shards=shards,
             progress=progress,
@@ -109,8 +109,8 @@ def index(
     if result is None or not result.complete:
         return _unfinished(options, plan, result)
     _remove(folder)
-    counts = _pictures_by_category(result)
-    with_pictures = {id_ for id_, count in counts.items() if count}
+    counts = _images_by_category(result)
+    with_images = {id_ for id_, count in counts.items() if count}
     drops.merge(result.drops)
     return StepSummary(
         step="imagenet index",
@@ -118,12 +118,12 @@ def index(
         counts={
             "layout": "train, val, small classes" if layout == "parts" else "flat",
             "categories": len(categories),
-            "with pictures": len(with_pictures),
-            "without pictures": len(categories) - len(with_pictures),
-            "pictures": sum(counts.values()),
+            "with images": len(with_images),
+            "without images": len(categories) - len(with_images),
+            "images": sum(counts.values()),
         },
         drops=drops.freeze(),
-        notes=(*_notes_on_missing(categories, with_pictures, present), *_notes_on_table(categories)),
+        notes=(*_notes_on_missing(categories, with_images, present), *_notes_on_table(categories)),
         next_command=f"ovforge lvis category-info --bypass --add-freq --ann {options.out}",
     )
 
@@ -143,13 +143,13 @@ def _plan(options: IndexOptions, categories: bytes, classes: tuple[IndexedClass,
             "categories": InputFile(
                 str(options.lvis), len(categories), hashlib.sha256(categories).hexdigest(), "the categories in it"
             ),
-            "classes": input_names(options.imagenet, _described(tree, classes)),
+            "classes": input_names(options.imagenet, _describe_images(tree, classes)),
         },
         versions={"ovforge": __version__},
     )
 
 
-def _described(tree: ImageNet21k, classes: tuple[IndexedClass, ...]) -> Iterator[str]:
+def _describe_images(tree: ImageNet21k, classes: tuple[IndexedClass, ...]) -> Iterator[str]:
     """Where every class lies and when a file was last added to it or taken away."""
     for each in classes:
         for place in tree.places(each.wnid):
@@ -192,7 +192,7 @@ def _was_put_together(options: IndexOptions) -> bool:
 
 def _remove(folder: Path) -> None:
     """Take the run's folder away, in one step, unless another process is at work in it: then that one will."""
-    if any(seen.alive for seen in sightings(folder)):
+    if any(seen.alive for seen in worker_statuses(folder)):
         return
     leaving = temporary_path(folder)
     with contextlib.suppress(OSError):
@@ -200,19 +200,19 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(leaving)
 
 
-def _pictures_by_category(result: RunResult) -> dict[int, int]:
-    return {int(id_): count for id_, count in result.counts.get("pictures", {}).items()}
+def _images_by_category(result: RunResult) -> dict[int, int]:
+    return {int(id_): count for id_, count in result.counts.get("images", {}).items()}
 
 
 def _put_together(out: Path, raw: list[dict[str, Any]], result: RunResult) -> None:
     # What is there by now is to be replaced, or another process of this run wrote the same.
     with atomic_file(out, overwrite=True) as file:
-        for piece in _file_pieces(raw, _pictures_by_category(result), _rows(result.shard_files)):
+        for piece in _file_pieces(raw, _images_by_category(result), _rows(result.shard_files)):
             file.write(piece)
 
 
 def _rows(shard_files: Iterable[Path]) -> Iterator[bytes]:
-    """The pictures of class after class, numbered."""
+    """The images of class after class, numbered."""
     total = 0
     for path in shard_files:
         for each in msgspec.json.decode(path.read_bytes(), type=list[ClassRows]):
@@ -251,7 +251,7 @@ def _classes(
         if options.strict and synset != "stop_sign.n.01":
             raise InputError(
                 f"{options.lvis}: category {category.id} ({category.name}): synset {synset!r} has no ImageNet id",
-                hint="without --strict it is left out; only synsets of LVIS v1 and their substitutes are known",
+                hint="without --strict it is skipped; only synsets of LVIS v1 and their substitutes are known",
             )
         drops.add("category", "its synset has no ImageNet id", f"{category.name} ({synset})")
     return tuple(classes)
@@ -266,11 +266,11 @@ def _file_pieces(raw: list[dict[str, Any]], counts: dict[int, int], images: Iter
     yield b'], "annotations": []}'
 
 
-def _notes_on_missing(categories: list[Category], with_pictures: set[int], present: set[str]) -> Iterator[str]:
-    missing = [c for c in categories if c.id not in with_pictures]
+def _notes_on_missing(categories: list[Category], with_images: set[int], present: set[str]) -> Iterator[str]:
+    missing = [c for c in categories if c.id not in with_images]
     never = [c for c in missing if not releases_of(c.synset)]
     if never:
-        yield f"{len(never)} classes without pictures have none in any release of ImageNet-21K"
+        yield f"{len(never)} classes without images have none in any release of ImageNet-21K"
     absent = [c for c in missing if releases_of(c.synset)]
     if absent:
         yield f"{len(absent)} classes are in ImageNet-21K, but not here: {_names([c.synset for c in absent])}"

@@ -1,4 +1,4 @@
-"""The index as a task for `runs`: a group of classes to the JSON rows of their pictures."""
+"""The index as a task for `runs`: a group of classes to the JSON rows of their images."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ovforge.sources.imagenet21k import ImageNet21k
 
 
 class IndexedClass(NamedTuple):
-    """A class that is in the tree, and the category that its pictures count for."""
+    """A class that is in the tree, and the category that its images count for."""
 
     wnid: str
     category_id: int
 
 
 class ClassRows(msgspec.Struct, frozen=True):
-    """The pictures of one class; a shard's file is a JSON list of these."""
+    """The images of one class; a shard's file is a JSON list of these."""
 
     category_id: int
     rows: list[str]
-    """Each picture's JSON from behind its id, which only the whole list knows."""
+    """Each image's JSON from behind its id, which only the whole list knows."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class IndexWorker:
         self._tree = tree
 
     def run(self, shard: Shard, out: Path) -> ShardReport:
-        """Read the sizes of all pictures of a few classes and write their rows to `out`.
+        """Read the sizes of all images of a few classes and write their rows to `out`.
 
         Raises:
-            FatalError: in a strict index, the first file that is no readable picture.
+            FatalError: in a strict index, the first file that is no readable image.
         """
         drops = Drops()
         counts: dict[str, int] = {}
@@ -71,7 +71,7 @@ class IndexWorker:
             counts[str(each.category_id)] = len(rows)
             classes.append(ClassRows(each.category_id, rows))
         out.write_bytes(msgspec.json.encode(classes))
-        return ShardReport(items=len(classes), counts={"pictures": counts}, drops=drops.freeze())
+        return ShardReport(items=len(classes), counts={"images": counts}, drops=drops.freeze())
 
     def close(self) -> None:
         """Close the tree's tars."""
@@ -79,14 +79,14 @@ class IndexWorker:
 
 
 def _rows(tree: ImageNet21k, indexed: IndexedClass) -> tuple[list[str], list[tuple[str, OvforgeError]]]:
-    """The rows of one class, and (reason, error) of every file left out."""
+    """The rows of one class, and (reason, error) of every file skipped."""
     rows: list[str] = []
     problems: list[tuple[str, OvforgeError]] = []
     tail = f'"pos_category_ids": [{indexed.category_id}], "width": '
     seen: set[str] = set()
     for place in tree.places(indexed.wnid):
         try:
-            names = tree.pictures(indexed.wnid, parts=(place.part,))
+            names = tree.images(indexed.wnid, parts=(place.part,))
         except (ArchiveError, ImageError) as error:
             problems.append(("class folder or tar that cannot be used", error))
             continue
@@ -104,7 +104,7 @@ def _rows(tree: ImageNet21k, indexed: IndexedClass) -> tuple[list[str], list[tup
             try:
                 width, height = tree.read_size(name)
             except ImageError as error:
-                problems.append(("no readable picture", error))
+                problems.append(("no readable image", error))
                 continue
             rows.append(f'"file_name": {json.dumps(name)}, {tail}{width}, "height": {height}}}')
     return rows, problems

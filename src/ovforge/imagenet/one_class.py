@@ -1,4 +1,4 @@
-"""Prepare one class: choose its part, check or resize its pictures, put its folders into place. Runs in a worker."""
+"""Prepare one class: choose its part, check or resize its images, put its folders into place. Runs in a worker."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import cv2
 import msgspec
 
 from ovforge.errors import ArchiveError, ImageError, WorkError
+from ovforge.files.atomic import temporary_path
+from ovforge.files.tar_archive import Member, read_members
+from ovforge.image_io.codec import decode_rgb, encode_jpeg, stored_size
 from ovforge.imagenet.archives import ClassSource
 from ovforge.options.imagenet import PrepareOptions, Resize
 from ovforge.sources.imagenet21k import SMALL, TRAIN, VAL
-from ovforge.storage.atomic import temporary_path
-from ovforge.storage.image_codec import decode_rgb, encode_jpeg, stored_size
-from ovforge.storage.tar_archive import Member, read_members
 
 STATE = ".prepare"
 """The folder below the output in which a run remembers what is done."""
@@ -34,7 +34,7 @@ class ClassReport(msgspec.Struct, frozen=True):
 
     wnid: str
     counts: dict[str, int]
-    """Part -> pictures in it."""
+    """Part -> images in it."""
     bytes: int
     left_out: list[tuple[str, str]] = []
     """(file name, reason) of every file of the class that is not in the output."""
@@ -77,12 +77,12 @@ def prepare_class(options: PrepareOptions, source: ClassSource) -> ClassReport |
 def _prepare(options: PrepareOptions, source: ClassSource, work: Path) -> ClassReport:
     cv2.setNumThreads(1)  # every core has a process of its own
     files, copy = _from_folder(options, source) if source.size is None else _from_tar(options, source)
-    pictures = [name for name in files if name.endswith(".JPEG") and not name.startswith(".")]
-    others = sorted(set(files) - set(pictures))
+    images = [name for name in files if name.endswith(".JPEG") and not name.startswith(".")]
+    others = sorted(set(files) - set(images))
     left_out = [(name, "hidden, or its name does not end in .JPEG") for name in others]
     counts, size = {}, 0
-    # The split goes by the names alone, broken pictures included, as in the processing document.
-    for part, names in _split(pictures, options).items():
+    # The split goes by the names alone, broken images included, as in the processing document.
+    for part, names in _split(images, options).items():
         folder = work / part
         folder.mkdir(parents=True)
         counts[part] = 0
@@ -123,16 +123,16 @@ def _sizes(folder: Path) -> dict[str, int]:
         return {entry.name: entry.stat().st_size for entry in entries}
 
 
-def _split(pictures: list[str], options: PrepareOptions) -> dict[str, list[str]]:
-    if not pictures:
+def _split(images: list[str], options: PrepareOptions) -> dict[str, list[str]]:
+    if not images:
         return {}
-    if len(pictures) <= options.small_limit:
-        return {SMALL: pictures}
-    return {VAL: pictures[: options.val_pictures], TRAIN: pictures[options.val_pictures :]}
+    if len(images) <= options.small_limit:
+        return {SMALL: images}
+    return {VAL: images[: options.val_images], TRAIN: images[options.val_images :]}
 
 
 _Copy = Callable[[str, Path], int]
-"""copy(name, target) brings one picture to its target and gives its bytes there; ImageError where it is broken."""
+"""copy(name, target) brings one image to its target and gives its bytes there; ImageError where it is broken."""
 
 
 def _from_tar(options: PrepareOptions, source: ClassSource) -> tuple[list[str], _Copy]:
@@ -143,7 +143,7 @@ def _from_tar(options: PrepareOptions, source: ClassSource) -> tuple[list[str], 
     def copy(name: str, target: Path) -> int:
         with open(source.path, "rb", buffering=0) as file:
             data = os.pread(file.fileno(), members[name].size, members[name].offset)
-        return target.write_bytes(fitted(data, name, options.resize))
+        return target.write_bytes(fit_size(data, name, options.resize))
 
     return sorted(members), copy
 
@@ -154,7 +154,7 @@ def _from_folder(options: PrepareOptions, source: ClassSource) -> tuple[list[str
         if not path.is_file():
             raise ImageError(name, "is a folder, a dead link or no plain file")
         data = path.read_bytes()
-        result = fitted(data, name, options.resize)
+        result = fit_size(data, name, options.resize)
         if options.link and result is data:
             with contextlib.suppress(OSError):  # another disk, or one without hard links: copy
                 os.link(path.resolve(), target)
@@ -164,11 +164,11 @@ def _from_folder(options: PrepareOptions, source: ClassSource) -> tuple[list[str
     return sorted(os.listdir(source.path)), copy  # noqa: PTH208  (names are wanted, not paths)
 
 
-def fitted(data: bytes, name: str, resize: Resize) -> bytes:
-    """The bytes of a picture as they go into the tree: as they are, or resized as JPEG of quality 95.
+def fit_size(data: bytes, name: str, resize: Resize) -> bytes:
+    """The bytes of an image as they go into the tree: as they are, or resized as JPEG of quality 95.
 
-    Bilinear without smoothing, as ImageNet-21K-P is made; a picture whose longer edge is below the size stays as
-    it is. Pictures are turned upright by EXIF where they are resized.
+    Bilinear without smoothing, as ImageNet-21K-P is made; an image whose longer edge is below the size stays as
+    it is. Images are turned upright by EXIF where they are resized.
 
     Raises:
         ImageError: broken or cut short. Without resizing, header and end are looked at; else it is decoded.

@@ -1,12 +1,12 @@
 """From the official archives of ImageNet-21K to train, val and small classes, as ImageNet-21K-P is laid out.
 
-Classes of at most 500 pictures go to imagenet21k_small_classes; of every other class the first 50 pictures in name
+Classes of at most 500 images go to imagenet21k_small_classes; of every other class the first 50 images in name
 order (plain strings) go to val, the rest to train (Ridnik et al. 2021). An archive is never unpacked as a whole
 beside itself: classes are read where they lie in the uncompressed tar, and a compressed one is streamed, with a few
 class tars in flight.
 
 The work is a run over the classes, in the folder `.prepare` of the output; a shard's file holds the reports of its
-classes, whose pictures are in the tree by then. Only the classes of a compressed archive cannot be planned: these go
+classes, whose images are in the tree by then. Only the classes of a compressed archive cannot be planned: these go
 their own way (`stream`), under the same manifest.
 """
 
@@ -24,6 +24,8 @@ import msgspec
 
 from ovforge import __version__
 from ovforge.errors import InputError, PlanMismatchError, WorkError
+from ovforge.files.atomic import temporary_owner, write_bytes
+from ovforge.files.machine import machine_name, process_is_alive
 from ovforge.imagenet.archives import Archive, ClassSource, open_archive
 from ovforge.imagenet.one_class import STATE, WORK, ClassFailure, ClassReport
 from ovforge.imagenet.prepare_task import PrepareTask, read_classes
@@ -31,17 +33,15 @@ from ovforge.imagenet.stream import prepare_stream
 from ovforge.options.imagenet import ClassChoice, PrepareOptions, Resize
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.runs.executors.base import Executor
-from ovforge.runs.executors.here import HereExecutor
+from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
 from ovforge.runs.plan import Plan, freeze, input_file, input_names
 from ovforge.runs.run import ShardSelection, run
 from ovforge.sources.imagenet21k import PARTS
-from ovforge.storage.atomic import temporary_owner, write_bytes
-from ovforge.storage.machine import machine_name, process_is_alive
 from ovforge.taxonomy import class_by_wnid, wnid_to_synset
 
 LARGEST_SHARD, SHARDS_AIMED_AT = 8, 256
-"""Classes: each has some hundred pictures, a few seconds of work."""
+"""Classes: each has some hundred images, a few seconds of work."""
 
 _RESIZED_SHARE = 0.25  # ImageNet-21K-P, resized, takes about a fifth of the original's 1.3 TB
 _LVIS_SHARE = 0.15  # an upper guess of the share of the LVIS classes and substitutes in all of ImageNet-21K
@@ -68,8 +68,8 @@ def prepare(
         PlanMismatchError: the output was begun with other options or from another source.
         WorkError: no room on the disk, or some classes could not be prepared (the others are done).
     """
-    if options.small_limit < options.val_pictures:
-        raise InputError(f"--small-limit {options.small_limit} is below --val-pictures {options.val_pictures}")
+    if options.small_limit < options.val_images:
+        raise InputError(f"--small-limit {options.small_limit} is below --val-images {options.val_images}")
     executor = executor or LocalExecutor(available_cores())
     archive = open_archive(options.source)
     chosen = _choice(options)
@@ -82,7 +82,7 @@ def prepare(
     parts = shards or ShardSelection()
     done_bytes = _ask_again(options.out, plan, parts)
     _check_space(options, _size_of(sources), done_bytes)
-    _remove_leftovers(state / WORK)
+    _remove_stale_files(state / WORK)
     task = PrepareTask(options, sources)
     result = run(state, plan, task, executor, shards=shards, raise_failed=False, progress=progress)
     if result.complete:
@@ -105,7 +105,9 @@ def _stream(
     options: PrepareOptions, archive: Archive, chosen: Callable[[str], bool], workers: int, progress: Progress
 ) -> StepSummary:
     # Nothing is known of its classes, so the plan has no items: it only keeps the options and the source.
-    _begin(options, Plan(items=0, shard_size=1, inputs={"source": input_file(options.source)}, **_described(options)))
+    _begin(
+        options, Plan(items=0, shard_size=1, inputs={"source": input_file(options.source)}, **_describe_images(options))
+    )
     need = archive.size * (_LVIS_SHARE if options.classes is ClassChoice.LVIS else 1)
 
     def check_space(done_bytes: int) -> None:
@@ -117,7 +119,7 @@ def _stream(
 
 def _check_stream(options: PrepareOptions, executor: Executor, shards: ShardSelection | None) -> None:
     asked_for = [] if shards is None else [f"--shards {shards}"]
-    if not isinstance(executor, (LocalExecutor, HereExecutor)):
+    if not isinstance(executor, (LocalExecutor, InProcessExecutor)):
         asked_for.append("--executor ray")
     if asked_for:
         raise InputError(
@@ -140,11 +142,11 @@ def _plan(options: PrepareOptions, sources: tuple[ClassSource, ...]) -> Plan:
         items=len(sources),
         shard_size=min(max(len(sources) // SHARDS_AIMED_AT, 1), LARGEST_SHARD),
         inputs={"source": input_names(options.source, listed)},
-        **_described(options),
+        **_describe_images(options),
     )
 
 
-def _described(options: PrepareOptions) -> dict[str, Any]:
+def _describe_images(options: PrepareOptions) -> dict[str, Any]:
     """What plans of both ways have in common."""
     versions = {"ovforge": __version__}
     if options.resize is not Resize.OFF:
@@ -155,7 +157,7 @@ def _described(options: PrepareOptions) -> dict[str, Any]:
             "resize": options.resize.value,
             "classes": options.classes.value,
             "small_limit": options.small_limit,
-            "val_pictures": options.val_pictures,
+            "val_images": options.val_images,
         },
         "versions": versions,
     }
@@ -202,7 +204,7 @@ def _ask_again(out: Path, plan: Plan, parts: ShardSelection) -> int:
     return done_bytes
 
 
-def _remove_leftovers(work: Path) -> None:
+def _remove_stale_files(work: Path) -> None:
     """What killed processes of this machine were making."""
     for folder in sorted(work.iterdir()) if work.is_dir() else ():
         owner = temporary_owner(folder)
@@ -240,7 +242,7 @@ def _finish(
     summary = _summary(options, archive, reports, (), f"ovforge imagenet index --imagenet-path {options.out}")
     report_file = options.out / "prepare_report.json"
     content = {
-        "pictures": {part: summary.counts[part] for part in PARTS},
+        "images": {part: summary.counts[part] for part in PARTS},
         "classes": len(reports),
         "failed": sorted((failure.wnid, failure.problem) for failure in failures),
         "left_out": [(f"{report.wnid}/{name}", reason) for report in reports for name, reason in report.left_out],
@@ -259,8 +261,8 @@ def _summary(
     options: PrepareOptions, archive: Archive, reports: list[ClassReport], notes: tuple[str, ...], next_command: str
 ) -> StepSummary:
     drops = Drops()
-    for stray in archive.strays:
-        drops.add("entry", "no class folder or class tar", stray)
+    for entry in archive.unrecognised:
+        drops.add("entry", "no class folder or class tar", entry)
     counts = dict.fromkeys(PARTS, 0)
     for report in reports:
         for part, count in report.counts.items():
@@ -268,7 +270,7 @@ def _summary(
         for name, reason in report.left_out:
             drops.add("file", reason, f"{report.wnid}/{name}")
         if not any(report.counts.values()):
-            drops.add("class", "has no readable pictures", report.wnid)
+            drops.add("class", "has no readable images", report.wnid)
     return StepSummary(
         step="imagenet prepare",
         outputs={"tree": str(options.out)},

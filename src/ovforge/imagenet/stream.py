@@ -17,12 +17,12 @@ from pathlib import Path
 import msgspec
 
 from ovforge.errors import InputError
+from ovforge.files.atomic import write_bytes
 from ovforge.imagenet.archives import ClassSource, stream_classes
 from ovforge.imagenet.one_class import STATE, ClassFailure, ClassReport, prepare_class
 from ovforge.imagenet.workers import run_ordered
 from ovforge.options.imagenet import PrepareOptions
 from ovforge.records.reporting import Progress
-from ovforge.storage.atomic import write_bytes
 
 
 def prepare_stream(

@@ -61,11 +61,11 @@ class CategoryInfoOptions:
     add_freq: bool = False
     """Work `frequency` out anew from the counts."""
     r_thresh: int = 10
-    """Classes in fewer pictures are rare."""
+    """Classes in fewer images are rare."""
     c_thresh: int = 100
-    """Classes in fewer pictures are common, in more frequent."""
+    """Classes in fewer images are common, in more frequent."""
     bypass: bool = False
-    """Count from the pictures' `pos_category_ids`, one object per picture and class, without annotations."""
+    """Count from the images' `pos_category_ids`, one object per image and class, without annotations."""
     overwrite: bool = False
 
     @property
@@ -84,7 +84,7 @@ class MergeCocoOptions:
     """Default: `*+coco_mask_v1.json` or `*+coco_box_v1.json` beside the LVIS file."""
     variant: MergeVariant = MergeVariant.MASK
     iou_threshold: float = 0.7
-    """A COCO object is left out if an LVIS object of its class overlaps it at least this much."""
+    """A COCO object is skipped if an LVIS object of its class overlaps it at least this much."""
     overwrite: bool = False
 
     @property

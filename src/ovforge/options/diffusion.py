@@ -52,7 +52,7 @@ class DiffusionOptions:
         model: local folder in diffusers' layout with a Stable Diffusion 1.x or 2.x model.
         device: `auto` (the first GPU if there is one), `cpu`, `cuda`, `cuda:1`. A device given by the run's
             executor comes before it.
-        batch_size: pictures a batch; None finds it out, once per padded size.
+        batch_size: images a batch; None finds it out, once per padded size.
         steps: sampling steps over the whole noise range.
         strength: share of the noise range that is run, above 0 and up to 1.
         guidance: weight of classifier-free guidance; 0 or 1 means one conditional pass per step.
@@ -62,13 +62,13 @@ class DiffusionOptions:
             after every `jump_length` intervals the latents go back up, until that stretch was done
             `jump_n_sample` times.
         no_captions: one unguided pass per step with an empty prompt.
-        compile: torch.compile the U-Net for the padded sizes that most COCO pictures have.
+        compile: torch.compile the U-Net for the padded sizes that most COCO images have.
         vae_tiling: encode and decode in tiles: less memory, faint differences at the seams.
         cpu_offload: each component is on the GPU only while it runs.
         cpu_threads: threads per worker when the networks run on the CPU; None: one per core. Their number changes
-            the last bits of a picture, so it is fixed here and does not follow the number of workers.
+            the last bits of an image, so it is fixed here and does not follow the number of workers.
         allow_pickle: load weights from pickle files (`.bin`) where there are no safetensors.
-        width, height: a picture is scaled to fit into this size before it is repainted.
+        width, height: an image is scaled to fit into this size before it is repainted.
     """
 
     model: Path = DEFAULT_MODEL

@@ -13,7 +13,7 @@ SMALL_BOX = 32 * 32
 
 
 class Substitutes(str, Enum):
-    """Which classes receive the pictures of their substitute synsets."""
+    """Which classes receive the images of their substitute synsets."""
 
     LACKING = "lacking"
     """Those that still have fewer than ten exemplars of their own."""
@@ -39,7 +39,7 @@ class CropForm(str, Enum):
     """How the crops are laid out in folders."""
 
     SPLIT = "split"
-    """One list. `all/ID` holds every crop, `train/ID` the first ten, `val/ID` the rest from other pictures; ID is the
+    """One list. `all/ID` holds every crop, `train/ID` the first ten, `val/ID` the rest from other images; ID is the
     category id."""
     LISTS = "lists"
     """Two lists. `val/N` and `train/N`, each with every crop of its list; N is the class's place, from 0."""
@@ -85,9 +85,9 @@ class SampleOptions:
     nested: bool = False
     """A smaller K of the same seed is contained in a larger one."""
     exclude: Path | None = None
-    """Annotation file whose pictures must not become exemplars."""
+    """Annotation file whose images must not become exemplars."""
     visual_genome_dir: Path | None = None
-    """Where `image_data.json` says which Visual Genome pictures are COCO pictures; asked only with `exclude`."""
+    """Where `image_data.json` says which Visual Genome images are COCO images; asked only with `exclude`."""
     with_names: bool = False
     """Write a dictionary keyed by synset in place of the list."""
     overwrite: bool = False
@@ -95,7 +95,7 @@ class SampleOptions:
 
 @dataclass(frozen=True)
 class CropOptions:
-    """From drawn exemplars to pictures."""
+    """From drawn exemplars to images."""
 
     exemplars: Path
     """What `sample` writes; the `val` list of the form `lists`."""
@@ -104,14 +104,14 @@ class CropOptions:
     train_exemplars: Path | None = None
     """The `train` list of the form `lists`; None is `exemplars`."""
     lvis_images: Path = layout.COCO_DIR
-    """Folder that holds `train2017`, or an HDF5 file of pictures."""
+    """Folder that holds `train2017`, or an HDF5 file of images."""
     imagenet_images: Path = layout.IMAGENET_21K
     visual_genome_images: Path = layout.VISUAL_GENOME_DIR
     context: float = 0.4
     """How much wider than the box the crop is: 0.4 is 40 %."""
     square: bool = True
     quality: int = 95
-    """JPEG quality of crops, 1 to 100; whole pictures are copied as they are."""
+    """JPEG quality of crops, 1 to 100; whole images are copied as they are."""
     train_shots: int = 10
     """How many of a class's exemplars the form `split` puts into `train`."""
     sheet: bool = False
@@ -121,7 +121,7 @@ class CropOptions:
 
 @dataclass(frozen=True)
 class ExemplarIndexOptions:
-    """From cropped pictures to an annotation file that lists them."""
+    """From cropped images to an annotation file that lists them."""
 
     crops: Path
     """The folder that `crop` writes."""

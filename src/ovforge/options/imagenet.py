@@ -19,18 +19,18 @@ class IndexOptions:
     """Any annotation file with the LVIS categories; only its categories are read."""
     out: Path = layout.IMAGENET_LVIS_INFO
     strict: bool = False
-    """Stop at an unreadable picture or a category without ImageNet id, instead of leaving it out with a message."""
+    """Stop at an unreadable image or a category without ImageNet id, instead of leaving it out with a message."""
     overwrite: bool = False
 
 
 class Resize(str, Enum):
-    """How `imagenet prepare` resizes pictures, as the processing document of ImageNet-21K-P offers."""
+    """How `imagenet prepare` resizes images, as the processing document of ImageNet-21K-P offers."""
 
     OFF = "off"
     SQUASH = "224"
-    """To 224x224, proportions lost; pictures whose longer edge is below 224 are copied as they are."""
+    """To 224x224, proportions lost; images whose longer edge is below 224 are copied as they are."""
     SHORT_EDGE = "256"
-    """The shorter edge to 256, proportions kept; pictures whose longer edge is below 256 are copied as they are."""
+    """The shorter edge to 256, proportions kept; images whose longer edge is below 256 are copied as they are."""
 
 
 class ClassChoice(str, Enum):
@@ -51,10 +51,10 @@ class PrepareOptions:
     resize: Resize = Resize.OFF
     classes: ClassChoice = ClassChoice.ALL
     small_limit: int = 500
-    """Classes of at most this many pictures are small classes."""
-    val_pictures: int = 50
-    """So many pictures of every other class, the first in name order, go to val."""
+    """Classes of at most this many images are small classes."""
+    val_images: int = 50
+    """So many images of every other class, the first in name order, go to val."""
     link: bool = False
-    """Hard links instead of copies, where the source is class folders and pictures stay as they are."""
+    """Hard links instead of copies, where the source is class folders and images stay as they are."""
     check_space: bool = True
     """Refuse to start where the disk has too little room."""

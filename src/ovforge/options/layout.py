@@ -30,7 +30,7 @@ EXEMPLAR_CROPS_OVMR = Path("datasets/lvis_exemplars_ovmr_K30")
 # Tracking: downloaded
 TRACKING_DIR = Path("data")
 TRACKING_LVIS_DIR = TRACKING_DIR / "lvis"
-TRACKING_PICTURES = TRACKING_LVIS_DIR / "train2017"
+TRACKING_IMAGES = TRACKING_LVIS_DIR / "train2017"
 TRACKING_LVIS_TRAIN = TRACKING_LVIS_DIR / "annotations/lvis_v1_train.json"
 TRACKING_COCO_TRAIN = TRACKING_DIR / "coco/annotations/instances_train2017.json"
 TRACKING_CAPTIONS = TRACKING_LVIS_DIR / "annotations/captions_train2017.json"

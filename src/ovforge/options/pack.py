@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ovforge.options import layout
 
-DEFAULT_FOLDER = layout.TRACKING_PICTURES
+DEFAULT_FOLDER = layout.TRACKING_IMAGES
 DEFAULT_OUT = layout.TRACKING_PACKED
 DEFAULT_ANNOTATIONS = layout.TRACKING_BASE
 
@@ -17,9 +17,9 @@ class PackOptions:
     """Options of `lvis pack-images`.
 
     Attributes:
-        images: folder of pictures (or an HDF5 file of them).
+        images: folder of images (or an HDF5 file of them).
         out: the HDF5 file to write.
-        annotations: pack only this file's pictures; None: all that are in the folder.
+        annotations: pack only this file's images; None: all that are in the folder.
         annotations_out: the annotation file with `file_name` filled in; None: beside it, `*_named.json`.
         overwrite: replace outputs that are there.
     """

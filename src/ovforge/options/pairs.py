@@ -9,8 +9,8 @@ from ovforge.errors import InputError
 from ovforge.options import layout
 
 DEFAULT_SAVE_DIR = layout.PAIRS_DIR
-DEFAULT_PICTURES = (layout.TRACKING_PACKED, layout.TRACKING_PICTURES)
-"""Where pictures are looked for: the first that is there."""
+DEFAULT_IMAGES = (layout.TRACKING_PACKED, layout.TRACKING_IMAGES)
+"""Where images are looked for: the first that is there."""
 DEFAULT_ANNOTATIONS = layout.TRACKING_BASE
 DEFAULT_CAPTIONS = layout.TRACKING_CAPTIONS
 
@@ -24,17 +24,17 @@ class GenerateOptions:
     Attributes:
         name: the name of the run: its folder and its files are called so.
         save_dir: the folder that holds the run's folder.
-        images: folder or HDF5 file of the pictures; None: the first of DEFAULT_PICTURES that is there.
+        images: folder or HDF5 file of the images; None: the first of DEFAULT_IMAGES that is there.
         annotations: LVIS or COCO annotation file.
         captions: COCO caption file; None: DEFAULT_CAPTIONS if it is there, else prompts from class names.
         partitions: how many HDF5 files the run is published in.
-        variants: second views per picture.
+        variants: second views per image.
         seed: the same seed, inputs and options give the same pairs, on any number of workers.
         min_area: square pixels; objects with a larger annotated area are kept and followed.
         masks: store the warped masks and the kept region with each second view.
         quality: JPEG quality of the second views.
-        limit: only the first so many pictures, for a trial.
-        shard_size: pictures per unit of work; None: an eighth of what 8 workers would get, 8 to 128.
+        limit: only the first so many images, for a trial.
+        shard_size: images per unit of work; None: an eighth of what 8 workers would get, 8 to 128.
         overwrite: throw away a run of the same name that was started with other options or inputs.
     """
 

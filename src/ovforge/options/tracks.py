@@ -11,7 +11,7 @@ from ovforge.options import layout
 PAIRS_FOLDER = layout.PAIRS_DIR
 """Where the runs of `pairs generate` and the merged files are, from the root of the user's data."""
 PAIRS_ANNOTATIONS = layout.TRACKING_BASE
-PAIRS_IMAGES = (layout.TRACKING_PACKED, layout.TRACKING_PICTURES)
+PAIRS_IMAGES = (layout.TRACKING_PACKED, layout.TRACKING_IMAGES)
 """Where originals are looked for when the partitions lack them."""
 
 
@@ -27,7 +27,7 @@ class MergeOptions:
             or else the default place.
         images: folder or HDF5 file of the originals, for partitions that lack them; None: the default places.
         partitions: how many partitions there are; None: as many as their names say.
-        variants: second views per picture to merge; None: as many as there are.
+        variants: second views per image to merge; None: as many as there are.
         overwrite: replace merged files that are already there.
     """
 
@@ -79,10 +79,10 @@ class AnnotateOptions:
         folder: where the merged files are.
         out: the file to write; None: `folder`/annotations/`name`.json.
         annotations: as in `MergeOptions`.
-        variants: second views per picture; None: as many as were merged.
+        variants: second views per image; None: as many as were merged.
         min_area: square pixels; only objects with a larger annotated area are followed. None: what the run was made
             with, 64 x 64 where nobody says.
-        min_fidelity: 0 to 1; repainted objects whose fidelity is lower are left out. None: all stay.
+        min_fidelity: 0 to 1; repainted objects whose fidelity is lower are skipped. None: all stay.
         objects: which objects a pair has.
         stills: write each image as a video of one frame with all its annotations, too: to `stills_out`.
         masks: write the objects' masks, as compressed RLE.

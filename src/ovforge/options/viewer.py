@@ -36,7 +36,7 @@ class PairsViewOptions:
 
     @property
     def merged(self) -> tuple[Path, Path]:
-        """The merged pictures and their JSON."""
+        """The merged images and their JSON."""
         return self.folder / f"{self.name}.h5", self.annotations or self.folder / "annotations" / f"{self.name}.json"
 
 
@@ -71,7 +71,7 @@ class ExemplarsViewOptions:
 
     Attributes:
         file: an exemplar dictionary, or drawn exemplars.
-        lvis_images: folder that holds `train2017`, or an HDF5 file of pictures; as with the next two, pictures that are
+        lvis_images: folder that holds `train2017`, or an HDF5 file of images; as with the next two, images that are
             not there are shown as missing.
         imagenet_images: ImageNet-21K, in any layout.
         visual_genome_images: folder that holds `VG_100K` and `VG_100K_2`.

@@ -22,7 +22,7 @@ class Category(msgspec.Struct, frozen=True):
 
 
 class Caption(msgspec.Struct, frozen=True):
-    """One sentence about a picture."""
+    """One sentence about an image."""
 
     id: int
     image_id: int

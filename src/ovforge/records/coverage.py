@@ -19,7 +19,7 @@ class ClassCoverage(msgspec.Struct, frozen=True):
     """From ImageNet and Visual Genome, by the synsets in `substitute_synsets`."""
     total: int
     substitute_synsets: tuple[str, ...] = ()
-    """Those whose pictures were added."""
+    """Those whose images were added."""
     why: tuple[str, ...] = ()
     """For a class with fewer than `enough`: what each source has to say."""
 

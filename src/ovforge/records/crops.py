@@ -1,4 +1,4 @@
-"""What the crop step leaves behind beside the pictures: which folder is which class."""
+"""What the crop step leaves behind beside the images: which folder is which class."""
 
 from __future__ import annotations
 

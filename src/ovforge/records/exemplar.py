@@ -1,8 +1,8 @@
-"""An exemplar: one picture, or one box in a picture, that shows what a class looks like.
+"""An exemplar: one image, or one box in an image, that shows what a class looks like.
 
 The format is the one of MM-OVOD's exemplar dictionary: a JSON object from synset to a list of records. A record is the
 annotation of its data set with `dataset`, `file_name`, `category_id` and `synset` added. `category_id` is the class's;
-`synset` is the one by which the picture was found, which for a substitute is not the class's own.
+`synset` is the one by which the image was found, which for a substitute is not the class's own.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ VISUAL_GENOME: Final = "visual_genome"
 DATASETS: Final = (LVIS, IMAGENET, VISUAL_GENOME)
 """The values of `dataset`, in the order in which a class's exemplars are listed."""
 
-WHOLE_PICTURE_AREA: Final = 100.0 * 100.0
-"""What a whole ImageNet picture counts as when exemplars are drawn by area (Kaul et al. 2023)."""
+WHOLE_IMAGE_AREA: Final = 100.0 * 100.0
+"""What a whole ImageNet image counts as when exemplars are drawn by area (Kaul et al. 2023)."""
 
 Box = tuple[float, float, float, float]
 
@@ -44,7 +44,7 @@ class Exemplar(msgspec.Struct, frozen=True):
 
     @property
     def box(self) -> Box | None:
-        """x, y, width, height in pixels as the data set gives them; None for a whole picture."""
+        """x, y, width, height in pixels as the data set gives them; None for a whole image."""
         if self.dataset == LVIS:
             return self.bbox
         if self.dataset == VISUAL_GENOME and None not in (self.x, self.y, self.w, self.h):
@@ -55,18 +55,18 @@ class Exemplar(msgspec.Struct, frozen=True):
     def area(self) -> float:
         """What the exemplar weighs in a draw: the area of its box in square pixels."""
         if self.dataset == IMAGENET:
-            return WHOLE_PICTURE_AREA
+            return WHOLE_IMAGE_AREA
         box = self.box
         return math.nan if box is None else float(box[2] * box[3])
 
     @property
     def identity(self) -> str:
-        """Names the exemplar wherever it stands in a file: data set, picture and box."""
+        """Names the exemplar wherever it stands in a file: data set, image and box."""
         number = self.id if self.dataset == LVIS else self.object_id
         return f"{self.dataset}:{self.file_name}:{'' if number is None else number}"
 
     @property
-    def picture_name(self) -> str:
+    def image_name(self) -> str:
         """The bare file name."""
         return self.file_name.rsplit("/", 1)[-1]
 

@@ -19,13 +19,13 @@ class Category(msgspec.Struct, frozen=True):
     synset: str = ""
     """The WordNet 3.0 name, as `zebra.n.01`."""
     frequency: str = ""
-    """`r` rare (1 to 10 training pictures), `c` common (11 to 100), `f` frequent; empty where the file has none."""
+    """`r` rare (1 to 10 training images), `c` common (11 to 100), `f` frequent; empty where the file has none."""
     image_count: int = 0
     instance_count: int = 0
 
 
 class Image(msgspec.Struct, frozen=True):
-    """One picture."""
+    """One image."""
 
     id: int
     width: int
@@ -33,7 +33,7 @@ class Image(msgspec.Struct, frozen=True):
     file_name: str = ""
     coco_url: str = ""
     neg_category_ids: list[int] = []
-    """Classes that somebody looked for and that are not in the picture."""
+    """Classes that somebody looked for and that are not in the image."""
     not_exhaustive_category_ids: list[int] = []
     """Classes of which not every object is annotated."""
 

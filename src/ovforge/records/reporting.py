@@ -18,10 +18,10 @@ def no_progress(stage: str, done: int, total: int) -> None:
 
 
 class Drop(msgspec.Struct, frozen=True):
-    """One reason for which things of one kind were left out."""
+    """One reason for which things of one kind were skipped."""
 
     kind: str
-    """What was left out: `picture`, `annotation`, `class`, `exemplar`, ..."""
+    """What was skipped: `image`, `annotation`, `class`, `exemplar`, ..."""
     reason: str
     count: int
     examples: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class Drops:
         self._examples: dict[tuple[str, str], list[str]] = {}
 
     def add(self, kind: str, reason: str, name: object = None, *, count: int = 1) -> None:
-        """Count `count` things of `kind` left out for `reason`; `name` says which."""
+        """Count `count` things of `kind` skipped for `reason`; `name` says which."""
         key = (kind, reason)
         self._counts[key] = self._counts.get(key, 0) + count
         examples = self._examples.setdefault(key, [])
@@ -51,7 +51,7 @@ class Drops:
             examples.extend(drop.examples[: EXAMPLES_KEPT - len(examples)])
 
     def count(self, kind: str, reason: str) -> int:
-        """How many things of `kind` were left out for `reason`."""
+        """How many things of `kind` were skipped for `reason`."""
         return self._counts.get((kind, reason), 0)
 
     def freeze(self) -> tuple[Drop, ...]:

@@ -6,7 +6,7 @@ import msgspec
 
 
 class VisualGenomeObject(msgspec.Struct, frozen=True):
-    """One box of `objects.json`, in whole pixels; boxes may lie partly outside the picture or be empty."""
+    """One box of `objects.json`, in whole pixels; boxes may lie partly outside the image or be empty."""
 
     synsets: list[str]
     x: int | float
@@ -15,13 +15,13 @@ class VisualGenomeObject(msgspec.Struct, frozen=True):
     h: int | float
 
 
-class VisualGenomePicture(msgspec.Struct, frozen=True):
+class VisualGenomeImage(msgspec.Struct, frozen=True):
     """One entry of `image_data.json`."""
 
     image_id: int
     url: str
     coco_id: int | None = None
-    """Half of the pictures are COCO pictures, some of them from COCO's validation set."""
+    """Half of the images are COCO images, some of them from COCO's validation set."""
 
     @property
     def file_name(self) -> str:

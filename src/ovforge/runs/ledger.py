@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from ovforge.files.atomic import write_bytes
 from ovforge.runs.task import Shard, ShardReport
-from ovforge.storage.atomic import write_bytes
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from ovforge.errors import InputError, MissingInputError, OutputExistsError, PlanMismatchError
+from ovforge.files.atomic import write_bytes
 from ovforge.runs.task import Shard
-from ovforge.storage.atomic import write_bytes
 
 MANIFEST = "manifest.json"
 WHOLE_UP_TO = 4 << 30
@@ -86,7 +86,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def input_file(path: Path) -> InputFile:
     """Describe an input by its size and SHA-256.
 
-    A file above 4 GiB (a picture store) is hashed in 256 blocks of 1 MiB spread evenly from its first byte to its
+    A file above 4 GiB (an image store) is hashed in 256 blocks of 1 MiB spread evenly from its first byte to its
     last, so that the start of a run does not read it all; its `method` says so.
 
     Raises:
@@ -116,7 +116,7 @@ def file_sha256(path: Path) -> str:
 
 
 def input_names(path: Path, names: Iterable[str]) -> InputFile:
-    """Describe a folder of pictures by the names that a run takes from it, in order; their bytes are not read."""
+    """Describe a folder of images by the names that a run takes from it, in order; their bytes are not read."""
     digest, count = hashlib.sha256(), 0
     for name in names:
         digest.update(name.encode("utf-8", "surrogateescape") + b"\0")

@@ -12,15 +12,15 @@ from typing import Any
 import msgspec
 
 from ovforge.errors import InputError, WorkError
+from ovforge.files.atomic import write_bytes
 from ovforge.records.reporting import Drop, Drops, Progress, no_progress
-from ovforge.runs.executors.base import Executor, Finished, Outcome, SetAside
+from ovforge.runs.executors.base import Executor, Finished, Outcome, ShardFailed
+from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.ledger import Ledger, LedgerEntry
-from ovforge.runs.leftovers import FOLDERS, clean_up
 from ovforge.runs.plan import MANIFEST, Plan, freeze
-from ovforge.runs.running import sightings
+from ovforge.runs.stale_files import FOLDERS, remove_stale_files
 from ovforge.runs.task import Shard, Task
 from ovforge.runs.worker import Attempt, Job
-from ovforge.storage.atomic import write_bytes
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class RunResult:
 
     @property
     def drops(self) -> tuple[Drop, ...]:
-        """What the finished shards left out."""
+        """What the finished shards skipped."""
         drops = Drops()
         for entry in self.entries.values():
             drops.merge(entry.report.drops)
@@ -147,7 +147,7 @@ def run(
     if overwrite:
         _throw_away(folder, shards)
     plan_id = freeze(plan, folder)
-    clean_up(folder)
+    remove_stale_files(folder)
     job = Job(folder.absolute(), plan_id, task)  # workers may stand in other folders
     ledger = Ledger(folder, plan_id)
     selected = (shards or ShardSelection()).of(plan.shards())
@@ -165,8 +165,8 @@ def run(
         nonlocal items_done
         items_done += outcome.shard.stop - outcome.shard.start
         progress(plan.task, items_done, total)
-        if isinstance(outcome, SetAside):
-            failed.append(_set_aside(folder, outcome))
+        if isinstance(outcome, ShardFailed):
+            failed.append(_failed_shard(folder, outcome))
         elif isinstance(outcome, Finished):
             failed_path(folder, outcome.shard.index).unlink(missing_ok=True)
 
@@ -174,7 +174,7 @@ def run(
         try:
             executor.execute(job, waiting, report)
         finally:
-            clean_up(folder)
+            remove_stale_files(folder)
     failed.sort(key=lambda one: one.shard)
     result = RunResult(folder, plan, ledger.done(plan.shards()), tuple(failed), ledger, len(done))
     lost = [s for s in selected if s.index not in result.entries and s.index not in {f.shard for f in failed}]
@@ -193,7 +193,7 @@ def failed_path(folder: Path, index: int) -> Path:
     return folder / "failed" / f"{index:06d}.json"
 
 
-def _set_aside(folder: Path, outcome: SetAside) -> FailedShard:
+def _failed_shard(folder: Path, outcome: ShardFailed) -> FailedShard:
     shard = outcome.shard
     record = FailedShard(shard.index, shard.start, shard.stop - shard.start, outcome.tries, outcome.attempts)
     write_bytes(
@@ -218,7 +218,7 @@ def _throw_away(folder: Path, shards: ShardSelection | None) -> None:
             "--overwrite and --shards exclude each other: each part would throw away what the others have done",
             hint=f"remove {folder} first, then start the parts",
         )
-    at_work = [seen.worker for seen in sightings(folder) if seen.alive]
+    at_work = [seen.worker for seen in worker_statuses(folder) if seen.alive]
     if at_work:
         raise InputError(
             f"{folder}: process {at_work[0].pid} on {at_work[0].host} is at work there, --overwrite would pull it away",

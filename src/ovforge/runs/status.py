@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from ovforge.runs.heartbeat import RunningWorker, WorkerStatus, worker_statuses
 from ovforge.runs.ledger import Ledger, LedgerEntry
 from ovforge.runs.plan import Plan, load_plan
 from ovforge.runs.run import FailedShard
-from ovforge.runs.running import RunningWorker, Sighting, sightings
 
 SLOWEST = 5
 
@@ -76,7 +76,7 @@ def status(folder: Path) -> RunStatus:
     plan, plan_id = load_plan(folder)
     shards = plan.shards()
     entries = Ledger(folder, plan_id).done(shards)
-    seen = sightings(folder)
+    seen = worker_statuses(folder)
     living = [one.worker for one in seen if one.alive]
     running = {worker.shard for worker in living if worker.shard is not None} - entries.keys()
     problems = {index: text for index, text in _problems(folder).items() if index not in entries}
@@ -134,7 +134,7 @@ def _slowest(entries: list[LedgerEntry]) -> tuple[SlowShard, ...]:
     return tuple(SlowShard(e.shard, e.host, e.worker, e.report.items, e.seconds) for e in ordered[:SLOWEST])
 
 
-def _lost(seen: list[Sighting]) -> list[RunningWorker]:
+def _lost(seen: list[WorkerStatus]) -> list[RunningWorker]:
     return [one.worker for one in seen if not one.alive]
 
 

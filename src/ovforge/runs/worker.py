@@ -17,11 +17,11 @@ from typing import TypeGuard
 import msgspec
 
 from ovforge.errors import OvforgeError, WorkError
+from ovforge.files.atomic import publish, temporary_path
+from ovforge.files.machine import host_name
 from ovforge.runs.ledger import Ledger, LedgerEntry
 from ovforge.runs.plan import file_sha256
 from ovforge.runs.task import Shard, Slot, Task, Worker
-from ovforge.storage.atomic import publish, temporary_path
-from ovforge.storage.machine import host_name
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 

@@ -1,7 +1,7 @@
 """A small, real, freely licensed data set in the exact layout of both jobs.
 
 The photographs are scikit-image's (extra `sample`); the outlines, classes and sentences are ovforge's own, made by eye
-on those photographs. `pictures` says which view of which photograph each picture is.
+on those photographs. `images` says which view of which photograph each image is.
 """
 
 from ovforge.sample_data.step import sample_data

@@ -1,6 +1,6 @@
-"""Polygons that move along with their picture: cut, scaled, mirrored, shifted.
+"""Polygons that move along with their image: cut, scaled, mirrored, shifted.
 
-A polygon is a float array (N, 2) of x, y in pixels, counted from the picture's upper left corner: pixel 0
+A polygon is a float array (N, 2) of x, y in pixels, counted from the image's upper left corner: pixel 0
 covers 0 to 1.
 """
 
@@ -19,14 +19,14 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Tile:
-    """A view of a photograph: a part of it, brought to a size, perhaps mirrored, put at a place in a picture.
+    """A view of a photograph: a part of it, brought to a size, perhaps mirrored, put at a place in an image.
 
     Attributes:
         photograph: name of the photograph.
         crop: (x, y, width, height) in the photograph, in whole pixels.
         size: (width, height) that the crop is scaled to; None keeps its size.
         mirror: left and right exchanged, after scaling.
-        at: (x, y) of the upper left corner in the picture.
+        at: (x, y) of the upper left corner in the image.
     """
 
     photograph: str
@@ -37,7 +37,7 @@ class Tile:
 
     @property
     def out_size(self) -> tuple[int, int]:
-        """(width, height) in the picture."""
+        """(width, height) in the image."""
         return self.size or self.crop[2:]
 
     def view(self, pixels: Pixels) -> Pixels:
@@ -50,7 +50,7 @@ class Tile:
         return np.ascontiguousarray(cut[:, ::-1] if self.mirror else cut)
 
     def moved(self, polygon: Polygon) -> Polygon:
-        """Where a polygon of the photograph lies in the picture; what the crop cuts off is cut off. May be empty."""
+        """Where a polygon of the photograph lies in the image; what the crop cuts off is cut off. May be empty."""
         x, y, width, height = self.crop
         clipped = clip(polygon - (x, y), width, height)
         scaled = clipped * (self.out_size[0] / width, self.out_size[1] / height)

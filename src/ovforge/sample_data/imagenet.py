@@ -1,4 +1,4 @@
-"""Pictures in the layout of ImageNet-21K-P: the photographs' objects, cut out, under their WordNet 3.0 ids."""
+"""Images in the layout of ImageNet-21K-P: the photographs' objects, cut out, under their WordNet 3.0 ids."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ovforge.sample_data.geometry import Tile
-from ovforge.sample_data.outlines import outlines
 from ovforge.sample_data.photographs import PHOTOGRAPHS
+from ovforge.sample_data.polygons import labelled_objects
 from ovforge.taxonomy import synset_to_wnid
 
 _TRAIN = (
@@ -25,7 +25,7 @@ _TRAIN = (
     "wall_clock.n.01",
 )
 _SMALL = ("camcorder.n.01", "lightning_rod.n.02")
-"""The classes that stand in `imagenet21k_small_classes` here; the real set decides by the number of pictures."""
+"""The classes that stand in `imagenet21k_small_classes` here; the real set decides by the number of images."""
 
 _MARGINS = (0.05, 0.2, 0.4)
 _ESPRESSO = ("n07920052", Tile("coffee", (200, 60, 180, 140)))
@@ -33,14 +33,14 @@ _ESPRESSO = ("n07920052", Tile("coffee", (200, 60, 180, 140)))
 
 
 @dataclass(frozen=True)
-class ImagenetPicture:
-    """One picture: its path below `imagenet21k_P` and its view."""
+class ImagenetImage:
+    """One image: its path below `imagenet21k_P` and its view."""
 
     path: str
     tile: Tile
 
 
-def imagenet_pictures() -> Iterator[ImagenetPicture]:
+def imagenet_images() -> Iterator[ImagenetImage]:
     """Every object with three margins, as it is and mirrored; the last view of a train class goes to val."""
     for synsets, folder in ((_TRAIN, "train"), (_SMALL, "imagenet21k_small_classes")):
         for synset in synsets:
@@ -48,17 +48,17 @@ def imagenet_pictures() -> Iterator[ImagenetPicture]:
             views = list(dict.fromkeys(_views(synset)))  # two margins may reach the same borders
             for number, tile in enumerate(views, start=1):
                 split = "val" if folder == "train" and number == len(views) else folder
-                yield ImagenetPicture(f"{split}/{wnid}/{wnid}_{number}.JPEG", tile)
+                yield ImagenetImage(f"{split}/{wnid}/{wnid}_{number}.JPEG", tile)
     wnid, tile = _ESPRESSO
-    yield ImagenetPicture(f"train/{wnid}/{wnid}_1.JPEG", tile)
+    yield ImagenetImage(f"train/{wnid}/{wnid}_1.JPEG", tile)
 
 
 def _views(synset: str) -> Iterator[Tile]:
-    for photograph, objects in outlines().items():
-        for outline in objects:
-            if outline.synset != synset:
+    for photograph, objects in labelled_objects().items():
+        for labelled in objects:
+            if labelled.synset != synset:
                 continue
-            points = np.concatenate(outline.polygons)
+            points = np.concatenate(labelled.polygons)
             for margin in _MARGINS:
                 crop = _grown(points.min(axis=0), points.max(axis=0), margin, photograph)
                 for mirror in (False, True):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ovforge.sample_data.geometry import Tile
+from ovforge.sample_data.images import IMAGES
 from ovforge.sample_data.photographs import PHOTOGRAPHS
-from ovforge.sample_data.pictures import PICTURES
 
 SOURCES_FILE = "SOURCES.md"
 
@@ -22,15 +22,15 @@ to try the tools with, not to train or to compare with.
 
 _MIDDLE = """
 The licences are those that scikit-image's documentation states. They free the photographs for any use; the rights of
-the persons shown on two of them are another matter. `license` in the annotation files names the licence of a picture's
+the persons shown on two of them are another matter. `license` in the annotation files names the licence of an image's
 photograph, on a sheet that of the first.
 
-## Pictures
+## Images
 
-The pictures of LVIS and COCO are views of the photographs: cut, scaled and mirrored as the table says. The pictures of
+The images of LVIS and COCO are views of the photographs: cut, scaled and mirrored as the table says. The images of
 train and val are different ones, but show the same photographs: nothing can be measured with them.
 
-| picture | split | size | photograph and crop (x, y, width, height) |
+| image | split | size | photograph and crop (x, y, width, height) |
 |---|---|---|---|
 """
 
@@ -47,9 +47,9 @@ every cut. What one may want to know of them:
 - The Space Shuttle is a model on a stand; it is labelled `space_shuttle` all the same.
 - `lightning_rod` are the masts on the lightning towers of the launch pad.
 - On the sheet of sixteen cats LVIS outlines six and lists the class under `not_exhaustive_category_ids`; COCO outlines
-  eight and has one crowd region over the rest. On picture 900009 LVIS leaves out the spoon, and says so.
+  eight and has one crowd region over the rest. On image 900009 LVIS leaves out the spoon, and says so.
 - COCO calls the wooden table a dining table and the wall clock a clock, having no finer classes; LVIS lists
-  `dining_table` as absent on these pictures.
+  `dining_table` as absent on these images.
 """
 
 
@@ -59,10 +59,10 @@ def sources_text() -> str:
         f"| {row.file} | {row.shows} | {row.source} | {row.license.name} | {row.url or '-'} |\n"
         for row in PHOTOGRAPHS.values()
     )
-    pictures = "".join(
-        f"| {row.file_name} | {row.split} | {row.size[0]} x {row.size[1]} | {_views(row.tiles)} |\n" for row in PICTURES
+    images = "".join(
+        f"| {row.file_name} | {row.split} | {row.size[0]} x {row.size[1]} | {_views(row.tiles)} |\n" for row in IMAGES
     )
-    return _HEAD + photographs + _MIDDLE + pictures + _TAIL
+    return _HEAD + photographs + _MIDDLE + images + _TAIL
 
 
 def _views(tiles: tuple[Tile, ...]) -> str:

@@ -14,15 +14,15 @@ import cv2
 import numpy as np
 
 from ovforge.errors import WorkError
+from ovforge.files.atomic_folder import atomic_folder
 from ovforge.options.sample_data import SampleDataOptions
 from ovforge.records.reporting import Progress, StepSummary, no_progress
 from ovforge.sample_data import labels, visual_genome
 from ovforge.sample_data.geometry import Pixels, Tile
-from ovforge.sample_data.imagenet import imagenet_pictures
+from ovforge.sample_data.imagenet import imagenet_images
+from ovforge.sample_data.images import IMAGES, SourceImage
 from ovforge.sample_data.photographs import PHOTOGRAPHS, load, photograph_folder
-from ovforge.sample_data.pictures import PICTURES, Picture
 from ovforge.sample_data.sources import SOURCES_FILE, sources_text
-from ovforge.storage.atomic_folder import atomic_folder
 
 JPEG_QUALITY = 95
 
@@ -52,38 +52,38 @@ def sample_data(options: SampleDataOptions, *, progress: Progress = no_progress)
     photographs = photograph_folder()
     with atomic_folder(options.folder, overwrite=options.overwrite, mark=SOURCES_FILE) as root:
         pixels = {name: load(photograph, photographs) for name, photograph in PHOTOGRAPHS.items()}
-        pictures = _pictures(pixels)
-        for done, (path, picture) in enumerate(pictures.items(), start=1):
-            _write(root / path, _jpeg(picture, path))
-            progress("pictures", done, len(pictures))
+        images = _images(pixels)
+        for done, (path, image) in enumerate(images.items(), start=1):
+            _write(root / path, _jpeg(image, path))
+            progress("images", done, len(images))
         tables = _tables()
         for path, table in tables.items():
             _write(root / path, json.dumps(table).encode())
         for link, target in _LINKS.items():
             _link(root, link, target)
         _write(root / SOURCES_FILE, sources_text().encode())
-    return _summary(options.folder, list(pictures), tables)
+    return _summary(options.folder, list(images), tables)
 
 
-def _pictures(pixels: Mapping[str, Pixels]) -> dict[str, Pixels]:
-    """Every picture of the data set: path -> pixels."""
-    pictures = {f"datasets/coco/{p.folder}/{p.file_name}": _composed(p, pixels) for p in PICTURES}
+def _images(pixels: Mapping[str, Pixels]) -> dict[str, Pixels]:
+    """Every image of the data set: path -> pixels."""
+    images = {f"datasets/coco/{p.folder}/{p.file_name}": _composed(p, pixels) for p in IMAGES}
     single: list[tuple[str, Tile]] = [
-        (f"datasets/imagenet/imagenet21k_P/{picture.path}", picture.tile) for picture in imagenet_pictures()
+        (f"datasets/imagenet/imagenet21k_P/{image.path}", image.tile) for image in imagenet_images()
     ]
-    single += [(f"datasets/VisualGenome/{p.path}", p.tile) for p in visual_genome.genome_pictures()]
-    pictures.update((path, tile.view(pixels[tile.photograph])) for path, tile in single)
-    return pictures
+    single += [(f"datasets/VisualGenome/{p.path}", p.tile) for p in visual_genome.genome_images()]
+    images.update((path, tile.view(pixels[tile.photograph])) for path, tile in single)
+    return images
 
 
-def _composed(picture: Picture, pixels: Mapping[str, Pixels]) -> Pixels:
-    """The picture: grey where all of its photographs are, else in colour."""
-    views = [tile.view(pixels[tile.photograph]) for tile in picture.tiles]
+def _composed(image: SourceImage, pixels: Mapping[str, Pixels]) -> Pixels:
+    """The image: grey where all of its photographs are, else in colour."""
+    views = [tile.view(pixels[tile.photograph]) for tile in image.tiles]
     if len(views) == 1:
         return views[0]
-    width, height = picture.size
+    width, height = image.size
     sheet = np.zeros((height, width, 3), np.uint8)
-    for tile, view in zip(picture.tiles, views, strict=True):
+    for tile, view in zip(image.tiles, views, strict=True):
         (x, y), (w, h) = tile.at, tile.out_size
         sheet[y : y + h, x : x + w] = view if view.ndim == 3 else view[..., None]
     return sheet
@@ -104,12 +104,12 @@ def _tables() -> dict[str, Any]:
     }
 
 
-def _split(name: str) -> list[Picture]:
-    return [picture for picture in PICTURES if picture.split == name]
+def _split(name: str) -> list[SourceImage]:
+    return [image for image in IMAGES if image.split == name]
 
 
-def _jpeg(picture: Pixels, path: str) -> bytes:
-    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+def _jpeg(image: Pixels, path: str) -> bytes:
+    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not done:
         raise WorkError(f"{path}: cannot be encoded as JPEG")
     return bytes(data)
@@ -134,7 +134,7 @@ def _link(root: Path, link: str, target: str) -> None:
             shutil.copyfile(root / target, path)
 
 
-def _summary(folder: Path, pictures: Sequence[str], tables: Mapping[str, Any]) -> StepSummary:
+def _summary(folder: Path, images: Sequence[str], tables: Mapping[str, Any]) -> StepSummary:
     train, val = tables["datasets/lvis/lvis_v1_train.json"], tables["datasets/lvis/lvis_v1_val.json"]
     coco = tables["datasets/coco/annotations/instances_train2017.json"]
     used = [row["frequency"] for row in train["categories"] if row["instance_count"]]
@@ -147,8 +147,8 @@ def _summary(folder: Path, pictures: Sequence[str], tables: Mapping[str, Any]) -
         },
         counts={
             "photographs": len(PHOTOGRAPHS),
-            "LVIS and COCO pictures, train": len(train["images"]),
-            "LVIS and COCO pictures, val": len(val["images"]),
+            "LVIS and COCO images, train": len(train["images"]),
+            "LVIS and COCO images, val": len(val["images"]),
             "LVIS annotations, train": len(train["annotations"]),
             "LVIS annotations, val": len(val["annotations"]),
             "LVIS classes in train: rare": used.count("r"),
@@ -156,8 +156,8 @@ def _summary(folder: Path, pictures: Sequence[str], tables: Mapping[str, Any]) -
             "LVIS classes in train: frequent": used.count("f"),
             "COCO annotations, train": len(coco["annotations"]),
             "COCO crowd regions, train": sum(row["iscrowd"] for row in coco["annotations"]),
-            "ImageNet pictures": sum("/imagenet21k_P/" in path for path in pictures),
-            "Visual Genome pictures": sum("/VisualGenome/" in path for path in pictures),
+            "ImageNet images": sum("/imagenet21k_P/" in path for path in images),
+            "Visual Genome images": sum("/VisualGenome/" in path for path in images),
             "Visual Genome objects": sum(len(row["objects"]) for row in tables["datasets/VisualGenome/objects.json"]),
         },
         notes=tuple(

@@ -1,4 +1,4 @@
-"""Pictures and objects in the layout of Visual Genome: boxes with free names and, mostly, one synset each."""
+"""Images and objects in the layout of Visual Genome: boxes with free names and, mostly, one synset each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.sample_data.geometry import Polygon, Tile, area
-from ovforge.sample_data.outlines import Outline, objects_in
+from ovforge.sample_data.polygons import LabelledObject, objects_in
 from ovforge.taxonomy import class_by_synset
 
 Record = dict[str, Any]
@@ -49,8 +49,8 @@ _MORE: dict[str, tuple[tuple[tuple[str, ...], str, tuple[int, int, int, int]], .
 
 
 @dataclass(frozen=True)
-class GenomePicture:
-    """One picture: its id, its folder and its view."""
+class GenomeImage:
+    """One image: its id, its folder and its view."""
 
     id: int
     folder: str
@@ -62,7 +62,7 @@ class GenomePicture:
         return f"{self.folder}/{self.id}.jpg"
 
 
-def genome_pictures() -> tuple[GenomePicture, ...]:
+def genome_images() -> tuple[GenomeImage, ...]:
     """Each photograph once, cut or mirrored otherwise than in COCO's folders."""
     tiles = (
         Tile("astronaut", (0, 0, 512, 500), (500, 488)),
@@ -73,7 +73,7 @@ def genome_pictures() -> tuple[GenomePicture, ...]:
         Tile("clock", (60, 40, 300, 230)),
     )
     return tuple(
-        GenomePicture(_FIRST_ID + number, "VG_100K" if number % 2 else "VG_100K_2", tile)
+        GenomeImage(_FIRST_ID + number, "VG_100K" if number % 2 else "VG_100K_2", tile)
         for number, tile in enumerate(tiles)
     )
 
@@ -82,14 +82,14 @@ def image_data() -> list[Record]:
     """`image_data.json`."""
     return [
         {
-            "width": picture.tile.out_size[0],
-            "url": f"{URL}/{picture.path}",
-            "height": picture.tile.out_size[1],
-            "image_id": picture.id,
+            "width": image.tile.out_size[0],
+            "url": f"{URL}/{image.path}",
+            "height": image.tile.out_size[1],
+            "image_id": image.id,
             "coco_id": None,
             "flickr_id": None,
         }
-        for picture in genome_pictures()
+        for image in genome_images()
     ]
 
 
@@ -97,9 +97,9 @@ def objects() -> list[Record]:
     """`objects.json`."""
     records: list[Record] = []
     number = 0
-    for picture in genome_pictures():
+    for image in genome_images():
         boxes: list[Record] = []
-        for synsets, name, (x, y, width, height) in _things(picture.tile):
+        for synsets, name, (x, y, width, height) in _things(image.tile):
             number += 1
             boxes.append(
                 {
@@ -113,15 +113,15 @@ def objects() -> list[Record]:
                     "x": x,
                 }
             )
-        records.append({"image_id": picture.id, "objects": boxes, "image_url": f"{URL}/{picture.path}"})
+        records.append({"image_id": image.id, "objects": boxes, "image_url": f"{URL}/{image.path}"})
     return records
 
 
 def _things(tile: Tile) -> Iterator[tuple[tuple[str, ...], str, tuple[int, int, int, int]]]:
-    outlined: list[Outline] = list(objects_in((tile,), tile.out_size))
-    for outline in outlined:
-        name = class_by_synset()[outline.synset].name.replace("_", " ")
-        yield (outline.synset,), name, _box(np.concatenate(outline.polygons))
+    outlined: list[LabelledObject] = list(objects_in((tile,), tile.out_size))
+    for labelled in outlined:
+        name = class_by_synset()[labelled.synset].name.replace("_", " ")
+        yield (labelled.synset,), name, _box(np.concatenate(labelled.polygons))
     for synsets, name, (x, y, width, height) in _MORE[tile.photograph]:
         corners: Polygon = np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)], np.float64)
         moved = tile.moved(corners)

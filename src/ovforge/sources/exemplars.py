@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from ovforge.errors import AnnotationFileError
+from ovforge.files.mapped_file import map_file
 from ovforge.records.exemplar import Exemplar
-from ovforge.storage.mapped_file import map_file
 
 _decode_key = msgspec.json.Decoder(Exemplar).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode

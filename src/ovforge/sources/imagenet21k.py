@@ -1,6 +1,6 @@
 """ImageNet-21K as users have it: train/val/small classes, one flat folder, or class tars that nobody unpacked.
 
-All layouts are the same to a reader: classes by ImageNet id, and pictures by names relative to the root,
+All layouts are the same to a reader: classes by ImageNet id, and images by names relative to the root,
 `train/n02084071/n02084071_1.JPEG` or `n02084071/n02084071_1.JPEG`. Wherever a class's folder may stand, its tar may
 stand too (`train/n02084071.tar`), with the same names. Symbolic links are followed.
 """
@@ -15,13 +15,13 @@ from pathlib import Path
 from types import TracebackType
 
 from ovforge.errors import ImageError, InputError, MissingInputError
-from ovforge.storage.image_header import read_size_of_file
-from ovforge.storage.image_store import is_plain_name
-from ovforge.storage.tar_store import TarStore
+from ovforge.image_io.header import read_size_of_file
+from ovforge.image_io.store import is_plain_name
+from ovforge.image_io.tar_store import TarStore
 
 TRAIN, VAL, SMALL = "train", "val", "imagenet21k_small_classes"
 PARTS = (TRAIN, VAL, SMALL)
-"""The parts of ImageNet-21K-P, in the order in which their pictures are listed."""
+"""The parts of ImageNet-21K-P, in the order in which their images are listed."""
 
 _OFFICIAL_NAMES = {"imagenet21k_train": TRAIN, "imagenet21k_val": VAL}  # as unpacked from imagenet21k_resized.tar.gz
 _FLAT = ""
@@ -36,7 +36,7 @@ class ClassPlace:
     part: str
     """`train`, `val`, `imagenet21k_small_classes`, or empty in the flat layout."""
     prefix: str
-    """What stands before the file name in the names of its pictures: `train/n02084071/`."""
+    """What stands before the file name in the names of its images: `train/n02084071/`."""
     is_tar: bool
 
 
@@ -53,7 +53,7 @@ class ImageNet21k:
         self.path = Path(path)
         if not self.path.is_dir():
             raise MissingInputError(self.path, what="ImageNet-21K folder", hint=_WHERE)
-        self.strays: list[str] = []
+        self.unrecognised: list[str] = []
         """Entries that are no class, relative to the root, sorted: a README.txt, say."""
         self._tars: dict[str, TarStore] = {}
         self._places: dict[str, list[ClassPlace]] = {}
@@ -67,7 +67,7 @@ class ImageNet21k:
         except OSError as error:
             raise InputError(f"{error.filename or self.path}: cannot be listed ({error.strerror or error})") from error
         self.layout = "parts" if parts else "flat"
-        self.strays.sort()
+        self.unrecognised.sort()
         if not self._places and not parts:
             raise InputError(f"{self.path}: neither train, val and {SMALL} nor n* folders or tars in it", hint=_WHERE)
 
@@ -92,11 +92,11 @@ class ImageNet21k:
         """Where `wnid` lies: train, then val, then the small classes; empty where it lies nowhere."""
         return self._places.get(wnid, ())
 
-    def pictures(self, wnid: str, *, parts: Sequence[str] | None = None) -> list[str]:
+    def images(self, wnid: str, *, parts: Sequence[str] | None = None) -> list[str]:
         """The names of all files of a class, part after part, sorted by file name in each.
 
-        What is no picture is in the list as well; reading its size tells. Folders, hidden files and temporary
-        files are left out.
+        What is no image is in the list as well; reading its size tells. Folders, hidden files and temporary
+        files are skipped.
 
         Args:
             wnid: the class's ImageNet id.
@@ -114,7 +114,7 @@ class ImageNet21k:
 
     def names(self) -> list[str]:
         """The names of all files of all classes, sorted."""
-        return sorted(name for wnid in self._places for name in self.pictures(wnid))
+        return sorted(name for wnid in self._places for name in self.images(wnid))
 
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
@@ -123,10 +123,10 @@ class ImageNet21k:
         return inner in tars if tars is not None else is_plain_path(name) and (self.path / name).is_file()
 
     def read(self, name: str) -> bytes:
-        """The bytes of one picture.
+        """The bytes of one image.
 
         Raises:
-            ImageError: there is no such picture, or it cannot be read; names it.
+            ImageError: there is no such image, or it cannot be read; names it.
         """
         tars, inner = self._split(name)
         if tars is not None:
@@ -136,15 +136,15 @@ class ImageNet21k:
         try:
             return (self.path / name).read_bytes()
         except FileNotFoundError as error:
-            raise ImageError(self.path / name, "picture not found") from error
+            raise ImageError(self.path / name, "image not found") from error
         except OSError as error:
             raise ImageError(self.path / name, f"cannot be read ({error.strerror or error})") from error
 
     def read_size(self, name: str) -> tuple[int, int]:
-        """Width and height of one picture from its header, turned by its EXIF orientation.
+        """Width and height of one image from its header, turned by its EXIF orientation.
 
         Raises:
-            ImageError: there is no such picture, or it is none; names it.
+            ImageError: there is no such image, or it is none; names it.
         """
         tars, inner = self._split(name)
         if tars is not None:
@@ -160,7 +160,7 @@ class ImageNet21k:
             is_tar = wnid != name
             # Of a folder and a tar of the same class in the same place, the folder is taken.
             if not WNID.fullmatch(wnid) or is_folder == is_tar or (is_tar and found.get(wnid)):
-                self.strays.append(prefix + name)
+                self.unrecognised.append(prefix + name)
                 continue
             if is_tar and prefix not in self._tars:
                 self._tars[prefix] = TarStore(self.path / folder)

@@ -18,7 +18,7 @@ MOTION_KINDS = ("not noted", "none", "affine", "perspective", "other")
 
 @dataclass(frozen=True)
 class PairArrays:
-    """Pairs of pictures with their objects.
+    """Pairs of images with their objects.
 
     Attributes:
         categories: the classes, in the file's order.
@@ -36,7 +36,7 @@ class PairArrays:
             without such objects.
         pair_fidelity: float32 (pairs,): the lowest fidelity of the second view's objects; NaN where none is known.
         pair_motion: float32 (pairs, 4): kind (see MOTION_KINDS), flip (0 or 1), scale (how many times longer the
-            middle of the picture became), rotation in degrees, counter-clockwise as seen on the screen.
+            middle of the image became), rotation in degrees, counter-clockwise as seen on the screen.
     """
 
     categories: tuple[Category, ...]
@@ -140,7 +140,7 @@ def arrange(
 def motion_row(
     kind: str, flip: bool, matrix: Sequence[Sequence[float]], width: int, height: int
 ) -> tuple[float, float, float, float]:
-    """A motion in four numbers, see `PairArrays.pair_motion`: what its 3x3 matrix does around the picture's middle."""
+    """A motion in four numbers, see `PairArrays.pair_motion`: what its 3x3 matrix does around the image's middle."""
     number = MOTION_KINDS.index(kind) if kind in MOTION_KINDS else MOTION_KINDS.index("other" if kind else "not noted")
     if len(matrix) != 3 or any(len(row) != 3 for row in matrix):
         return float(number), float(flip), math.nan if kind != "none" else 1.0, math.nan if kind != "none" else 0.0
@@ -185,7 +185,7 @@ def _changes(
     second = np.flatnonzero(pair_of_object >= 0)
     original_row = pairs[pair_of_object[second], 0]
     first = np.flatnonzero(np.isin(image_of_object, pairs[:, 0]))
-    # Files from elsewhere may use a track id in several videos: the picture belongs to the key.
+    # Files from elsewhere may use a track id in several videos: the image belongs to the key.
     tracks = np.unique(track)
     rank = np.searchsorted(tracks, track)
     before = place(image_of_object[first] * len(tracks) + rank[first], original_row * len(tracks) + rank[second])

@@ -23,11 +23,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable, read_records
 from ovforge.errors import AnnotationFileError, MissingInputError, WorkError
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import Progress, no_progress
 from ovforge.sources.pair_arrays import ARRAYS, ObjectColumns, PairArrays, arrange, motion_row, place
-from ovforge.storage.annotation_file import AnnotationFile, RecordTable, read_records
 
 VERSION = 2
 _READ_AS = "a pairs JSON is what `ovforge pairs annotate NAME` writes"

@@ -9,21 +9,21 @@ from pathlib import Path
 import msgspec
 
 from ovforge.errors import AnnotationFileError
+from ovforge.files.mapped_file import map_file
 from ovforge.records.reporting import Drops, Progress, no_progress
-from ovforge.records.visual_genome import VisualGenomeObject, VisualGenomePicture
-from ovforge.storage.mapped_file import map_file
+from ovforge.records.visual_genome import VisualGenomeImage, VisualGenomeObject
 
 OBJECTS = "objects.json"
-PICTURES = "image_data.json"
-PICTURES_BETWEEN_REPORTS = 2_000
+IMAGES = "image_data.json"
+IMAGES_BETWEEN_REPORTS = 2_000
 
 
-class _Picture(msgspec.Struct, frozen=True):
+class _Image(msgspec.Struct, frozen=True):
     image_id: int
     objects: list[VisualGenomeObject]
 
 
-class _RawPicture(msgspec.Struct, frozen=True):
+class _RawImage(msgspec.Struct, frozen=True):
     objects: list[msgspec.Raw]
 
 
@@ -37,7 +37,7 @@ class ObjectBox:
 
 @dataclass(frozen=True)
 class ObjectBoxes:
-    """The objects of the wanted synsets, in file order, and what was left out of each synset."""
+    """The objects of the wanted synsets, in file order, and what was skipped of each synset."""
 
     boxes: dict[str, list[ObjectBox]]
     small: dict[str, int] = field(default_factory=dict)
@@ -62,22 +62,22 @@ def read_objects(
     """
     drops = drops if drops is not None else Drops()
     found = ObjectBoxes({synset: [] for synset in wanted})
-    pictures = _entries(path, what="Visual Genome's objects")
-    decode = msgspec.json.Decoder(_Picture).decode
-    decode_raw = msgspec.json.Decoder(_RawPicture).decode
-    for number, entry in enumerate(pictures):
-        if number % PICTURES_BETWEEN_REPORTS == 0:
-            progress("Visual Genome", number, len(pictures))
+    images = _entries(path, what="Visual Genome's objects")
+    decode = msgspec.json.Decoder(_Image).decode
+    decode_raw = msgspec.json.Decoder(_RawImage).decode
+    for number, entry in enumerate(images):
+        if number % IMAGES_BETWEEN_REPORTS == 0:
+            progress("Visual Genome", number, len(images))
         try:
-            picture = decode(entry)
+            image = decode(entry)
         except msgspec.MsgspecError as error:
             raise _malformed(path, number, error) from None
         chosen: list[tuple[int, str]] = []
-        for place, item in enumerate(picture.objects):
+        for place, item in enumerate(image.objects):
             if len(item.synsets) != 1 or (synset := item.synsets[0]) not in found.boxes:
                 continue
             if item.w <= 0 or item.h <= 0:
-                drops.add("Visual Genome object", "its box is empty", f"{picture.image_id}/{place}")
+                drops.add("Visual Genome object", "its box is empty", f"{image.image_id}/{place}")
             elif item.w * item.h < min_area:
                 found.small[synset] = found.small.get(synset, 0) + 1
             else:
@@ -86,34 +86,34 @@ def read_objects(
             records = decode_raw(entry).objects
             for place, synset in chosen:
                 # bytes() copies: a view would keep the whole file mapped for as long as one record lives.
-                found.boxes[synset].append(ObjectBox(picture.image_id, bytes(records[place])))
-    progress("Visual Genome", len(pictures), len(pictures))
+                found.boxes[synset].append(ObjectBox(image.image_id, bytes(records[place])))
+    progress("Visual Genome", len(images), len(images))
     return found
 
 
-def read_pictures(path: Path) -> dict[int, VisualGenomePicture]:
-    """Read `image_data.json`: image id -> picture.
+def read_images(path: Path) -> dict[int, VisualGenomeImage]:
+    """Read `image_data.json`: image id -> image.
 
     Raises:
         MissingInputError, AnnotationFileError: names the file and the entry.
     """
-    pictures = {}
-    decode = msgspec.json.Decoder(VisualGenomePicture).decode
-    for number, entry in enumerate(_entries(path, what="Visual Genome's list of pictures")):
+    images = {}
+    decode = msgspec.json.Decoder(VisualGenomeImage).decode
+    for number, entry in enumerate(_entries(path, what="Visual Genome's list of images")):
         try:
-            picture = decode(entry)
+            image = decode(entry)
         except msgspec.MsgspecError as error:
             raise _malformed(path, number, error) from None
-        pictures[picture.image_id] = picture
-    return pictures
+        images[image.image_id] = image
+    return images
 
 
 def coco_ids(path: Path) -> dict[str, int]:
-    """Bare file name -> COCO id, of the Visual Genome pictures that are COCO pictures."""
+    """Bare file name -> COCO id, of the Visual Genome images that are COCO images."""
     return {
-        picture.file_name.rsplit("/", 1)[-1]: picture.coco_id
-        for picture in read_pictures(path).values()
-        if picture.coco_id is not None
+        image.file_name.rsplit("/", 1)[-1]: image.coco_id
+        for image in read_images(path).values()
+        if image.coco_id is not None
     }
 
 
@@ -125,7 +125,7 @@ def _entries(path: Path, *, what: str) -> list[msgspec.Raw]:
     except msgspec.MsgspecError as error:
         raise AnnotationFileError(
             path,
-            f"is not Visual Genome's list of pictures ({error})",
+            f"is not Visual Genome's list of images ({error})",
             hint="unpack the archive again, it may have been cut short",
         ) from None
 

@@ -1,1 +1,1 @@
-"""From a still picture to its second view: motion, composing, repainting, pairs, tracks."""
+"""From a still image to its second view: motion, composing, repainting, pairs, tracks."""

@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
+from ovforge.annotation_io.ordering import stable_order
+from ovforge.annotation_io.record_edit import edit_record
 from ovforge.errors import InputError
 from ovforge.options.tracks import CategoryList
-from ovforge.storage.annotation_file import AnnotationFile, RecordTable
-from ovforge.storage.ordering import stable_order
-from ovforge.storage.record_edit import edit_record
 from ovforge.taxonomy import lvis_classes
 
 MISSING = -1

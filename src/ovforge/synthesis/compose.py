@@ -1,6 +1,6 @@
-"""Composing a second view: the warped picture over the original, and what of it is kept from repainting.
+"""Composing a second view: the warped image over the original, and what of it is kept from repainting.
 
-One motion moves the picture (bilinear) and its label maps (nearest). A pixel belongs to the warped picture if the
+One motion moves the image (bilinear) and its label maps (nearest). A pixel belongs to the warped image if the
 warped label map says so, never because of its colour: black objects stay whole. Elsewhere the original shows through.
 """
 
@@ -21,18 +21,18 @@ KEEP_MARGIN = 29
 15 x 15 applied twice."""
 
 BICUBIC_DOWN_TO = 0.7
-"""Scale below which a picture is shrunk by pixel area."""
+"""Scale below which an image is shrunk by pixel area."""
 
 _KERNEL = np.ones((KEEP_MARGIN, KEEP_MARGIN), np.uint8)
 
 
 @dataclass(frozen=True)
 class Composed:
-    """A picture after its motion, at its own size.
+    """An image after its motion, at its own size.
 
     Attributes:
-        image: uint8 RGB (height, width, 3), the warped picture over the original.
-        masks: the warped masks; `masks.inside()` is where the warped picture is.
+        image: uint8 RGB (height, width, 3), the warped image over the original.
+        masks: the warped masks; `masks.inside()` is where the warped image is.
     """
 
     image: NDArray[np.uint8]
@@ -40,7 +40,7 @@ class Composed:
 
 
 def compose(image: NDArray[np.uint8], masks: LabelMaps, motion: Motion) -> Composed:
-    """Move a picture, uint8 RGB (height, width, 3), and its masks. The inputs stay as they are."""
+    """Move an image, uint8 RGB (height, width, 3), and its masks. The inputs stay as they are."""
     warped = _warp(image, motion, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
     if motion.brightness or motion.contrast != 1.0:
         warped = np.asarray(cv2.LUT(warped, _tone_curve(motion)), np.uint8)
@@ -66,8 +66,8 @@ def keep_mask(union: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.dilate(union, _KERNEL), np.uint8)
 
 
-def fitted(width: int, height: int, working: WorkingSize) -> tuple[int, int]:
-    """(width, height) of a picture scaled to fit the working size with its proportions kept, whole pixels."""
+def fit_size(width: int, height: int, working: WorkingSize) -> tuple[int, int]:
+    """(width, height) of an image scaled to fit the working size with its proportions kept, whole pixels."""
     scale = min(working.width / width, working.height / height)
     return (
         min(max(round(width * scale), 1), working.width),
@@ -78,16 +78,16 @@ def fitted(width: int, height: int, working: WorkingSize) -> tuple[int, int]:
 def to_working_size(
     image: NDArray[np.uint8], union: NDArray[np.uint8], working: WorkingSize | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], tuple[int, int]]:
-    """Bring a composed picture and its objects' union (uint8, 0 or not) to an engine's working size.
+    """Bring a composed image and its objects' union (uint8, 0 or not) to an engine's working size.
 
     Returns:
-        The padded picture, the padded keep mask (bool), and the (width, height) of their content. With `working`
-        None, all at the picture's own size.
+        The padded image, the padded keep mask (bool), and the (width, height) of their content. With `working`
+        None, all at the image's own size.
     """
     height, width = image.shape[:2]
     if working is None:
         return image, keep_mask(union).astype(np.bool_), (width, height)
-    content = fitted(width, height, working)
+    content = fit_size(width, height, working)
     scaled = resized(image, content)
     small = np.asarray(cv2.resize(union, content, interpolation=cv2.INTER_NEAREST), np.uint8)
     right, below = -content[0] % working.multiple, -content[1] % working.multiple
@@ -97,15 +97,15 @@ def to_working_size(
     return np.asarray(padded, np.uint8), np.asarray(kept, np.uint8).astype(np.bool_), content
 
 
-def to_picture_size(image: NDArray[np.uint8], content: tuple[int, int], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Cut the padding off a repainted picture and bring it back to the original's (width, height)."""
+def to_image_size(image: NDArray[np.uint8], content: tuple[int, int], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Cut the padding off a repainted image and bring it back to the original's (width, height)."""
     return resized(image[: content[1], : content[0]], size)
 
 
 def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Scale a picture to (width, height): bicubic, but by pixel area where it shrinks below BICUBIC_DOWN_TO.
+    """Scale an image to (width, height): bicubic, but by pixel area where it shrinks below BICUBIC_DOWN_TO.
 
-    OpenCV's filters read a fixed few pixels, so they skip some when a picture shrinks much. Down to about 0.7 bicubic
+    OpenCV's filters read a fixed few pixels, so they skip some when an image shrinks much. Down to about 0.7 bicubic
     is nearer to a true Lanczos filter than the area mean is (at 0.94, the usual way back from the working size, by
     9 dB on a photograph; at 0.66 the area mean is by 1 dB).
     """

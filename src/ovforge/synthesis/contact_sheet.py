@@ -1,4 +1,4 @@
-"""A picture of pairs to look at: original and second views side by side, boxes and labels coloured by track."""
+"""An image of pairs to look at: original and second views side by side, boxes and labels coloured by track."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ovforge.annotation_io.annotation_file import read_records
 from ovforge.errors import InputError
+from ovforge.files.atomic import check_output, write_bytes
+from ovforge.image_io.codec import decode_rgb
+from ovforge.image_io.store import open_image_store
 from ovforge.records.lvis import Category
-from ovforge.storage.annotation_file import read_records
-from ovforge.storage.atomic import check_output, write_bytes
-from ovforge.storage.image_codec import decode_rgb
-from ovforge.storage.image_store import open_image_store
 from ovforge.synthesis.randomness import generator
 
 CELL = (400, 300)
-"""Width and height in pixels of the space for one picture."""
+"""Width and height in pixels of the space for one image."""
 GAP = 8
 PAPER = 245
 
@@ -46,7 +46,7 @@ def contact_sheet(
     """Draw pairs, chosen by the seed among those that share a track, as a PNG.
 
     Args:
-        h5: the merged pictures, `NAME.h5`.
+        h5: the merged images, `NAME.h5`.
         json: the tracks, `NAME.json`.
         count: how many pairs; fewer if there are fewer.
         columns: pairs side by side.
@@ -109,32 +109,32 @@ def _chosen(json: Path, count: int, seed: int) -> tuple[list[list[_Frame]], dict
 
 
 def _drawn(image: NDArray[np.uint8], boxes: Sequence[_Box], names: dict[int, str]) -> NDArray[np.uint8]:
-    """The picture in a cell, with its boxes and labels."""
+    """The image in a cell, with its boxes and labels."""
     scale = min(CELL[0] / image.shape[1], CELL[1] / image.shape[0])
     size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
-    picture = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    canvas = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     for box in sorted(boxes, key=lambda b: -b.bbox[2] * b.bbox[3]):
         x, y, width, height = (value * scale for value in box.bbox)
         if width < 1 or height < 1:
             continue
         colour = track_colour(box.track_id)
         corner, opposite = (round(x), round(y)), (round(x + width) - 1, round(y + height) - 1)
-        cv2.rectangle(picture, corner, opposite, colour, 2)
-        _label(picture, f"{names.get(box.category_id, box.category_id)} {box.track_id}", corner, colour)
+        cv2.rectangle(canvas, corner, opposite, colour, 2)
+        _label(canvas, f"{names.get(box.category_id, box.category_id)} {box.track_id}", corner, colour)
     cell = np.full((CELL[1], CELL[0], 3), PAPER, np.uint8)
     left, top = (CELL[0] - size[0]) // 2, (CELL[1] - size[1]) // 2
-    cell[top : top + size[1], left : left + size[0]] = picture
+    cell[top : top + size[1], left : left + size[0]] = canvas
     return cell
 
 
-def _label(picture: NDArray[np.uint8], text: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:
+def _label(canvas: NDArray[np.uint8], text: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:
     (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
-    x = min(max(corner[0], 0), max(picture.shape[1] - width - 2, 0))
-    y = min(max(corner[1], 0), picture.shape[0] - height - below - 2)
-    cv2.rectangle(picture, (x, y), (x + width + 2, y + height + below + 2), colour, -1)
+    x = min(max(corner[0], 0), max(canvas.shape[1] - width - 2, 0))
+    y = min(max(corner[1], 0), canvas.shape[0] - height - below - 2)
+    cv2.rectangle(canvas, (x, y), (x + width + 2, y + height + below + 2), colour, -1)
     dark = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2] < 130
     ink = (255, 255, 255) if dark else (0, 0, 0)
-    cv2.putText(picture, text, (x + 1, y + height + 1), cv2.FONT_HERSHEY_SIMPLEX, 0.4, ink, 1, cv2.LINE_AA)
+    cv2.putText(canvas, text, (x + 1, y + height + 1), cv2.FONT_HERSHEY_SIMPLEX, 0.4, ink, 1, cv2.LINE_AA)
 
 
 def _side_by_side(views: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

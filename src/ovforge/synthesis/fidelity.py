@@ -1,7 +1,7 @@
 """How well an object came through repainting: structural similarity inside its mask.
 
 SSIM as in Wang et al. 2004, on luma with a 7 x 7 box window and the usual constants (0.01 and 0.03 of 255),
-averaged over the object's pixels. As its authors advise, pictures are first shrunk to the scale they are seen at, a
+averaged over the object's pixels. As its authors advise, images are first shrunk to the scale they are seen at, a
 side of about 256 pixels. 1 is unchanged, about 0 has nothing in common.
 """
 
@@ -19,9 +19,9 @@ _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 def fidelity(before: NDArray[np.uint8], after: NDArray[np.uint8], masks: LabelMaps) -> list[float]:
-    """Similarity of every object between two pictures, uint8 RGB (height, width, 3), rounded to 4 digits.
+    """Similarity of every object between two images, uint8 RGB (height, width, 3), rounded to 4 digits.
 
-    An object that has left the picture has 0.0: nothing of it came through.
+    An object that has left the image has 0.0: nothing of it came through.
     """
     union = masks.union()
     if not cv2.countNonZero(union):
@@ -45,7 +45,7 @@ def fidelity(before: NDArray[np.uint8], after: NDArray[np.uint8], masks: LabelMa
 
 
 def _ssim_map(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """SSIM at every pixel, float32, of the pictures' luma, shrunk by a whole factor to a side of about 256 first."""
+    """SSIM at every pixel, float32, of the images' luma, shrunk by a whole factor to a side of about 256 first."""
     factor = max(1, round(min(before.shape[:2]) / VIEWING_SIDE))
     a, b = (_luma(image, factor) for image in (before, after))
     mean_a, mean_b = cv2.blur(a, _WINDOW), cv2.blur(b, _WINDOW)

@@ -14,10 +14,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ovforge.annotation_io.ordering import stable_order
 from ovforge.options.tracks import PairObjects
 from ovforge.records.pairs import variant_name
 from ovforge.records.reporting import EXAMPLES_KEPT, Drops
-from ovforge.storage.ordering import stable_order
 from ovforge.synthesis.annotated_columns import ImageColumns, ObjectColumns
 from ovforge.synthesis.second_views import SecondViews
 
@@ -102,12 +102,12 @@ def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rul
         for lost in np.flatnonzero(~has_video).tolist():
             drops.add("pair", NO_OBJECT, images.names[views.used[lost]])
 
-    of_picture = np.bincount(number, minlength=count)
+    of_image = np.bincount(number, minlength=count)
     of_view = np.bincount(entries.view, minlength=count * variants).reshape(count, variants)
     if rules.empty_pairs:
-        _count_empty(images, views, of_view, of_picture, drops)
-    # The original put the picture's own boxes where nothing is noted of a view.
-    sizes = np.concatenate([of_picture[:, None], np.where(of_view == 0, of_picture[:, None], of_view)], axis=1).ravel()
+        _count_empty(images, views, of_view, of_image, drops)
+    # The original put the image's own boxes where nothing is noted of a view.
+    sizes = np.concatenate([of_image[:, None], np.where(of_view == 0, of_image[:, None], of_view)], axis=1).ravel()
     first_id = objects.largest_id + 1 + np.cumsum(sizes) - sizes
     frame_of_original = number * (variants + 1)
     frame_of_entry = entries.view + entries.view // max(variants, 1) + 1
@@ -168,7 +168,7 @@ def _kept(views: SecondViews, original: Ints, rules: Rules, drops: Drops, order:
     small = (entries.box[:, 2:] < 1).any(axis=1) | (entries.area < MIN_MOVED_AREA)
     for reason, without in (
         (f"its original is no object larger than {rules.min_area:g} square pixels", original < 0),
-        ("it left the picture", entries.area <= 0),
+        ("it left the image", entries.area <= 0),
         (f"smaller than {MIN_MOVED_AREA:g} square pixels in the second view", small),
         (f"fidelity below {rules.min_fidelity:g}", entries.fidelity < rules.min_fidelity),
     ):
@@ -197,7 +197,7 @@ def _count_missing(images: ImageColumns, views: SecondViews, number: Ints, drops
         drops.add("object", NOT_IN_BOTH, count=len(number) - EXAMPLES_KEPT)
 
 
-def _count_empty(images: ImageColumns, views: SecondViews, of_view: Ints, of_picture: Ints, drops: Drops) -> None:
+def _count_empty(images: ImageColumns, views: SecondViews, of_view: Ints, of_image: Ints, drops: Drops) -> None:
     reason = "nothing is noted of its objects: it has no boxes"
-    for number, variant in np.argwhere((of_view == 0) & (of_picture > 0)[:, None]).tolist():
+    for number, variant in np.argwhere((of_view == 0) & (of_image > 0)[:, None]).tolist():
         drops.add("second view", reason, variant_name(images.names[views.used[number]], variant))

@@ -1,7 +1,7 @@
-"""`pairs generate`: the pictures of an annotation file, each with its second views, in HDF5 partitions.
+"""`pairs generate`: the images of an annotation file, each with its second views, in HDF5 partitions.
 
-The run is a plan of shards over the pictures in file order, done by whatever executor the caller brings. Partition i
-of P holds pictures [i * n // P, ...): floor division, the last takes the rest, as in OVTrack.
+The run is a plan of shards over the images in file order, done by whatever executor the caller brings. Partition i
+of P holds images [i * n // P, ...): floor division, the last takes the rest, as in OVTrack.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import numpy as np
 
 from ovforge import __version__
 from ovforge.errors import InputError, MissingInputError, OutputExistsError
-from ovforge.options.pairs import DEFAULT_CAPTIONS, DEFAULT_PICTURES, DEFAULT_SAVE_DIR, GenerateOptions
+from ovforge.image_io.store import open_image_store
+from ovforge.options.pairs import DEFAULT_CAPTIONS, DEFAULT_IMAGES, DEFAULT_SAVE_DIR, GenerateOptions
 from ovforge.records.reporting import Progress, StepSummary, no_progress
 from ovforge.runs.executors.base import Executor
+from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.plan import MANIFEST, InputFile, Plan, input_file, input_names
 from ovforge.runs.run import RunResult, ShardSelection, run
-from ovforge.runs.running import sightings
-from ovforge.storage.image_store import open_image_store
+from ovforge.synthesis.image_table import ImageTable, read_images
 from ovforge.synthesis.pair_task import PairTask
 from ovforge.synthesis.pairs import PairSettings
 from ovforge.synthesis.partitions import partition_sizes, publish_partitions
-from ovforge.synthesis.picture_table import PictureTable, read_pictures
 from ovforge.synthesis.repaint import Engine
 
 SMALLEST_SHARD, LARGEST_SHARD, SHARDS_AIMED_AT = 8, 128, 64
@@ -51,12 +51,12 @@ def generate_pairs(
     shards: ShardSelection | None = None,
     progress: Progress = no_progress,
 ) -> StepSummary:
-    """Make the second views of every picture, or go on where an earlier call was stopped, and publish the partitions.
+    """Make the second views of every image, or go on where an earlier call was stopped, and publish the partitions.
 
     Args:
         options: what to make; the engine's own options are in `engine`.
         executor: who does the work; it has no influence on the result.
-        threads: per worker, how many pictures are prepared and finished beside the engine's work.
+        threads: per worker, how many images are prepared and finished beside the engine's work.
         shards: only one part of the shards (several processes share a run); partitions are published by whoever
             finds them complete.
 
@@ -85,7 +85,7 @@ def generate_pairs(
             progress=progress,
         )
     finally:
-        prepared.task.pictures.close()
+        prepared.task.table.close()
     publish_partitions(options.folder)
     result.check()
     return _summary(options, prepared, result)
@@ -97,44 +97,44 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
     Raises:
         InputError: an input is missing or malformed.
     """
-    images = options.images or _default_pictures()
+    images = options.images or _default_images()
     captions, notes = _captions(options)
-    pictures = read_pictures(options.annotations, captions, variants=options.variants, limit=options.limit)
-    if pictures.annotations.strays and options.limit is None:
-        notes.append(f"{pictures.annotations.strays:,} annotations belong to no picture of the file")
+    table = read_images(options.annotations, captions, variants=options.variants, limit=options.limit)
+    if table.annotations.orphans and options.limit is None:
+        notes.append(f"{table.annotations.orphans:,} annotations belong to no image of the file")
     settings = PairSettings(options.seed, options.variants, options.min_area, options.masks, options.quality)
-    inputs = {"annotations": input_file(options.annotations), "pictures": _described(images, pictures)}
+    inputs = {"annotations": input_file(options.annotations), "images": _describe_images(images, table)}
     if captions is not None:
         inputs["captions"] = input_file(captions)
     plan = Plan(
         task="pairs",
-        items=len(pictures),
-        groups=_partition_sizes(len(pictures), options.partitions),
-        shard_size=options.shard_size or shard_size(len(pictures)),
+        items=len(table),
+        groups=_partition_sizes(len(table), options.partitions),
+        shard_size=options.shard_size or shard_size(len(table)),
         seed=options.seed,
         options={
             **{key: value for key, value in asdict(settings).items() if key != "seed"},
             "limit": options.limit,
             "engine": engine.describe(),
-            "picture_list": pictures.digest(),
+            "image_list": table.digest(),
         },
         inputs=inputs,
         versions=library_versions(),
     )
     # Workers on other machines have another current folder.
-    task = PairTask(pictures, images.absolute(), engine, settings, threads)
+    task = PairTask(table, images.absolute(), engine, settings, threads)
     return PairRun(plan, task, tuple(notes))
 
 
-def _partition_sizes(pictures: int, partitions: int) -> tuple[int, ...]:
-    if partitions > pictures:
-        raise InputError(f"--partitions {partitions}: there are only {pictures} pictures")
-    return partition_sizes(pictures, partitions)
+def _partition_sizes(table: int, partitions: int) -> tuple[int, ...]:
+    if partitions > table:
+        raise InputError(f"--partitions {partitions}: there are only {table} images")
+    return partition_sizes(table, partitions)
 
 
-def shard_size(pictures: int) -> int:
-    """Pictures per shard: it follows from their number alone, so that a run can go on with any number of workers."""
-    return min(max(pictures // SHARDS_AIMED_AT, SMALLEST_SHARD), LARGEST_SHARD)
+def shard_size(table: int) -> int:
+    """Images per shard: it follows from their number alone, so that a run can go on with any number of workers."""
+    return min(max(table // SHARDS_AIMED_AT, SMALLEST_SHARD), LARGEST_SHARD)
 
 
 def _check_folder(options: GenerateOptions) -> None:
@@ -147,7 +147,7 @@ def _check_folder(options: GenerateOptions) -> None:
 
 def _remove_partitions(options: GenerateOptions) -> None:
     """Partitions of the run that is thrown away; before its manifest goes, so that none outlives the run it is of."""
-    at_work = [seen.worker for seen in sightings(options.folder) if seen.alive]
+    at_work = [seen.worker for seen in worker_statuses(options.folder) if seen.alive]
     if at_work:
         raise InputError(
             f"{options.folder}: process {at_work[0].pid} on {at_work[0].host} is at work there", hint="stop it first"
@@ -156,12 +156,12 @@ def _remove_partitions(options: GenerateOptions) -> None:
         path.unlink()
 
 
-def _default_pictures() -> Path:
-    for path in DEFAULT_PICTURES:
+def _default_images() -> Path:
+    for path in DEFAULT_IMAGES:
         if path.exists():
             return path
     raise MissingInputError(
-        " or ".join(map(str, DEFAULT_PICTURES)), what="pictures", hint="give their folder or HDF5 file with --images"
+        " or ".join(map(str, DEFAULT_IMAGES)), what="images", hint="give their folder or HDF5 file with --images"
     )
 
 
@@ -173,9 +173,9 @@ def _captions(options: GenerateOptions) -> tuple[Path | None, list[str]]:
     return None, [f"{DEFAULT_CAPTIONS} is not there: prompts are made from class names (--captions gives another file)"]
 
 
-def _described(images: Path, pictures: PictureTable) -> InputFile:
+def _describe_images(images: Path, table: ImageTable) -> InputFile:
     with open_image_store(images):
-        return input_names(images, pictures.names) if images.is_dir() else input_file(images)
+        return input_names(images, table.names) if images.is_dir() else input_file(images)
 
 
 def library_versions() -> dict[str, str]:
@@ -189,7 +189,7 @@ def library_versions() -> dict[str, str]:
 
 
 def _summary(options: GenerateOptions, prepared: PairRun, result: RunResult) -> StepSummary:
-    counts: dict[str, Any] = {"pictures planned": prepared.plan.items, **result.counts}
+    counts: dict[str, Any] = {"images planned": prepared.plan.items, **result.counts}
     notes = list(prepared.notes)
     total = len(prepared.plan.shards())
     if not result.complete:

@@ -1,11 +1,11 @@
-"""Masks of objects: from polygons or run lengths to label maps that are warped all at once.
+"""Masks of objects: from polygons or RLE to label maps that are warped all at once.
 
-A label map is one uint8 picture that holds many masks: 0 is outside the picture, 1 is inside and no object,
+A label map is one uint8 image that holds many masks: 0 is outside the image, 1 is inside and no object,
 2 to 255 are objects. Objects that overlap go to different maps, so each keeps its whole mask. Warping a map warps
 all its masks, and what is still 0 afterwards tells which pixels the warp did not reach.
 
 Rasterising is pycocotools', so masks equal the field's to the pixel. What it would crash on, or fill memory for,
-is refused here first: it checks neither run lengths nor coordinates.
+is refused here first: it checks neither RLE nor coordinates.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pycocotools import mask as coco_mask
 OUTSIDE, BACKGROUND, FIRST_LABEL, LAST_LABEL = 0, 1, 2, 255
 
 COORDINATE_REACH = 4.0
-"""Polygon points further outside than this many picture widths or heights are not those of an object in it."""
+"""Polygon points further outside than this many image widths or heights are not those of an object in it."""
 
 Rle = dict[str, Any]
 """A compressed COCO run-length mask: {"size": [height, width], "counts": bytes}."""
@@ -35,19 +35,19 @@ class UnusableMaskError(ValueError):
 
 
 def rasterise(segmentation: Any, width: int, height: int) -> Rle:
-    """The mask of a COCO segmentation: a list of polygons, or run lengths as a list or as a string.
+    """The mask of a COCO segmentation: a list of polygons, or RLE as a list or as a string.
 
     Raises:
         UnusableMaskError: with the reason.
     """
     if isinstance(segmentation, Mapping):
-        rle = _from_run_lengths(segmentation, width, height)
+        rle = _from_rle(segmentation, width, height)
     elif isinstance(segmentation, Sequence) and not isinstance(segmentation, str | bytes):
         rle = _from_polygons(segmentation, width, height)
     else:
         raise UnusableMaskError("no segmentation")
     if not coco_mask.area(rle):
-        raise UnusableMaskError("mask without a pixel inside the picture")
+        raise UnusableMaskError("mask without a pixel inside the image")
     return rle
 
 
@@ -77,7 +77,7 @@ def _from_polygons(polygons: Sequence[Any], width: int, height: int) -> Rle:
             raise UnusableMaskError("polygon with a point that is no number")
         reach_x, reach_y = COORDINATE_REACH * width, COORDINATE_REACH * height
         if low_x < -reach_x or high_x > width + reach_x or low_y < -reach_y or high_y > height + reach_y:
-            raise UnusableMaskError("polygon far outside the picture")
+            raise UnusableMaskError("polygon far outside the image")
         usable.append(polygon)
     if not usable:
         raise UnusableMaskError("polygon of fewer than three points")
@@ -86,10 +86,10 @@ def _from_polygons(polygons: Sequence[Any], width: int, height: int) -> Rle:
     return rle
 
 
-def _from_run_lengths(segmentation: Mapping[str, Any], width: int, height: int) -> Rle:
+def _from_rle(segmentation: Mapping[str, Any], width: int, height: int) -> Rle:
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if not isinstance(size, Sequence) or list(size) != [height, width]:
-        raise UnusableMaskError("run lengths of another picture size")
+        raise UnusableMaskError("RLE of another image size")
     if isinstance(counts, str | bytes):
         text = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
         lengths = _decompressed(text)
@@ -98,20 +98,20 @@ def _from_run_lengths(segmentation: Mapping[str, Any], width: int, height: int) 
         lengths = list(counts)
         rle = {}
     else:
-        raise UnusableMaskError("run lengths without counts")
+        raise UnusableMaskError("RLE without counts")
     if not all(isinstance(n, int) and n >= 0 for n in lengths) or sum(lengths) != width * height:
-        raise UnusableMaskError("run lengths that do not fill the picture")
+        raise UnusableMaskError("RLE that do not fill the image")
     return rle or coco_mask.frPyObjects({"size": [height, width], "counts": lengths}, height, width)
 
 
 def _decompressed(text: bytes) -> list[int]:
-    """The run lengths of COCO's compressed string: 5 bits a character, each from the third on less its second last."""
+    """The RLE of COCO's compressed string: 5 bits a character, each from the third on less its second last."""
     lengths: list[int] = []
     value = shift = 0
     for character in text:
         bits = character - 48
         if not 0 <= bits < 64 or shift > 30:
-            raise UnusableMaskError("damaged run lengths")
+            raise UnusableMaskError("damaged RLE")
         value |= (bits & 0x1F) << shift
         shift += 5
         if bits & 0x20:
@@ -123,13 +123,13 @@ def _decompressed(text: bytes) -> list[int]:
         lengths.append(value)
         value = shift = 0
     if shift:
-        raise UnusableMaskError("damaged run lengths")
+        raise UnusableMaskError("damaged RLE")
     return lengths
 
 
 @dataclass(frozen=True)
 class LabelMaps:
-    """The masks of one picture's objects.
+    """The masks of one image's objects.
 
     Attributes:
         maps: uint8 (height, width) each, see the module; at least one.
@@ -149,7 +149,7 @@ class LabelMaps:
         return _any_above(self.maps, BACKGROUND)
 
     def inside(self) -> NDArray[np.uint8]:
-        """Where the picture is, uint8 (height, width), 255 or 0. Every map knows it; the first is asked."""
+        """Where the image is, uint8 (height, width), 255 or 0. Every map knows it; the first is asked."""
         return _any_above(self.maps[:1], OUTSIDE)
 
 
@@ -192,14 +192,14 @@ def box_and_area(mask: NDArray[np.uint8]) -> tuple[list[int], int]:
 
 
 def as_json_rle(mask: NDArray[np.uint8] | NDArray[np.bool_]) -> dict[str, Any]:
-    """Compressed run lengths of a mask (height, width), with `counts` as text, fit for JSON."""
+    """Compressed RLE of a mask (height, width), with `counts` as text, fit for JSON."""
     rle = coco_mask.encode(np.asfortranarray(mask != 0).view(np.uint8))
     return {"size": [int(v) for v in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
 @dataclass(frozen=True)
 class UsableObject:
-    """An annotation whose object is kept in the second view, and its mask in the picture."""
+    """An annotation whose object is kept in the second view, and its mask in the image."""
 
     annotation: dict[str, Any]
     rle: Rle
@@ -208,15 +208,15 @@ class UsableObject:
 def usable_objects(
     records: Sequence[bytes | memoryview], width: int, height: int, min_area: float
 ) -> tuple[list[UsableObject], list[tuple[str, str]]]:
-    """The objects of a picture that are large enough to be followed: area above `min_area`, no crowd.
+    """The objects of an image that are large enough to be followed: area above `min_area`, no crowd.
 
     Args:
-        records: the picture's annotations as raw JSON, in file order.
-        width, height: the picture's size in pixels.
+        records: the image's annotations as raw JSON, in file order.
+        width, height: the image's size in pixels.
         min_area: square pixels; the annotation's own `area` has to be above it.
 
     Returns:
-        The objects in their order, and for every annotation left out (reason, name).
+        The objects in their order, and for every annotation skipped (reason, name).
     """
     objects: list[UsableObject] = []
     dropped: list[tuple[str, str]] = []

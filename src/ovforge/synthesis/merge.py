@@ -1,6 +1,6 @@
 """Merge the partitions of a pairs run into one HDF5 file, one pickle file and one file of records.
 
-Nothing is published before it is proven complete: every planned picture and each of its second views is there once,
+Nothing is published before it is proven complete: every planned image and each of its second views is there once,
 with the size and the CRC-32 that were noted when the partition was made. What was planned is known from the run's
 manifest, or, for partitions of the original scripts, from the annotation file and the rule by which they divide it.
 
@@ -21,29 +21,29 @@ from pathlib import Path
 
 import msgspec
 
+from ovforge.annotation_io.annotation_file import read_records
 from ovforge.errors import InputError, MissingInputError
+from ovforge.files.atomic import atomic_path, check_output
+from ovforge.files.restricted_pickle import ListWriter, load_list
+from ovforge.image_io.hdf5 import ImageReader, ImageSource, ImageWriter, Location, check_key, copy_images
+from ovforge.image_io.store import ImageStore, open_image_store
 from ovforge.options.tracks import PAIRS_ANNOTATIONS, PAIRS_IMAGES, MergeOptions
 from ovforge.records.lvis import Image
 from ovforge.records.pairs import variant_name, variant_names
 from ovforge.records.reporting import Drop, Drops, Progress, StepSummary, no_progress
 from ovforge.runs.plan import MANIFEST, Plan, file_sha256, load_plan
-from ovforge.storage.annotation_file import read_records
-from ovforge.storage.atomic import atomic_path, check_output
-from ovforge.storage.image_store import ImageStore, open_image_store
-from ovforge.storage.picture_hdf5 import Location, PictureReader, PictureSource, PictureWriter, check_key, copy_pictures
-from ovforge.storage.restricted_pickle import ListWriter, load_list
-from ovforge.synthesis.pair_file import About, PairFileWriter, StoredPicture, read_about, read_lines, read_pairs
+from ovforge.synthesis.pair_file import About, PairFileWriter, StoredImage, read_about, read_lines, read_pairs
 from ovforge.synthesis.partitions import PartitionFiles, find_total, partition_files, partition_sizes
 
 _SHOWN = 5
-_EVERY = 500  # pictures between two calls of `progress`
+_EVERY = 500  # images between two calls of `progress`
 
 
 def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Merge a run's partitions into `NAME.h5`, `NAME.pkl` and, where it has records, `NAME.pairs.json`.
 
     Raises:
-        MissingInputError: a partition, the annotation file or the picture store is not there.
+        MissingInputError: a partition, the annotation file or the image store is not there.
         InputError: something planned is missing or damaged; says what.
         OutputExistsError: the merged file is there and `overwrite` is false.
     """
@@ -63,7 +63,7 @@ def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> S
         counts = _write(target, parts, drops, progress, overwrite=options.overwrite)
     return StepSummary(
         "pairs merge",
-        outputs={"pictures": str(target.h5), "annotations": str(target.pkl)}
+        outputs={"images": str(target.h5), "annotations": str(target.pkl)}
         | ({"records": str(target.pairs)} if target.pairs.exists() else {}),
         counts={"partitions": len(parts), **counts},
         drops=drops.freeze(),
@@ -116,7 +116,7 @@ class _Noted(msgspec.Struct, gc=False):
 
     file_name: str
     variants: list[_View]
-    pictures: list[StoredPicture]
+    images: list[StoredImage]
     drops: tuple[Drop, ...] = ()
 
 
@@ -127,19 +127,19 @@ class _Part:
     files: PartitionFiles
     planned: list[str]
     variants: int
-    reader: PictureReader
+    reader: ImageReader
     about: About | None
     size: int
     """Of the HDF5 file, in bytes."""
-    originals: PictureSource | None = None
+    originals: ImageSource | None = None
     """Where the originals are, if not in the partition."""
 
     def __post_init__(self) -> None:
         self.is_as_noted = self.about is not None and self.about.h5_size == self.size
-        """Whether the HDF5 file is the one whose records say what lies where: then their sums prove its pictures."""
+        """Whether the HDF5 file is the one whose records say what lies where: then their sums prove its images."""
 
     def records(self) -> Iterator[_Noted | None]:
-        """A record per planned picture; None for each where the partition has no records."""
+        """A record per planned image; None for each where the partition has no records."""
         if self.about is None:
             return iter([None] * len(self.planned))
         return read_pairs(self.files.pairs, _Noted)
@@ -169,7 +169,7 @@ def _partitions(options: MergeOptions) -> tuple[list[PartitionFiles], Plan | Non
 def _variants(options: MergeOptions, plan: Plan | None) -> int | None:
     made = plan.options.get("variants") if plan is not None else None
     if options.variants is not None and isinstance(made, int) and options.variants > made:
-        raise InputError(f"{options.name}: has {made} second views per picture, not {options.variants}")
+        raise InputError(f"{options.name}: has {made} second views per image, not {options.variants}")
     return options.variants if options.variants is not None else made
 
 
@@ -179,7 +179,7 @@ def _open(
     edges = [0, *accumulate(partition_sizes(len(planned), len(partitions)))]
     parts = []
     for files, (start, stop) in zip(partitions, pairwise(edges), strict=True):
-        reader = stack.enter_context(PictureReader(files.h5))
+        reader = stack.enter_context(ImageReader(files.h5))
         about = read_about(files.pairs) if files.pairs.is_file() else None
         parts.append(_Part(files, planned[start:stop], variants or 0, reader, about, files.h5.stat().st_size))
     if variants is None:
@@ -190,7 +190,7 @@ def _open(
 
 
 def _count_variants(part: _Part) -> int:
-    """How many second views the first picture of a partition has."""
+    """How many second views the first image of a partition has."""
     count = 0
     while part.planned and variant_name(part.planned[0], count) in part.reader:
         count += 1
@@ -198,7 +198,7 @@ def _count_variants(part: _Part) -> int:
 
 
 class _Originals:
-    """The picture store, opened when a partition lacks its originals."""
+    """The image store, opened when a partition lacks its originals."""
 
     descriptor = -1
 
@@ -233,7 +233,7 @@ def _prove_complete(parts: Sequence[_Part], originals: _Originals, drops: Drops)
                 )
             if record is not None and not record.variants:
                 continue  # counted when it is merged
-            there = in_file or {picture.name for picture in (record.pictures if record is not None else ())}
+            there = in_file or {stored_image.name for stored_image in (record.images if record is not None else ())}
             if name not in there:
                 part.originals = originals
                 if name not in originals.store:
@@ -242,14 +242,14 @@ def _prove_complete(parts: Sequence[_Part], originals: _Originals, drops: Drops)
             lacking.extend(f"{view} ({part.files.h5.name})" for view in views if view not in there)
         if seen != len(part.planned) or next(records, None) is not None:
             raise InputError(
-                f"{part.files.pairs}: has not one record for each of {len(part.planned):,} planned pictures",
+                f"{part.files.pairs}: has not one record for each of {len(part.planned):,} planned images",
                 hint="the partition was made from another annotation file; give that one with --annotations",
             )
         if not part.files.pkl.is_file():
             raise MissingInputError(part.files.pkl, what="the annotations of the partition")
     if lacking:
         raise InputError(
-            f"{parts[0].files.h5.parent}: {len(lacking):,} pictures are missing: {_shown(lacking)}",
+            f"{parts[0].files.h5.parent}: {len(lacking):,} images are missing: {_shown(lacking)}",
             hint="make the partitions that lack them again, or give the originals with --images",
         )
 
@@ -257,19 +257,19 @@ def _prove_complete(parts: Sequence[_Part], originals: _Originals, drops: Drops)
 def _write(
     target: PartitionFiles, parts: Sequence[_Part], drops: Drops, progress: Progress, *, overwrite: bool
 ) -> dict[str, int]:
-    counts = {"pictures": 0, "second views": 0, "annotations": 0, "bytes": 0}
+    counts = {"images": 0, "second views": 0, "annotations": 0, "bytes": 0}
     total = sum(len(part.planned) for part in parts)
     with contextlib.ExitStack() as stack:  # leaves in reverse: the HDF5 file is published last
         h5 = stack.enter_context(atomic_path(target.h5, overwrite=overwrite))
         pkl = stack.enter_context(atomic_path(target.pkl, overwrite=True))
         recorded = all(part.about is not None for part in parts)
         pairs = stack.enter_context(atomic_path(target.pairs, overwrite=True)) if recorded else None
-        with ThreadPoolExecutor(1) as thread:  # reading, hashing and writing a gigabyte does not hold up the pictures
+        with ThreadPoolExecutor(1) as thread:  # reading, hashing and writing a gigabyte does not hold up the images
             entries = thread.submit(_join_entries, pkl, parts)
-            with PictureWriter(h5) as writer:
+            with ImageWriter(h5) as writer:
                 for number in _copied(parts, writer, counts, drops):
                     if number % _EVERY == 0:
-                        progress("merging pictures", counts["pictures"], total)
+                        progress("merging images", counts["images"], total)
             counts["annotations"], pkl_sha256 = entries.result()
         if pairs is not None:
             _join_records(pairs, parts, (h5.stat().st_size, pkl.stat().st_size), pkl_sha256)
@@ -278,35 +278,37 @@ def _write(
         target.h5.unlink(missing_ok=True)
         if pairs is None:
             target.pairs.unlink(missing_ok=True)
-    progress("merging pictures", total, total)
+    progress("merging images", total, total)
     return counts
 
 
-def _copied(parts: Sequence[_Part], writer: PictureWriter, counts: dict[str, int], drops: Drops) -> Iterator[int]:
-    """Copy all pictures and compare each with what was noted of it; counts them."""
-    noted: deque[tuple[_Part, StoredPicture | None]] = deque()
+def _copied(parts: Sequence[_Part], writer: ImageWriter, counts: dict[str, int], drops: Drops) -> Iterator[int]:
+    """Copy all images and compare each with what was noted of it; counts them."""
+    noted: deque[tuple[_Part, StoredImage | None]] = deque()
 
-    def wanted() -> Iterator[tuple[PictureSource, str, Location | None]]:
+    def wanted() -> Iterator[tuple[ImageSource, str, Location | None]]:
         for part in parts:
             for name, record in zip(part.planned, part.records(), strict=True):
                 if record is not None and not record.variants:
-                    drops.merge([drop for drop in record.drops if drop.kind == "picture"])
+                    drops.merge([drop for drop in record.drops if drop.kind == "image"])
                     continue
-                known = {picture.name: picture for picture in record.pictures} if record is not None else {}
-                counts["pictures"] += 1
+                known = (
+                    {stored_image.name: stored_image for stored_image in record.images} if record is not None else {}
+                )
+                counts["images"] += 1
                 counts["second views"] += part.variants
-                for picture in (name, *variant_names(name, part.variants)):
-                    note = known.get(picture)
+                for stored_image in (name, *variant_names(name, part.variants)):
+                    note = known.get(stored_image)
                     noted.append((part, note))
                     place = Location(note.offset, note.size) if note is not None and part.is_as_noted else None
-                    away = part.originals if picture == name and place is None else None
-                    yield away or part.reader, picture, place
+                    away = part.originals if stored_image == name and place is None else None
+                    yield away or part.reader, stored_image, place
 
-    for number, copied in enumerate(copy_pictures(wanted(), writer), start=1):
+    for number, copied in enumerate(copy_images(wanted(), writer), start=1):
         part, expected = noted.popleft()
         if expected is not None and (copied.size, copied.crc32) != (expected.size, expected.crc32):
             raise InputError(
-                f"{part.files.h5}: {copied.name} is not as it was written: {copied.size:,} bytes with the check sum "
+                f"{part.files.h5}: {copied.name} is not as it was written: {copied.size:,} bytes with the checksum "
                 f"{copied.crc32:08x}, noted were {expected.size:,} bytes with {expected.crc32:08x}",
                 hint="the partition is damaged: fetch it again, or remove its three files and make it again",
             )
@@ -334,7 +336,7 @@ def _join_entries(path: Path, parts: Sequence[_Part]) -> tuple[int, str]:
 def _join_records(path: Path, parts: Sequence[_Part], sizes: tuple[int, int], pkl_sha256: str) -> None:
     abouts = [part.about for part in parts if part.about is not None]
     about = About(
-        pictures=sum(about.pictures for about in abouts),
+        images=sum(about.images for about in abouts),
         datasets=sum(about.datasets for about in abouts),
         entries=sum(about.entries for about in abouts),
         h5_size=sizes[0],

@@ -1,8 +1,8 @@
-"""The motion between a picture and its second view, drawn anew for every variant.
+"""The motion between an image and its second view, drawn anew for every variant.
 
 The ranges are OVTrack's: an affine or a perspective with equal chance, a horizontal flip for one half, another
 brightness and contrast for one fifth. Angles and shares as in its augmentation: rotation and shear about the
-picture's centre, scale, shear and translation drawn for each axis on its own.
+image's centre, scale, shear and translation drawn for each axis on its own.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ AFFINE_SCALE = (0.6, 1.5)
 AFFINE_ROTATION = (-30.0, 30.0)
 """Degrees."""
 AFFINE_TRANSLATION = (0.0, 0.2)
-"""Share of the picture's width and height."""
+"""Share of the image's width and height."""
 AFFINE_SHEAR = (-15.0, 15.0)
 """Degrees."""
 PERSPECTIVE_SCALE = (0.05, 0.2)
-"""Standard deviation of how far a corner moves in, as a share of the picture's width and height."""
+"""Standard deviation of how far a corner moves in, as a share of the image's width and height."""
 PERSPECTIVE_REACH = 0.32
 """No corner moves in further than this share, so that the four never cross."""
 BRIGHTNESS_LIMIT = CONTRAST_LIMIT = 0.2
@@ -33,14 +33,14 @@ BRIGHTNESS_CHANCE = 0.2
 
 @dataclass(frozen=True)
 class Motion:
-    """How a second view comes from a picture.
+    """How a second view comes from an image.
 
     Attributes:
         kind: `affine`, `perspective`, or `none`.
-        matrix: 3x3, maps a pixel (x, y, 1) of the picture to one of the second view; the flip is part of it.
+        matrix: 3x3, maps a pixel (x, y, 1) of the image to one of the second view; the flip is part of it.
         flip: whether the matrix holds a horizontal flip.
-        brightness: added to the warped picture, as a share of 255; 0 is unchanged.
-        contrast: what the warped picture is multiplied by; 1 is unchanged.
+        brightness: added to the warped image, as a share of 255; 0 is unchanged.
+        contrast: what the warped image is multiplied by; 1 is unchanged.
     """
 
     kind: str
@@ -82,9 +82,9 @@ def from_record(record: dict[str, Any]) -> Motion:
 
 
 def draw_motion(rng: np.random.Generator, width: int, height: int) -> Motion:
-    """Draw a motion for a picture of `width` x `height` pixels.
+    """Draw a motion for an image of `width` x `height` pixels.
 
-    The same generator gives the same motion for pictures of one size. All draws are made in a fixed order, used
+    The same generator gives the same motion for images of one size. All draws are made in a fixed order, used
     or not, so that a change of one range leaves the others' numbers as they are.
     """
     affine, flip, bright = rng.random(3)
@@ -122,7 +122,7 @@ def _affine(rng: np.random.Generator, width: int, height: int) -> NDArray[np.flo
 
 
 def _perspective(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float64]:
-    """A quadrangle inside the picture, each corner moved in by its own draw, is stretched to the whole picture."""
+    """A quadrangle inside the image, each corner moved in by its own draw, is stretched to the whole image."""
     spread = rng.uniform(*PERSPECTIVE_SCALE)
     inward = np.minimum(np.abs(rng.normal(0, spread, (4, 2))), PERSPECTIVE_REACH)
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)

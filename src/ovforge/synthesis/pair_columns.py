@@ -1,6 +1,6 @@
 """The records of pairs as columns: what decides which objects are kept, and where each object's record is.
 
-Kept apart from what reads pictures, since the worker processes load this.
+Kept apart from what reads images, since the worker processes load this.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ovforge import parallel
 from ovforge.errors import InputError
+from ovforge.parallel import Workers
 from ovforge.records.reporting import Drop
-from ovforge.storage import worker_pool
-from ovforge.storage.worker_pool import Workers
 from ovforge.synthesis.pair_file import line_ranges, read_pairs
 
 _RANGE_BYTES = 1 << 20
@@ -29,7 +29,7 @@ class Entries(NamedTuple):
     """Objects in second views, one element each."""
 
     view: Ints
-    """Which of all second views: `variants` for each picture that the run has."""
+    """Which of all second views: `variants` for each image that the run has."""
     id: Ints
     """Of the original annotation."""
     area: NDArray[np.float64]
@@ -108,7 +108,7 @@ def read_pair_columns(path: Path, variants: int) -> Iterator[PairColumns]:
     """
     jobs = ((path, start, stop, variants) for start, stop in line_ranges(path, _RANGE_BYTES))
     with Workers() as workers:
-        if path.stat().st_size < worker_pool.SMALL_BYTES:
+        if path.stat().st_size < parallel.SMALL_BYTES:
             results: Iterator[PairColumns | None] = (_read_range(*job) for job in jobs)
         else:
             results = workers.ordered(_read_range, jobs)
@@ -139,7 +139,7 @@ def _read_range(path: Path, start: int, stop: int, variants: int) -> PairColumns
         pairs.names.append(pair.file_name)
         pairs.is_used.append(bool(pair.variants))
         if not pair.variants:
-            pairs.drops.extend(drop for drop in pair.drops if drop.kind == "picture")
+            pairs.drops.extend(drop for drop in pair.drops if drop.kind == "image")
         elif len(pair.variants) < variants:
             return None
         place = 0

@@ -1,4 +1,4 @@
-"""`.pairs.json`: what is remembered of each pair, beside the pictures and the pickle file of a partition or a run.
+"""`.pairs.json`: what is remembered of each pair, beside the images and the pickle file of a partition or a run.
 
 The file is JSON, `{"pairs": [...], "about": {...}}`, with each record on a line of its own, so that it is read and
 joined line by line without looking into the records.
@@ -25,8 +25,8 @@ _TAIL_BYTES = 1 << 16
 T = TypeVar("T")
 
 
-class StoredPicture(msgspec.Struct, frozen=True, gc=False):
-    """A picture as it was stored."""
+class StoredImage(msgspec.Struct, frozen=True, gc=False):
+    """An image as it was stored."""
 
     name: str
     size: int
@@ -38,20 +38,20 @@ class StoredPicture(msgspec.Struct, frozen=True, gc=False):
 
 
 class PublishedPair(PairRecord, kw_only=True):
-    """A pair's record with its pictures; the annotations of its variants have no polygons: they were the original's."""
+    """A pair's record with its images; the annotations of its variants have no polygons: they were the original's."""
 
-    pictures: list[StoredPicture]
-    """The original, then the second views. Empty for a picture that could not be used."""
+    images: list[StoredImage]
+    """The original, then the second views. Empty for an image that could not be used."""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
     """What a `.pairs.json` says of itself and of the files beside it."""
 
     format: str = FORMAT
-    pictures: int
-    """How many pictures were planned; each has a record."""
+    images: int
+    """How many images were planned; each has a record."""
     datasets: int
-    """How many pictures the HDF5 file holds."""
+    """How many images the HDF5 file holds."""
     entries: int
     """How many annotations the pickle file holds."""
     h5_size: int

@@ -1,6 +1,6 @@
-"""The making of pairs as a task for `runs`: one shard of pictures to one HDF5 file.
+"""The making of pairs as a task for `runs`: one shard of images to one HDF5 file.
 
-In a worker, a pool of threads loads, warps and composes the pictures ahead, the engine repaints them batch by batch,
+In a worker, a pool of threads loads, warps and composes the images ahead, the engine repaints them batch by batch,
 and the same pool brings the results back to size and encodes them: an accelerator never waits for a JPEG. Batches
 hold jobs of one padded size; all are done before the shard ends, so a shard's bytes depend on nothing outside it.
 """
@@ -17,13 +17,13 @@ import cv2
 import msgspec
 
 from ovforge.errors import ImageError, WorkError
+from ovforge.image_io.hdf5 import ImageWriter
+from ovforge.image_io.store import ImageStore, open_image_store
 from ovforge.records.pairs import RECORDS, PairRecord, VariantRecord
 from ovforge.records.reporting import Drops
 from ovforge.runs.task import Shard, ShardReport, Slot
-from ovforge.storage.image_store import ImageStore, open_image_store
-from ovforge.storage.picture_hdf5 import PictureWriter
+from ovforge.synthesis.image_table import ImageTable
 from ovforge.synthesis.pairs import PairSettings, Planned, Prepared, failed, failure_reason, finish, prepare
-from ovforge.synthesis.picture_table import PictureTable
 from ovforge.synthesis.repaint import Engine, Repainted, Repainter
 
 Finished = tuple[bytes, VariantRecord, tuple[tuple[str, str], ...]]
@@ -34,12 +34,12 @@ class PairTask:
     """All that a worker needs; picklable.
 
     Attributes:
-        pictures: the run's pictures; a shard's items are positions in it.
-        images: folder or HDF5 file of the pictures.
-        threads: how many threads prepare and finish pictures beside the engine.
+        images: the run's images; a shard's items are positions in it.
+        images: folder or HDF5 file of the images.
+        threads: how many threads prepare and finish images beside the engine.
     """
 
-    pictures: PictureTable
+    table: ImageTable
     images: Path
     engine: Engine
     settings: PairSettings
@@ -47,10 +47,10 @@ class PairTask:
     shard_suffix: str = ".h5"
 
     def open(self, slot: Slot) -> PairWorker:
-        """Open the pictures and the engine in this process.
+        """Open the images and the engine in this process.
 
         Raises:
-            MissingInputError: the pictures are not there; or whatever the engine lacks.
+            MissingInputError: the images are not there; or whatever the engine lacks.
         """
         store = open_image_store(self.images)
         return PairWorker(self, store, self.engine.open(slot.device))
@@ -64,15 +64,15 @@ class PairWorker:
         self._store = store
         self._repainter = repainter
         self._pool = ThreadPoolExecutor(task.threads, thread_name_prefix="pairs")
-        # Each picture has its thread already; OpenCV's own threads would only get in each other's way.
+        # Each image has its thread already; OpenCV's own threads would only get in each other's way.
         self._cv2_threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
 
     def run(self, shard: Shard, out: Path) -> ShardReport:
-        """Make the pairs of a shard and write originals, second views and records to `out`, in the pictures' order."""
+        """Make the pairs of a shard and write originals, second views and records to `out`, in the images' order."""
         records: list[PairRecord] = []
         drops, counts = Drops(), Counter[str]()
-        with PictureWriter(out) as writer:
+        with ImageWriter(out) as writer:
             for prepared, finished in self._pairs(shard):
                 record = _whole_record(prepared, finished)
                 _write(writer, prepared, record, finished)
@@ -83,15 +83,15 @@ class PairWorker:
         return ShardReport(shard.stop - shard.start, dict(counts), drops.freeze())
 
     def close(self) -> None:
-        """Give back the threads, the pictures and the engine."""
+        """Give back the threads, the images and the engine."""
         self._pool.shutdown(cancel_futures=True)
         self._repainter.close()
         self._store.close()
-        self._task.pictures.close()
+        self._task.table.close()
         cv2.setNumThreads(self._cv2_threads)
 
     def _pairs(self, shard: Shard) -> Iterator[tuple[Prepared, list[Finished]]]:
-        """The shard's pictures with their finished second views, in order, each as soon as it and all before are."""
+        """The shard's images with their finished second views, in order, each as soon as it and all before are."""
         batch_size = max(self._repainter.batch_size, 1)
         ahead = 2 * batch_size + self._task.threads
         todo = iter(range(shard.start, shard.stop))
@@ -122,20 +122,20 @@ class PairWorker:
             yield _with_results(*unfinished.popleft())
 
     def _prepare(self, index: int) -> Prepared:
-        picture = self._task.pictures.picture(index)
-        settings, class_names = self._task.settings, self._task.pictures.class_names
+        source = self._task.table.image(index)
+        settings, class_names = self._task.settings, self._task.table.class_names
         try:
-            data = self._store.read(picture.file_name)
-            return prepare(picture, data, settings, self._repainter.working_size, class_names)
+            data = self._store.read(source.file_name)
+            return prepare(source, data, settings, self._repainter.working_size, class_names)
         except ImageError as error:
-            missing = picture.file_name not in self._store
-            return failed(picture, "is missing" if missing else failure_reason(error, picture.file_name))
+            missing = source.file_name not in self._store
+            return failed(source, "is missing" if missing else failure_reason(error, source.file_name))
 
     def _repaint(self, batch: list[_Waiting]) -> None:
         """Repaint one batch here, and leave its finishing to the pool."""
         results = self._repainter.repaint([waiting.planned.job for waiting in batch])
         if len(results) != len(batch):
-            raise WorkError(f"the engine {self._task.engine.name} gave {len(results)} pictures for {len(batch)}")
+            raise WorkError(f"the engine {self._task.engine.name} gave {len(results)} images for {len(batch)}")
         for waiting, repainted in zip(batch, results, strict=True):
             self._pool.submit(self._finish, waiting, repainted)
 
@@ -160,7 +160,7 @@ def _with_results(prepared: Prepared, promises: list[Future[Finished]]) -> tuple
 
 
 def _whole_record(prepared: Prepared, finished: list[Finished]) -> PairRecord:
-    """The picture's record with its second views, and with what the engine gave up on."""
+    """The image's record with its second views, and with what the engine gave up on."""
     if not finished:
         return prepared.record
     drops = Drops()
@@ -173,10 +173,10 @@ def _whole_record(prepared: Prepared, finished: list[Finished]) -> PairRecord:
     )
 
 
-def _write(writer: PictureWriter, prepared: Prepared, record: PairRecord, finished: list[Finished]) -> None:
+def _write(writer: ImageWriter, prepared: Prepared, record: PairRecord, finished: list[Finished]) -> None:
     if not record.variants:
         return
-    writer.add(prepared.picture.file_name, prepared.data)
+    writer.add(prepared.source.file_name, prepared.data)
     for position, variant in enumerate(record.variants):
         writer.add(variant.file_name, finished[position][0] if finished else prepared.data)
 
@@ -184,9 +184,9 @@ def _write(writer: PictureWriter, prepared: Prepared, record: PairRecord, finish
 def _counted(record: PairRecord) -> dict[str, int]:
     entries = [entry for variant in record.variants for entry in variant.annotations]
     return {
-        "pictures": 1 if record.variants else 0,
+        "images": 1 if record.variants else 0,
         "second views": len(record.variants),
         "second views with objects": sum(1 for variant in record.variants if variant.annotations),
         "objects": len(entries),
-        "objects that left the picture": sum(1 for entry in entries if not entry["area"]),
+        "objects that left the image": sum(1 for entry in entries if not entry["area"]),
     }

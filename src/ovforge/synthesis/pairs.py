@@ -1,8 +1,8 @@
-"""From a picture to its second views, but for the repainting itself.
+"""From an image to its second views, but for the repainting itself.
 
 `prepare` does what comes before an engine: decode, rasterise, move, compose, bring to the working size. `finish`
-does what comes after: back to the picture's size, encode, new boxes and areas, the record. Both depend on the
-picture alone, so they may run in any order, in any thread.
+does what comes after: back to the image's size, encode, new boxes and areas, the record. Both depend on the
+image alone, so they may run in any order, in any thread.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from ovforge.errors import ImageError
+from ovforge.image_io.codec import decode_rgb, encode_jpeg
 from ovforge.records.pairs import PairRecord, VariantRecord, variant_name
 from ovforge.records.reporting import Drop, Drops
-from ovforge.storage.image_codec import decode_rgb, encode_jpeg
-from ovforge.synthesis.compose import Composed, compose, to_picture_size, to_working_size
+from ovforge.synthesis.compose import Composed, compose, to_image_size, to_working_size
 from ovforge.synthesis.fidelity import fidelity
 from ovforge.synthesis.masks import UsableObject, as_json_rle, box_and_area, stack, usable_objects
 from ovforge.synthesis.motion import NO_MOTION, Motion, draw_motion
@@ -29,14 +29,14 @@ from ovforge.synthesis.prompts import draw_caption
 from ovforge.synthesis.randomness import generator
 from ovforge.synthesis.repaint import Repainted, RepaintJob, WorkingSize
 
-NO_OBJECT = "without a usable object: its second view is the picture itself"
+NO_OBJECT = "without a usable object: its second view is the image itself"
 LONGEST_SIDE = 32_766
 """Pixels; OpenCV's warps count them in 16 bits."""
 
 
 @dataclass(frozen=True)
 class PairSettings:
-    """What decides the pairs of a picture, besides the picture and the engine."""
+    """What decides the pairs of an image, besides the image and the engine."""
 
     seed: int = 0
     variants: int = 1
@@ -48,8 +48,8 @@ class PairSettings:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture of the annotation file.
+class SourceImage:
+    """One image of the annotation file.
 
     Attributes:
         file_name: bare file name, its key in every store.
@@ -78,81 +78,77 @@ class Planned:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture before its repainting. `planned` is empty where there is nothing to repaint: `record` says why."""
+    """An image before its repainting. `planned` is empty where there is nothing to repaint: `record` says why."""
 
-    picture: Picture
+    source: SourceImage
     data: bytes
-    """The original's bytes; empty if there is no such picture."""
+    """The original's bytes; empty if there is no such image."""
     objects: tuple[UsableObject, ...]
     planned: tuple[Planned, ...]
     record: PairRecord
     """Without the variants that are still to be repainted."""
 
 
-def failed(picture: Picture, reason: str) -> Prepared:
-    """A picture that cannot be used: its record has no variants and says why."""
-    drop = Drop("picture", reason, 1, (picture.file_name,))
-    return Prepared(picture, b"", (), (), PairRecord(picture.image_id, picture.file_name, [], (drop,)))
+def failed(source: SourceImage, reason: str) -> Prepared:
+    """An image that cannot be used: its record has no variants and says why."""
+    drop = Drop("image", reason, 1, (source.file_name,))
+    return Prepared(source, b"", (), (), PairRecord(source.image_id, source.file_name, [], (drop,)))
 
 
 def failure_reason(error: ImageError, file_name: str) -> str:
-    """What is wrong with a picture, in words that are the same for others like it, on any machine."""
-    # What follows a colon, stands in brackets or names a path is this picture's own.
+    """What is wrong with an image, in words that are the same for others like it, on any machine."""
+    # What follows a colon, stands in brackets or names a path is this image's own.
     return re.split(r": | \(| from ", error.message.removeprefix(f"{file_name}: "))[0]
 
 
 def prepare(
-    picture: Picture,
+    source: SourceImage,
     data: bytes,
     settings: PairSettings,
     working_size: WorkingSize | None,
     class_names: dict[int, str] | None = None,
 ) -> Prepared:
-    """Everything up to the engine: a `RepaintJob` for each variant of a picture.
+    """Everything up to the engine: a `RepaintJob` for each variant of an image.
 
-    A picture without a usable object keeps its own bytes as every variant, as in OVTrack.
+    An image without a usable object keeps its own bytes as every variant, as in OVTrack.
 
     Raises:
-        ImageError: the bytes are no whole picture, or one of another size than the annotations'.
+        ImageError: the bytes are no whole image, or one of another size than the annotations'.
     """
     drops = Drops()
-    objects, dropped = usable_objects(picture.annotations, picture.width, picture.height, settings.min_area)
+    objects, dropped = usable_objects(source.annotations, source.width, source.height, settings.min_area)
     for reason, name in dropped:
         drops.add("annotation", reason, name)
-    image = _decoded(picture, data)
+    image = _decoded(source, data)
     if not objects:
-        drops.add("picture", NO_OBJECT, picture.file_name)
+        drops.add("image", NO_OBJECT, source.file_name)
         variants = [
-            VariantRecord(variant_name(picture.file_name, r), dict(NO_MOTION), "", settings.seed, {}, [])
+            VariantRecord(variant_name(source.file_name, r), dict(NO_MOTION), "", settings.seed, {}, [])
             for r in range(settings.variants)
         ]
-        return Prepared(
-            picture, data, (), (), PairRecord(picture.image_id, picture.file_name, variants, drops.freeze())
-        )
-    masks = stack([o.rle for o in objects], picture.width, picture.height)
+        return Prepared(source, data, (), (), PairRecord(source.image_id, source.file_name, variants, drops.freeze()))
+    masks = stack([o.rle for o in objects], source.width, source.height)
     names = _names_by_size(objects, class_names or {})
     planned = []
     for variant in range(settings.variants):
-        motion = draw_motion(
-            generator(settings.seed, picture.image_id, variant, "motion"), picture.width, picture.height
-        )
+        motion = draw_motion(generator(settings.seed, source.image_id, variant, "motion"), source.width, source.height)
         composed = compose(image, masks, motion)
         working, kept, content = to_working_size(composed.image, composed.masks.union(), working_size)
-        prompt = draw_caption(picture.captions, names, seed=settings.seed, image_id=picture.image_id, variant=variant)
-        job = RepaintJob(working, kept, content, prompt, picture.image_id, variant, settings.seed)
+        prompt = draw_caption(source.captions, names, seed=settings.seed, image_id=source.image_id, variant=variant)
+        job = RepaintJob(working, kept, content, prompt, source.image_id, variant, settings.seed)
         planned.append(Planned(variant, motion, composed, job))
-    record = PairRecord(picture.image_id, picture.file_name, [], drops.freeze())
-    return Prepared(picture, data, tuple(objects), tuple(planned), record)
+    record = PairRecord(source.image_id, source.file_name, [], drops.freeze())
+    return Prepared(source, data, tuple(objects), tuple(planned), record)
 
 
 def finish(
     prepared: Prepared, planned: Planned, repainted: Repainted, settings: PairSettings
 ) -> tuple[bytes, VariantRecord, tuple[tuple[str, str], ...]]:
     """Everything after the engine: the second view's JPEG, its record, and what the engine gave up on."""
-    picture, masks = prepared.picture, planned.composed.masks
-    size = (picture.width, picture.height)
-    final = to_picture_size(repainted.image, planned.job.content, size)
-    name = variant_name(picture.file_name, planned.variant)
+    source, masks = prepared.source, planned.composed.masks
+    size = (source.width, source.height)
+    final = to_image_size(repainted.image, planned.job.content, size)
+    name = variant_name(source.file_name, planned.variant)
     similarities = fidelity(planned.composed.image, final, masks)
     annotations = []
     for index, (usable, similarity) in enumerate(zip(prepared.objects, similarities, strict=True)):
@@ -176,22 +172,22 @@ def finish(
     return encode_jpeg(final, settings.quality), record, repainted.drops
 
 
-def _decoded(picture: Picture, data: bytes) -> NDArray[np.uint8]:
-    """The picture at the size that its annotations are drawn on: as stored, or else turned upright."""
-    wanted = (picture.height, picture.width)
+def _decoded(source: SourceImage, data: bytes) -> NDArray[np.uint8]:
+    """The image at the size that its annotations are drawn on: as stored, or else turned upright."""
+    wanted = (source.height, source.width)
     if max(wanted) > LONGEST_SIDE:
-        raise ImageError(picture.file_name, f"is longer than {LONGEST_SIDE:,} pixels")
-    image = decode_rgb(data, picture.file_name)
+        raise ImageError(source.file_name, f"is longer than {LONGEST_SIDE:,} pixels")
+    image = decode_rgb(data, source.file_name)
     if image.shape[:2] == wanted:
         return image
     if image.shape[1::-1] == wanted:
-        upright = decode_rgb(data, picture.file_name, upright=True)
+        upright = decode_rgb(data, source.file_name, upright=True)
         if upright.shape[:2] == wanted:
             return upright
     raise ImageError(
-        picture.file_name,
-        f"is another picture than the annotations': {image.shape[1]}x{image.shape[0]} pixels instead of "
-        f"{picture.width}x{picture.height}",
+        source.file_name,
+        f"is another image than the annotations': {image.shape[1]}x{image.shape[0]} pixels instead of "
+        f"{source.width}x{source.height}",
     )
 
 

@@ -1,8 +1,8 @@
 """Partitions of a pairs run: three files each, made from the run's finished shards.
 
-`NAME_total_p_P_split_i.h5` holds the pictures, `.pkl` the annotations of the second views (both as OVTrack writes
+`NAME_total_p_P_split_i.h5` holds the images, `.pkl` the annotations of the second views (both as OVTrack writes
 them), and `.pairs.json` what was remembered of each pair (see `pair_file`): one record per
-planned picture. The last one is published last: where it is, the partition is whole. The original scripts'
+planned image. The last one is published last: where it is, the partition is whole. The original scripts'
 partitions have no `.pairs.json`, and no manifest beside them.
 """
 
@@ -18,13 +18,13 @@ from typing import Any
 import msgspec
 
 from ovforge.errors import InputError, WorkError
+from ovforge.files.atomic import atomic_path
+from ovforge.files.restricted_pickle import ListWriter
+from ovforge.image_io.hdf5 import Copied, ImageReader, ImageWriter, copy_images
 from ovforge.records.pairs import RECORDS, PairRecord, VariantRecord
 from ovforge.runs.ledger import Ledger
 from ovforge.runs.plan import load_plan
-from ovforge.storage.atomic import atomic_path
-from ovforge.storage.picture_hdf5 import Copied, PictureReader, PictureWriter, copy_pictures
-from ovforge.storage.restricted_pickle import ListWriter
-from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair, StoredPicture
+from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair, StoredImage
 
 
 class PartitionFiles(msgspec.Struct, frozen=True):
@@ -46,10 +46,10 @@ def partition_files(run_folder: Path, index: int, total: int) -> PartitionFiles:
     return PartitionFiles(*(run_folder / f"{stem}{suffix}" for suffix in (".h5", ".pkl", ".pairs.json")))
 
 
-def partition_sizes(pictures: int, total: int) -> tuple[int, ...]:
-    """How many pictures each partition gets: floor division, the last takes the rest (OVTrack)."""
-    share = pictures // total
-    return (*[share] * (total - 1), pictures - share * (total - 1))
+def partition_sizes(images: int, total: int) -> tuple[int, ...]:
+    """How many images each partition gets: floor division, the last takes the rest (OVTrack)."""
+    share = images // total
+    return (*[share] * (total - 1), images - share * (total - 1))
 
 
 def find_total(run_folder: Path) -> int:
@@ -105,7 +105,7 @@ def publish_partition(files: PartitionFiles, shards: Sequence[Path], *, options:
     Files without a `.pairs.json` are left from a kill between the three and are replaced.
 
     Raises:
-        WorkError: a shard lacks a picture that its records name, or its records; names the shard.
+        WorkError: a shard lacks an image that its records name, or its records; names the shard.
     """
     overwrite = not files.is_published
     with contextlib.ExitStack() as stack:  # leaves in reverse: the HDF5 file is published first
@@ -115,7 +115,7 @@ def publish_partition(files: PartitionFiles, shards: Sequence[Path], *, options:
         counts = Counter[str]()
         with open(pkl, "wb", buffering=1 << 20) as pkl_file, open(pairs, "wb", buffering=1 << 20) as pairs_file:
             entries, records = ListWriter(pkl_file), PairFileWriter(pairs_file)
-            with PictureWriter(h5) as writer:
+            with ImageWriter(h5) as writer:
                 for shard in shards:
                     for record in _shard_records(shard, writer):
                         for variant in record.variants:
@@ -123,12 +123,12 @@ def publish_partition(files: PartitionFiles, shards: Sequence[Path], *, options:
                             counts["entries"] += len(variant.annotations)
                         record.variants = [_without_polygons(variant) for variant in record.variants]
                         records.add(msgspec.json.encode(record))
-                        counts["pictures"] += 1
-                        counts["datasets"] += len(record.pictures)
+                        counts["images"] += 1
+                        counts["datasets"] += len(record.images)
             entries.close()
             records.close(
                 About(
-                    pictures=counts["pictures"],
+                    images=counts["images"],
                     datasets=counts["datasets"],
                     entries=counts["entries"],
                     h5_size=h5.stat().st_size,
@@ -139,33 +139,33 @@ def publish_partition(files: PartitionFiles, shards: Sequence[Path], *, options:
             )
 
 
-def _shard_records(shard: Path, writer: PictureWriter) -> Iterator[PublishedPair]:
-    """Copy a shard's pictures and hand on its records with what was copied."""
-    with PictureReader(shard) as reader:
+def _shard_records(shard: Path, writer: ImageWriter) -> Iterator[PublishedPair]:
+    """Copy a shard's images and hand on its records with what was copied."""
+    with ImageReader(shard) as reader:
         there = set(reader.names())
         if RECORDS not in there:
             raise WorkError(f"{shard}: has no records", hint=_AGAIN)
         records = msgspec.json.decode(reader.read(RECORDS), type=list[PairRecord])
-        wanted = [_picture_names(record, shard, there) for record in records]
-        copied = copy_pictures([(reader, name, None) for names in wanted for name in names], writer)
+        wanted = [_image_names(record, shard, there) for record in records]
+        copied = copy_images([(reader, name, None) for names in wanted for name in names], writer)
         for record, names in zip(records, wanted, strict=True):
-            pictures = [_stored(next(copied)) for _ in names]
+            images = [_stored(next(copied)) for _ in names]
             fields = {field: getattr(record, field) for field in record.__struct_fields__}
-            yield PublishedPair(**fields, pictures=pictures)
+            yield PublishedPair(**fields, images=images)
         for _ in copied:  # the end of the iteration, so that its threads are done before the reader closes
             pass
 
 
-def _picture_names(record: PairRecord, shard: Path, there: set[str]) -> list[str]:
-    """The pictures of a record; of one that could not be used, none."""
+def _image_names(record: PairRecord, shard: Path, there: set[str]) -> list[str]:
+    """The images of a record; of one that could not be used, none."""
     if not record.variants:
         return []
     names = [record.file_name, *(variant.file_name for variant in record.variants)]
-    # A run may be told not to store the originals again; they are taken from the picture store when merging.
+    # A run may be told not to store the originals again; they are taken from the image store when merging.
     names = [name for name in names if name != record.file_name or name in there]
     lacking = [name for name in names if name not in there]
     if lacking:
-        raise WorkError(f"{shard}: has a record of {lacking[0]}, but not the picture", hint=_AGAIN)
+        raise WorkError(f"{shard}: has a record of {lacking[0]}, but not the image", hint=_AGAIN)
     return names
 
 
@@ -176,8 +176,8 @@ def _without_polygons(variant: VariantRecord) -> VariantRecord:
     )
 
 
-def _stored(picture: Copied) -> StoredPicture:
-    return StoredPicture(*picture)
+def _stored(image: Copied) -> StoredImage:
+    return StoredImage(*image)
 
 
 _AGAIN = "remove the file and run `ovforge pairs generate` again: it makes this shard anew"

@@ -1,4 +1,4 @@
-"""What a repainting engine is told of a picture: one of its captions, or its objects' class names."""
+"""What a repainting engine is told of an image: one of its captions, or its objects' class names."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ CLASSES_NAMED = 5
 
 
 def draw_caption(captions: Sequence[str], class_names: Sequence[str], *, seed: int, image_id: int, variant: int) -> str:
-    """One of the picture's captions, drawn by its own generator; without captions, a sentence of its class names.
+    """One of the image's captions, drawn by its own generator; without captions, a sentence of its class names.
 
     Args:
-        captions: the picture's captions in file order; blank ones do not count.
+        captions: the image's captions in file order; blank ones do not count.
         class_names: LVIS names of its usable objects, largest first; repeated ones are named once.
     """
     texts = [text for text in (" ".join(caption.split()) for caption in captions) if text]

@@ -1,7 +1,7 @@
-"""The protocol between the making of pairs and the engines that repaint a picture's background.
+"""The protocol between the making of pairs and the engines that repaint an image's background.
 
 Everything before (motion, masks, composing, size and padding) and after (cropping, back to the original size,
-encoding) is done once, for all engines. An engine gets composed pictures and hands back repainted ones.
+encoding) is done once, for all engines. An engine gets composed images and hands back repainted ones.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class WorkingSize:
-    """How a composed picture is brought to the size an engine works at.
+    """How a composed image is brought to the size an engine works at.
 
-    The picture is scaled to fit `width` x `height` with its proportions kept and padded at the right and below,
+    The image is scaled to fit `width` x `height` with its proportions kept and padded at the right and below,
     by repeating its edge, to multiples of `multiple` pixels.
     """
 
@@ -29,14 +29,14 @@ class WorkingSize:
 
 @dataclass(frozen=True)
 class RepaintJob:
-    """One picture to repaint.
+    """One image to repaint.
 
     Attributes:
-        image: composed picture, uint8 RGB (height, width, 3), at the engine's working size, padded.
+        image: composed image, uint8 RGB (height, width, 3), at the engine's working size, padded.
         keep_mask: bool (height, width): True is kept, False is repainted. The padding is not kept.
-        content: (width, height) of the picture without its padding.
-        prompt: the caption drawn for the picture, or what stands in for it; empty for none.
-        image_id, variant, seed: the key of the picture's random numbers (see `synthesis.randomness`).
+        content: (width, height) of the image without its padding.
+        prompt: the caption drawn for the image, or what stands in for it; empty for none.
+        image_id, variant, seed: the key of the image's random numbers (see `synthesis.randomness`).
     """
 
     image: NDArray[np.uint8]
@@ -50,7 +50,7 @@ class RepaintJob:
 
 @dataclass(frozen=True)
 class Repainted:
-    """A repainted picture, of its job's size; `record` goes into the pair's record, `drops` into the summary."""
+    """A repainted image, of its job's size; `record` goes into the pair's record, `drops` into the summary."""
 
     image: NDArray[np.uint8]
     record: dict[str, Any] = field(default_factory=dict)
@@ -61,10 +61,10 @@ class Repainted:
 
 
 class Repainter(Protocol):
-    """An engine, opened in one worker. A picture's result depends on its job alone, not on its neighbours."""
+    """An engine, opened in one worker. An image's result depends on its job alone, not on its neighbours."""
 
     working_size: WorkingSize | None
-    """None: the engine takes pictures of any size as they are."""
+    """None: the engine takes images of any size as they are."""
 
     batch_size: int
     """How many jobs of one padded size the engine likes to get at once."""
@@ -84,7 +84,7 @@ class Engine(Protocol):
         """What `--engine` calls it."""
 
     def describe(self) -> dict[str, Any]:
-        """What the manifest says of the engine: options, model, hashes, versions. Equal means: equal pictures."""
+        """What the manifest says of the engine: options, model, hashes, versions. Equal means: equal images."""
 
     def open(self, device: str | None) -> Repainter:
         """Load what is needed onto `device`."""

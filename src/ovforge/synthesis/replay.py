@@ -1,7 +1,7 @@
-"""`pairs replay`: make the second views of one picture again, from what the run's manifest says.
+"""`pairs replay`: make the second views of one image again, from what the run's manifest says.
 
 Everything that decides a pair stands in the manifest: inputs with their hashes, options, seed, engine, versions. So a
-pair can be looked at again, or proven to be what the run made of the picture.
+pair can be looked at again, or proven to be what the run made of the image.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from typing import Any
 
 import msgspec
 
+from ovforge.annotation_io.annotation_file import read_records
 from ovforge.errors import InputError, PlanMismatchError
+from ovforge.files.atomic import check_output, write_bytes
+from ovforge.image_io.hdf5 import ImageReader
+from ovforge.image_io.store import open_image_store
 from ovforge.options.replay import ReplayOptions
 from ovforge.records.pairs import VariantRecord
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.runs.plan import Plan, input_file, load_plan
-from ovforge.storage.annotation_file import read_records
-from ovforge.storage.atomic import check_output, write_bytes
-from ovforge.storage.image_store import open_image_store
-from ovforge.storage.picture_hdf5 import PictureReader
 from ovforge.synthesis.diffusion import engine_from_description
 from ovforge.synthesis.generate import library_versions
+from ovforge.synthesis.image_table import ImageTable, read_images
 from ovforge.synthesis.pair_file import PublishedPair
 from ovforge.synthesis.pairs import PairSettings, finish, prepare
 from ovforge.synthesis.partitions import PartitionFiles, partition_files
-from ovforge.synthesis.picture_table import PictureTable, read_pictures
 from ovforge.synthesis.repaint import Engine
 from ovforge.synthesis.warp import WarpEngine
 
 
 def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> StepSummary:
-    """Make all second views of one picture again and write them to a folder, with their record.
+    """Make all second views of one image again and write them to a folder, with their record.
 
     Where the run's partition is there, each is compared with the one that it holds.
 
     Raises:
         MissingInputError: there is no such run, or an input of it is gone.
         PlanMismatchError: an input, the model or a library is not the run's own; names each difference.
-        InputError: there is no such picture in the run, or it cannot be used.
+        InputError: there is no such image in the run, or it cannot be used.
     """
     del progress
     run_folder = options.save_dir / options.name
@@ -53,7 +53,7 @@ def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> 
             hint="bring back what the run had, or give --anyway: the pair may then come out otherwise",
         )
     out = options.out or run_folder / "replay"
-    table = _pictures(plan)
+    table = _images(plan)
     try:
         index = _position(table, options)
         return _replay(table, index, plan=plan, engine=engine, options=options, out=out, differences=differences)
@@ -62,7 +62,7 @@ def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> 
 
 
 def _replay(
-    table: PictureTable,
+    table: ImageTable,
     index: int,
     *,
     plan: Plan,
@@ -71,19 +71,19 @@ def _replay(
     out: Path,
     differences: list[str],
 ) -> StepSummary:
-    picture = table.picture(index)
+    source = table.image(index)
     settings = _settings(plan)
     stored, partition = _stored(plan, index, options.save_dir / options.name)
-    names = [f"{Path(picture.file_name).stem}_v{r}.jpg" for r in range(settings.variants)]
-    record_path = out / f"{Path(picture.file_name).stem}.json"
-    for path in (out / picture.file_name, record_path, *(out / name for name in names)):
+    names = [f"{Path(source.file_name).stem}_v{r}.jpg" for r in range(settings.variants)]
+    record_path = out / f"{Path(source.file_name).stem}.json"
+    for path in (out / source.file_name, record_path, *(out / name for name in names)):
         check_output(path, overwrite=options.overwrite)
 
-    with open_image_store(Path(plan.inputs["pictures"].path)) as store:
-        data = store.read(picture.file_name)
+    with open_image_store(Path(plan.inputs["images"].path)) as store:
+        data = store.read(source.file_name)
     repainter = _with_batch_size(engine, stored).open(options.device)
     try:
-        prepared = prepare(picture, data, settings, repainter.working_size, table.class_names)
+        prepared = prepare(source, data, settings, repainter.working_size, table.class_names)
         finished = [finish(prepared, p, repainter.repaint([p.job])[0], settings) for p in prepared.planned]
     finally:
         repainter.close()
@@ -97,11 +97,11 @@ def _replay(
         records.append(record)
         for kind, reason in given_up:
             drops.add(kind, reason, record.file_name)
-    if not finished:  # without a usable object: the second view is the picture itself
+    if not finished:  # without a usable object: the second view is the image itself
         records = prepared.record.variants
         views = {record.file_name: data for record in records}
 
-    write_bytes(out / picture.file_name, data, overwrite=options.overwrite)
+    write_bytes(out / source.file_name, data, overwrite=options.overwrite)
     for name, view in views.items():
         write_bytes(out / name, view, overwrite=options.overwrite)
     whole = msgspec.structs.replace(prepared.record, variants=records)
@@ -109,14 +109,14 @@ def _replay(
 
     notes = [f"differs from the run: {difference}" for difference in differences]
     counts: dict[str, Any] = {"second views": len(views)}
-    if partition is None or stored is None or not stored.pictures:
+    if partition is None or stored is None or not stored.table:
         notes.append("the run holds no such pair yet: nothing to compare with")
     else:
-        with PictureReader(partition.h5) as reader:
+        with ImageReader(partition.h5) as reader:
             counts["equal to the run's, byte for byte"] = sum(reader.read(n) == view for n, view in views.items())
     return StepSummary(
         step="pairs replay",
-        outputs={"pair": str(out / f"{Path(picture.file_name).stem}*.jpg"), "record": str(record_path)},
+        outputs={"pair": str(out / f"{Path(source.file_name).stem}*.jpg"), "record": str(record_path)},
         counts=counts,
         drops=drops.freeze(),
         notes=tuple(notes),
@@ -157,9 +157,9 @@ def _settings(plan: Plan) -> PairSettings:
     return PairSettings(seed=plan.seed, **{name: plan.options[name] for name in names})
 
 
-def _pictures(plan: Plan) -> PictureTable:
+def _images(plan: Plan) -> ImageTable:
     captions = plan.inputs.get("captions")
-    return read_pictures(
+    return read_images(
         Path(plan.inputs["annotations"].path),
         Path(captions.path) if captions is not None else None,
         variants=plan.options["variants"],
@@ -167,14 +167,14 @@ def _pictures(plan: Plan) -> PictureTable:
     )
 
 
-def _position(table: PictureTable, options: ReplayOptions) -> int:
+def _position(table: ImageTable, options: ReplayOptions) -> int:
     if options.image in table.names:
         return table.names.index(options.image)
     ids = table.ids.tolist()
     if options.image.isdecimal() and int(options.image) in ids:
         return int(ids.index(int(options.image)))
     raise InputError(
-        f"{options.image}: the run {options.name} has no picture of this id or file name",
+        f"{options.image}: the run {options.name} has no image of this id or file name",
         hint=f"give an image id of the annotation file, or a file name such as {table.names[0]}",
     )
 

@@ -14,10 +14,10 @@ import msgspec
 import numpy as np
 
 from ovforge.errors import InputError
+from ovforge.files.restricted_pickle import load_list
+from ovforge.image_io.hdf5 import ImageReader
 from ovforge.records.pairs import variant_name
 from ovforge.records.reporting import Drops
-from ovforge.storage.picture_hdf5 import PictureReader
-from ovforge.storage.restricted_pickle import load_list
 from ovforge.synthesis.pair_columns import Entries, EntryFields, Ints, entry_columns, join_entries, read_pair_columns
 from ovforge.synthesis.pair_file import read_about
 from ovforge.synthesis.partitions import PartitionFiles
@@ -31,9 +31,9 @@ class SecondViews:
     min_area: float | None
     """The smallest area that the run followed, where it is known."""
     used: Ints
-    """Positions of the pictures that the run has, in order; the others are in no file of pictures."""
+    """Positions of the images that the run has, in order; the others are in no file of images."""
     extras: list[bytes] | None
-    """JSON fields for each second view, `variants` for each picture of `used`, if anything is known."""
+    """JSON fields for each second view, `variants` for each image of `used`, if anything is known."""
     records: Path
     """The file that the entries' byte ranges are of."""
     entries: Entries
@@ -46,25 +46,25 @@ def open_second_views(
     """Read what a merged run knows of its second views.
 
     Args:
-        names: the pictures of the annotation file.
-        variants: how many second views of each picture are wanted; None: as many as were merged.
+        names: the images of the annotation file.
+        variants: how many second views of each image are wanted; None: as many as were merged.
         scratch: a folder for records that are in no file that can be read by position.
-        drops: pictures that the run could not use are counted here.
+        drops: images that the run could not use are counted here.
 
     Raises:
         InputError: the merged files do not belong to each other or to the annotation file.
     """
-    with PictureReader(merged.h5) as reader:
+    with ImageReader(merged.h5) as reader:
         found = max((_count_views(reader, name) for name in names[:1000] if name in reader), default=0)
     if variants is not None and variants > found:
-        raise InputError(f"{merged.h5}: has {found} second views per picture, not {variants}")
+        raise InputError(f"{merged.h5}: has {found} second views per image, not {variants}")
     variants = found if variants is None else variants
     if merged.pairs.is_file():
         return _recorded(merged, names, variants, drops)
     return _pickled(merged.pkl, names, variants, scratch / "entries.json")
 
 
-def _count_views(reader: PictureReader, name: str) -> int:
+def _count_views(reader: ImageReader, name: str) -> int:
     count = 0
     while variant_name(name, count) in reader:
         count += 1
@@ -80,8 +80,8 @@ def _recorded(merged: PartitionFiles, names: Sequence[str], variants: int, drops
             f"{path}: belongs to another {merged.pkl.name} than the one beside it",
             hint=f"`ovforge pairs merge {merged.h5.stem} --overwrite` makes them anew",
         )
-    if about.pictures > len(names):
-        raise InputError(f"{path}: has {about.pictures:,} pictures, the annotation file {len(names):,}")
+    if about.images > len(names):
+        raise InputError(f"{path}: has {about.images:,} images, the annotation file {len(names):,}")
     is_used: list[bool] = []
     extras: list[bytes] = []
     parts: list[Entries] = []
@@ -108,10 +108,10 @@ def _check_names(path: Path, found: list[str], names: Sequence[str], first: int)
         return
     for position, name in enumerate(found, first):
         if position >= len(names):
-            raise InputError(f"{path}: has more pictures than the annotation file, which has {len(names):,}")
+            raise InputError(f"{path}: has more images than the annotation file, which has {len(names):,}")
         if name != names[position]:
             raise InputError(
-                f"{path}: picture {position + 1:,} is {name}, in the annotation file it is {names[position]}",
+                f"{path}: image {position + 1:,} is {name}, in the annotation file it is {names[position]}",
                 hint="give the annotation file that the pairs were made from with --annotations",
             )
 

@@ -1,7 +1,7 @@
 """The records of an annotation file of pairs: those of the annotation file and of the run, with their new fields.
 
 Everything is worked out in columns; the worker processes copy the records and change them (see
-`storage.edited_records`).
+`annotation_io.edited_records`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ovforge.annotation_io.edited_records import KEEP, Choice, Conversion, EditedRecords
 from ovforge.records.pairs import variant_name
 from ovforge.records.reporting import Progress
-from ovforge.storage.edited_records import KEEP, Choice, Conversion, EditedRecords
 from ovforge.synthesis.annotated_columns import MISSING, Classes, ImageColumns, ObjectColumns
 from ovforge.synthesis.clear_objects import clear_objects
 from ovforge.synthesis.followed_objects import Tracks

@@ -20,15 +20,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ovforge.annotation_io.annotation_file import AnnotationFile
+from ovforge.annotation_io.annotation_writer import Records, write_annotation_file
 from ovforge.errors import AnnotationFileError, MissingInputError
+from ovforge.files.atomic import check_output
+from ovforge.files.byte_file import FileRange
 from ovforge.options.tracks import AnnotateOptions, PairObjects
+from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.runs.plan import MANIFEST, load_plan
-from ovforge.storage.annotation_file import AnnotationFile
-from ovforge.storage.annotation_writer import Records, write_annotation_file
-from ovforge.storage.atomic import check_output
-from ovforge.storage.byte_file import FileRange
-from ovforge.storage.worker_pool import Workers
 from ovforge.synthesis.annotated_columns import (
     BoxedObjectRow,
     ImageRow,
@@ -66,7 +66,7 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
     plan = load_plan(run_folder)[0] if (run_folder / MANIFEST).is_file() else None
     path = planned_annotations(options.annotations, plan)
     merged = merged_files(options.folder, options.name)
-    for needed, what in ((merged.h5, "the merged pictures"), (merged.pkl, "the merged annotations")):
+    for needed, what in ((merged.h5, "the merged images"), (merged.pkl, "the merged annotations")):
         if not needed.is_file():
             raise MissingInputError(needed, what=what, hint=f"`ovforge pairs merge {options.name}` makes them")
     image_row, object_row = (ImageRow, ObjectRow) if options.original else (ListedImageRow, BoxedObjectRow)

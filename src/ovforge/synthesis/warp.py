@@ -1,4 +1,4 @@
-"""The engine that repaints nothing: the second view is the composed picture itself, at full resolution.
+"""The engine that repaints nothing: the second view is the composed image itself, at full resolution.
 
 It needs no model, runs in milliseconds, and shows what every other engine is given to work on.
 """
@@ -29,13 +29,13 @@ class WarpEngine:
 
 
 class WarpRepainter:
-    """Hands back the pictures of its jobs."""
+    """Hands back the images of its jobs."""
 
     working_size: WorkingSize | None = None
     batch_size: int = 1
 
     def repaint(self, jobs: Sequence[RepaintJob]) -> list[Repainted]:
-        """The jobs' own pictures, in order."""
+        """The jobs' own images, in order."""
         return [Repainted(job.image, {"engine": "warp"}) for job in jobs]
 
     def close(self) -> None:

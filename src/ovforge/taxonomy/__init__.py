@@ -1,7 +1,7 @@
 """The LVIS v1 classes, their WordNet synsets and ImageNet ids, as packaged tables.
 
 `lvis_v1.tsv` has the 1,203 classes, `substitutes.tsv` the related synsets that stand in for the 43 classes of
-which there are too few pictures. Both are made by `tools/build_taxonomy.py` from WordNet 3.0's own files, so that
+which there are too few images. Both are made by `tools/build_taxonomy.py` from WordNet 3.0's own files, so that
 nobody needs WordNet at run time. Where a data set's categories differ from the table, the data set wins:
 `category_differences` says in what they differ.
 """

@@ -22,9 +22,9 @@ class LvisClass(NamedTuple):
     wnid: str | None
     """ImageNet's id, `n` and the synset's offset in WordNet 3.0; None for a synset that WordNet 3.0 does not have."""
     frequency: Frequency
-    """In LVIS v1 train: `r` in at most 10 pictures, `c` in 11 to 100, `f` in more."""
+    """In LVIS v1 train: `r` in at most 10 images, `c` in 11 to 100, `f` in more."""
     releases: tuple[str, ...]
-    """The releases of ImageNet-21K with pictures of exactly this synset: `fall11`, `winter21`; none for 206 classes."""
+    """The releases of ImageNet-21K with images of exactly this synset: `fall11`, `winter21`; none for 206 classes."""
 
 
 class _Synset(NamedTuple):
@@ -44,7 +44,7 @@ def lvis_classes() -> tuple[LvisClass, ...]:
 
 @functools.cache
 def substitute_synsets() -> Mapping[str, tuple[str, ...]]:
-    """Synset of a class with too few pictures -> the related synsets whose pictures stand in for it, in order.
+    """Synset of a class with too few images -> the related synsets whose images stand in for it, in order.
 
     43 classes, the choice of the authors of MM-OVOD (Kaul et al. 2023, appendix). A substitute may be an LVIS
     class itself.
@@ -86,7 +86,7 @@ def wnid_to_synset() -> Mapping[str, str]:
 
 
 def releases_of(synset: str) -> tuple[str, ...]:
-    """The releases of ImageNet-21K that have pictures of exactly `synset`; empty for none, or an unknown synset."""
+    """The releases of ImageNet-21K that have images of exactly `synset`; empty for none, or an unknown synset."""
     return _releases_by_synset().get(synset, ())
 
 

@@ -1,4 +1,4 @@
-"""Answers that the two viewers have in common: pages, data, pictures, scripts, errors."""
+"""Answers that the two viewers have in common: pages, data, images, scripts, errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ovforge.viewer.pages import ASSETS, asset, render
 from ovforge.viewer.security import LocalOnly
 
 Handler = Callable[[Request], Response]
-_KEEP_PICTURES = "private, max-age=3600"
+_KEEP_IMAGES = "private, max-age=3600"
 
 
 def make_app(routes: dict[str, Handler], *, title: str) -> Starlette:
@@ -32,7 +32,7 @@ def make_app(routes: dict[str, Handler], *, title: str) -> Starlette:
             status = 404 if isinstance(error, ImageError) else 400 if isinstance(error, BadAddressError) else 500
         else:  # a defect of ours: the traceback is in the terminal
             message, hint, status = f"ovforge failed ({type(error).__name__})", "see the terminal for details", 500
-        if request.url.path.startswith(("/api/", "/picture/", "/thumb/", "/mask/", "/crop/", "/assets/")):
+        if request.url.path.startswith(("/api/", "/image/", "/thumb/", "/mask/", "/crop/", "/assets/")):
             return data({"error": message, "hint": hint}, status)
         page = render("error.html", title=title, message=message, hint=hint, status=status)
         return HTMLResponse(page, status)
@@ -62,9 +62,9 @@ def page(template: str, **values: Any) -> Response:
     return HTMLResponse(render(template, **values), headers={"Cache-Control": "no-store"})
 
 
-def picture(content: bytes, kind: str) -> Response:
-    """A picture, kept by this browser for a while: its address has another generation when it changes."""
-    return Response(content, 200, {"Cache-Control": _KEEP_PICTURES}, kind)
+def image(content: bytes, kind: str) -> Response:
+    """An image, kept by this browser for a while: its address has another generation when it changes."""
+    return Response(content, 200, {"Cache-Control": _KEEP_IMAGES}, kind)
 
 
 def number(request: Request, key: str, default: int, most: int) -> int:

@@ -27,7 +27,7 @@ class Series:
 
 
 class Rectangle(NamedTuple):
-    """A bar in the picture."""
+    """A bar in the image."""
 
     x: float
     y: float

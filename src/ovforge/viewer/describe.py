@@ -74,7 +74,7 @@ def motion_text(arrays: PairArrays, number: int, motion: dict[str, Any]) -> str:
     if name == "not noted":
         return ""
     if name == "none":
-        return "none: the second view is the picture itself"
+        return "none: the second view is the image itself"
     parts = [str(motion.get("kind", name))]
     if not math.isnan(scale):
         parts += [f"scale {scale:.2f}", f"rotation {rotation:+.0f}°"]

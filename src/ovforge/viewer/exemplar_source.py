@@ -1,4 +1,4 @@
-"""The classes of an exemplar file with their pictures, counted once and then read class by class."""
+"""The classes of an exemplar file with their images, counted once and then read class by class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ovforge.options.viewer import ExemplarsViewOptions
 from ovforge.records.coverage import Coverage
 from ovforge.records.exemplar import DATASETS, IMAGENET, LVIS, VISUAL_GENOME, Exemplar
 from ovforge.records.reporting import Progress, no_progress
-from ovforge.sources.exemplar_pictures import ExemplarPictures
+from ovforge.sources.exemplar_images import ExemplarImages
 from ovforge.sources.exemplars import DrawnClass, ExemplarDictionary, read_drawn
 from ovforge.taxonomy import lvis_classes
 
@@ -64,7 +64,7 @@ class ExemplarSource:
             self._dictionary = ExemplarDictionary(options.file)
         else:
             self._drawn = list(read_drawn(options.file))
-        self._pictures = _open_pictures(options)
+        self._images = _open_images(options)
         self._lock = Lock()
         why = _reasons(options.file)
         names = {cls.synset: cls for cls in lvis_classes()}
@@ -105,32 +105,32 @@ class ExemplarSource:
             return [record.key for record in self._dictionary.records(self._dictionary.synsets[position])]
         return [record.key for record in self._drawn[position].records]
 
-    def picture(self, exemplar: Exemplar) -> bytes:
-        """The whole picture of an exemplar, as stored.
+    def image(self, exemplar: Exemplar) -> bytes:
+        """The whole image of an exemplar, as stored.
 
         Raises:
             ImageError: it is not there; names it.
         """
-        if self._pictures is None or exemplar.dataset not in self._pictures.roots:
-            raise ImageError(exemplar.file_name, f"the pictures of {exemplar.dataset} are not here")
+        if self._images is None or exemplar.dataset not in self._images.roots:
+            raise ImageError(exemplar.file_name, f"the images of {exemplar.dataset} are not here")
         # The stores behind it are opened as they are needed, and are no thread's own.
         with self._lock:
-            return self._pictures.read(exemplar.dataset, exemplar.file_name)
+            return self._images.read(exemplar.dataset, exemplar.file_name)
 
     def close(self) -> None:
         """Close what is open."""
-        if self._pictures is not None:
-            self._pictures.close()
+        if self._images is not None:
+            self._images.close()
 
 
-def _open_pictures(options: ExemplarsViewOptions) -> ExemplarPictures | None:
+def _open_images(options: ExemplarsViewOptions) -> ExemplarImages | None:
     roots = {
         LVIS: options.lvis_images,
         IMAGENET: options.imagenet_images,
         VISUAL_GENOME: options.visual_genome_images,
     }
     there = {dataset: root for dataset, root in roots.items() if root.exists()}
-    return ExemplarPictures(there) if there else None
+    return ExemplarImages(there) if there else None
 
 
 def _first_letter(path: Path) -> bytes:

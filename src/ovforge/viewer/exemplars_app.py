@@ -10,17 +10,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ovforge.errors import ImageError
+from ovforge.image_io.codec import stored_size
 from ovforge.records.exemplar import DATASETS, LVIS, VISUAL_GENOME, Exemplar
-from ovforge.storage.image_codec import stored_size
-from ovforge.viewer.answers import BadAddressError, data, make_app, number, page, picture
+from ovforge.viewer.answers import BadAddressError, data, image, make_app, number, page
 from ovforge.viewer.exemplar_source import ExemplarClass, ExemplarSource
-from ovforge.viewer.pictures import ByteCache, as_jpeg, decode_reduced, reduction_for, thumbnail
+from ovforge.viewer.images import ByteCache, as_jpeg, decode_reduced, reduction_for, thumbnail
 
 CONTEXT = 1.4
 """Boxes are shown with as much around them as crops have (OVMR)."""
 SIDE = 288
 SHOWN = 60
-"""Pictures of one source that are handed out at once."""
+"""Images of one source that are handed out at once."""
 SOURCES = {LVIS: "LVIS", "imagenet21k": "ImageNet-21K", VISUAL_GENOME: "Visual Genome"}
 
 
@@ -82,20 +82,20 @@ class ExemplarPages:
             {
                 "total": len(chosen),
                 "why": entry.why,
-                "exemplars": [_described(index, one, entry) for index, one in chosen[offset : offset + SHOWN]],
+                "exemplars": [_describe_images(index, one, entry) for index, one in chosen[offset : offset + SHOWN]],
             }
         )
 
     def crop(self, request: Request) -> Response:
-        """One exemplar, cut out of its picture where it lies."""
+        """One exemplar, cut out of its image where it lies."""
         entry = self._class(request)
         index: int = request.path_params["index"]
         exemplars = self._source.exemplars(entry.position)
         if index >= len(exemplars):
             raise BadAddressError(f"class {entry.synset} has no exemplar {index}")
         exemplar = exemplars[index]
-        content = self._crops.get((entry.position, index), lambda: crop(self._source.picture(exemplar), exemplar))
-        return picture(content, "image/jpeg")
+        content = self._crops.get((entry.position, index), lambda: crop(self._source.image(exemplar), exemplar))
+        return image(content, "image/jpeg")
 
     def _class(self, request: Request) -> ExemplarClass:
         place: int = request.path_params["place"]
@@ -105,10 +105,10 @@ class ExemplarPages:
 
 
 def crop(content: bytes, exemplar: Exemplar) -> bytes:
-    """A small JPEG of an exemplar: its box with some of what is around it, or the whole picture. Pixels as stored.
+    """A small JPEG of an exemplar: its box with some of what is around it, or the whole image. Pixels as stored.
 
     Raises:
-        ImageError: no picture, a damaged one, or a box outside it.
+        ImageError: no image, a damaged one, or a box outside it.
     """
     box = exemplar.box
     if box is None:
@@ -119,18 +119,18 @@ def crop(content: bytes, exemplar: Exemplar) -> bytes:
     left, top = max(0.0, x + w / 2 - side / 2), max(0.0, y + h / 2 - side / 2)
     right, bottom = min(float(width), x + w / 2 + side / 2), min(float(height), y + h / 2 + side / 2)
     if not (right - left >= 1 and bottom - top >= 1 and w > 0 and h > 0):
-        raise ImageError(exemplar.file_name, "has the box outside the picture")
+        raise ImageError(exemplar.file_name, "has the box outside the image")
     reduction = reduction_for(max(right - left, bottom - top), SIDE)
     pixels = decode_reduced(content, exemplar.file_name, reduction)
     rows = slice(int(top / reduction), max(int(top / reduction) + 1, round(bottom / reduction)))
     columns = slice(int(left / reduction), max(int(left / reduction) + 1, round(right / reduction)))
     cut = np.ascontiguousarray(pixels[rows, columns])
     if not cut.size:
-        raise ImageError(exemplar.file_name, "has the box outside the picture")
+        raise ImageError(exemplar.file_name, "has the box outside the image")
     return thumbnail(as_jpeg(cut, exemplar.file_name, 95), exemplar.file_name, SIDE)
 
 
-def _described(index: int, exemplar: Exemplar, entry: ExemplarClass) -> dict[str, Any]:
+def _describe_images(index: int, exemplar: Exemplar, entry: ExemplarClass) -> dict[str, Any]:
     box = exemplar.box
     return {
         "index": index,

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ovforge.errors import ImageError, InputError, WorkError
+from ovforge.files.atomic import check_output, write_bytes
 from ovforge.options.viewer import PairsExportOptions
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.storage.atomic import check_output, write_bytes
 from ovforge.viewer import describe
-from ovforge.viewer.pictures import media_type, shade_png
+from ovforge.viewer.images import media_type, shade_png
 from ovforge.viewer.query import SORTS
 from ovforge.viewer.source import PairSource
 from ovforge.viewer.step import open_pairs, require_viewer
@@ -49,7 +49,7 @@ def _html(source: PairSource, options: PairsExportOptions, drops: Drops, progres
     arrays = source.snapshot().arrays
     numbers = _chosen(source, options)
     pairs: list[dict[str, Any]] = []
-    pictures: dict[str, str] = {}
+    images: dict[str, str] = {}
     masks: dict[str, str] = {}
     for done, number in enumerate(numbers):
         progress("pairs", done, len(numbers))
@@ -58,13 +58,13 @@ def _html(source: PairSource, options: PairsExportOptions, drops: Drops, progres
         try:
             for side, row in enumerate(pair["rows"]):
                 name = str(pair["views"][side]["name"])
-                if name not in pictures:
-                    content = source.picture(row)
-                    pictures[name] = _data_url(content, media_type(content, name))
+                if name not in images:
+                    content = source.image(row)
+                    images[name] = _data_url(content, media_type(content, name))
             if details.keep_mask is not None:
                 masks[pair["name"]] = _data_url(shade_png(details.keep_mask, pair["name"]), "image/png")
         except ImageError as error:
-            drops.add("pair", "a picture that cannot be read", error.message)
+            drops.add("pair", "an image that cannot be read", error.message)
             continue
         pairs.append(pair)
     if not pairs:
@@ -79,7 +79,7 @@ def _html(source: PairSource, options: PairsExportOptions, drops: Drops, progres
         "classes": [entry for entry in describe.classes(arrays) if entry["name"] in used],
         "state": None,
         "pairs": pairs,
-        "pictures": pictures,
+        "images": images,
         "masks": masks,
     }
     page = render(

@@ -6,10 +6,10 @@ import threading
 import time
 
 from ovforge.errors import MissingInputError
+from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.viewer import PairsViewOptions
 from ovforge.records.reporting import Drop, Progress, no_progress
 from ovforge.sources.pair_index import PairIndex, open_pair_index
-from ovforge.storage.picture_hdf5 import PictureReader
 from ovforge.viewer.run_records import read_drops
 from ovforge.viewer.source import PairDetails, Snapshot
 
@@ -27,14 +27,14 @@ class MergedSource:
         self._lock = threading.Lock()
         self._stamp: tuple[int, ...] = ()
         self._looked = float("-inf")
-        self._reader: PictureReader | None = None
+        self._reader: ImageReader | None = None
         self._index: PairIndex | None = None
 
     def snapshot(self) -> Snapshot:
         index, _ = self._open()
         return Snapshot(index, "-".join(map(str, self._stamp)), len(index), len(index))
 
-    def picture(self, row: int) -> bytes:
+    def image(self, row: int) -> bytes:
         index, reader = self._open()
         return reader.read(index.file_name(row))
 
@@ -58,14 +58,14 @@ class MergedSource:
                 self._reader.close()
             self._reader = self._index = None
 
-    def _open(self) -> tuple[PairIndex, PictureReader]:
+    def _open(self) -> tuple[PairIndex, ImageReader]:
         with self._lock:
             if self._index is None or self._reader is None or time.monotonic() - self._looked > _LOOK_AGAIN_SECONDS:
                 stamp = self._look()
                 if stamp != self._stamp or self._index is None or self._reader is None:
                     # The old reader is not closed: another thread may be reading; it goes with its last user.
                     self._reader, self._index = (
-                        PictureReader(self._h5),
+                        ImageReader(self._h5),
                         open_pair_index(self._json, progress=self._progress),
                     )
                     self._stamp = stamp
@@ -74,7 +74,7 @@ class MergedSource:
 
     def _look(self) -> tuple[int, ...]:
         stamp: list[int] = []
-        for path, what, step in ((self._h5, "merged pictures", "merge"), (self._json, "pairs JSON", "annotate")):
+        for path, what, step in ((self._h5, "merged images", "merge"), (self._json, "pairs JSON", "annotate")):
             try:
                 stat = path.stat()
             except OSError:

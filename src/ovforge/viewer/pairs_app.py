@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from ovforge.errors import InputError
 from ovforge.viewer import describe
-from ovforge.viewer.answers import BadAddressError, data, make_app, number, page, picture
-from ovforge.viewer.pictures import ByteCache, media_type, shade_png, thumbnail
+from ovforge.viewer.answers import BadAddressError, data, image, make_app, number, page
+from ovforge.viewer.images import ByteCache, media_type, shade_png, thumbnail
 from ovforge.viewer.query import SORTS, Query, Selector
 from ovforge.viewer.source import PairSource, Snapshot
 from ovforge.viewer.statistics import statistics
@@ -34,7 +34,7 @@ def pairs_app(source: PairSource) -> Starlette:
             "/api/pair": pages.pair,
             "/api/state": pages.state,
             "/thumb/{row:int}": pages.thumb,
-            "/picture/{row:int}": pages.picture,
+            "/image/{row:int}": pages.image,
             "/mask/{pair:int}": pages.mask,
         },
         title=source.name,
@@ -110,17 +110,17 @@ class PairPages:
         )
 
     def thumb(self, request: Request) -> Response:
-        """A small picture."""
+        """A small image."""
         row, snapshot = self._row(request)
         name = snapshot.arrays.file_name(row)
         key = (snapshot.generation, row)
-        return picture(self._thumbnails.get(key, lambda: thumbnail(self._source.picture(row), name)), "image/jpeg")
+        return image(self._thumbnails.get(key, lambda: thumbnail(self._source.image(row), name)), "image/jpeg")
 
-    def picture(self, request: Request) -> Response:
-        """A picture as it is stored."""
+    def image(self, request: Request) -> Response:
+        """An image as it is stored."""
         row, snapshot = self._row(request)
-        content = self._source.picture(row)
-        return picture(content, media_type(content, snapshot.arrays.file_name(row)))
+        content = self._source.image(row)
+        return image(content, media_type(content, snapshot.arrays.file_name(row)))
 
     def mask(self, request: Request) -> Response:
         """What was repainted, as a shade."""
@@ -131,13 +131,13 @@ class PairPages:
         kept = self._source.details(pair).keep_mask
         if kept is None:
             raise BadAddressError("no mask was noted", hint="`ovforge pairs generate --masks` notes them")
-        return picture(shade_png(kept, arrays.file_name(int(arrays.pairs[pair, 1]))), "image/png")
+        return image(shade_png(kept, arrays.file_name(int(arrays.pairs[pair, 1]))), "image/png")
 
     def _row(self, request: Request) -> tuple[int, Snapshot]:
         snapshot = self._source.snapshot()
         row: int = request.path_params["row"]
         if row >= len(snapshot.arrays.image_id):
-            raise BadAddressError(f"there is no picture {row}")
+            raise BadAddressError(f"there is no image {row}")
         return row, snapshot
 
     def _listed(self, snapshot: Snapshot, query: Query, offset: int, limit: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a run's own folder says about it: its plan, and what its shards left out."""
+"""What a run's own folder says about it: its plan, and what its shards skipped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ovforge.runs.plan import MANIFEST, load_plan
 
 
 def read_drops(run_folder: Path) -> tuple[Drop, ...] | None:
-    """What the run's finished shards left out; None where there is no plan to ask.
+    """What the run's finished shards skipped; None where there is no plan to ask.
 
     Raises:
         InputError: the manifest cannot be read.
@@ -21,7 +21,7 @@ def read_drops(run_folder: Path) -> tuple[Drop, ...] | None:
     ledger = Ledger(run_folder, plan_id)
     drops = Drops()
     for shard in plan.shards():
-        # Whether the shard's file is still there does not matter: what it left out was left out.
+        # Whether the shard's file is still there does not matter: what it skipped was skipped.
         if (entry := ledger.read(shard)) is not None:
             drops.merge(entry.report.drops)
     return drops.freeze()

@@ -29,7 +29,7 @@ class Snapshot:
 
     Attributes:
         generation: another word for every list of pairs in which positions mean something else.
-        done, planned: pictures; equal unless the run is going on.
+        done, planned: images; equal unless the run is going on.
     """
 
     arrays: PairArrays
@@ -51,14 +51,14 @@ class PairSource(Protocol):
     def snapshot(self) -> Snapshot:
         """The pairs, as fresh as is cheap."""
 
-    def picture(self, row: int) -> bytes:
-        """The encoded picture of an image row."""
+    def image(self, row: int) -> bytes:
+        """The encoded image of an image row."""
 
     def details(self, pair: int) -> PairDetails:
         """What is known of a pair beside its objects."""
 
     def drops(self) -> tuple[Drop, ...] | None:
-        """What the run left out, by reason; None where nobody noted it."""
+        """What the run skipped, by reason; None where nobody noted it."""
 
     def close(self) -> None:
         """Close what is open."""

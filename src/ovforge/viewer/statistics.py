@@ -40,7 +40,7 @@ def statistics(arrays: PairArrays) -> Statistics:
     fidelity = fidelity[~np.isnan(fidelity)]
     figures = {
         "pairs": f"{len(arrays):,}",
-        "pictures": f"{len(originals):,}",
+        "images": f"{len(originals):,}",
         "objects in second views": f"{followed:,}",
         "objects lost on the way": f"{max(planned - followed, 0):,}",
         "classes": f"{len(counted):,}",
@@ -128,7 +128,7 @@ def _motions(arrays: PairArrays) -> list[Chart]:
     if len(moved):
         charts.append(
             _histogram(
-                "Scale", "How many times longer the picture's middle became.", moved[:, 2], limits=(0.4, 2.4), bins=20
+                "Scale", "How many times longer the image's middle became.", moved[:, 2], limits=(0.4, 2.4), bins=20
             )
         )
         charts.append(_histogram("Rotation", "Degrees, counter-clockwise.", moved[:, 3], limits=(-45, 45), bins=18))

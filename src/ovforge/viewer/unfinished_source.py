@@ -1,7 +1,7 @@
 """A run that is going on, or is not merged yet: its finished shards and published partitions.
 
 Shards are read once each and then kept as columns, so that a look at the run costs no more than what is new. A
-pair's place is its picture's number in the plan: when a partition takes its shards in, only the file changes.
+pair's place is its image's number in the plan: when a partition takes its shards in, only the file changes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ovforge.annotation_io.annotation_file import AnnotationFile, read_records
 from ovforge.errors import AnnotationFileError, ImageError, MissingInputError, OvforgeError
+from ovforge.image_io.codec import stored_size
+from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.viewer import PairsViewOptions
 from ovforge.records.lvis import Category
 from ovforge.records.pairs import PairRecord
@@ -27,9 +30,6 @@ from ovforge.runs.ledger import Ledger
 from ovforge.runs.plan import Plan, load_plan
 from ovforge.runs.task import Shard
 from ovforge.sources.pair_arrays import ObjectColumns, PairArrays, arrange, motion_row, place
-from ovforge.storage.annotation_file import AnnotationFile, read_records
-from ovforge.storage.image_codec import stored_size
-from ovforge.storage.picture_hdf5 import PictureReader
 from ovforge.viewer.run_records import read_drops
 from ovforge.viewer.source import PairDetails, Snapshot
 
@@ -94,11 +94,11 @@ class _Originals(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """The pairs of some pictures, as columns; image rows and pairs count from 0 within the chunk."""
+    """The pairs of some images, as columns; image rows and pairs count from 0 within the chunk."""
 
     pairs: list[tuple[int, int]]
     items: list[tuple[int, int]]
-    """Of each pair, its picture's number in the plan and its variant."""
+    """Of each pair, its image's number in the plan and its variant."""
     image_id: list[int]
     image_size: list[tuple[int, int]]
     names: list[str]
@@ -120,7 +120,7 @@ class UnfinishedSource:
         self._originals = _Originals()
         self._chunks: list[_Chunk] = []
         self._known: set[int] = set()
-        self._readers: OrderedDict[Path, PictureReader] = OrderedDict()
+        self._readers: OrderedDict[Path, ImageReader] = OrderedDict()
         self._spans: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         self._snapshot: Snapshot | None = None
         self._items: NDArray[np.int64] = np.zeros((0, 2), np.int64)
@@ -135,12 +135,12 @@ class UnfinishedSource:
                 self._look_next = time.monotonic() + max(_LOOK_AGAIN_SECONDS, 9 * (time.monotonic() - started))
             return self._snapshot
 
-    def picture(self, row: int) -> bytes:
+    def image(self, row: int) -> bytes:
         arrays = self.snapshot().arrays
         name = arrays.file_name(row)
         pair = np.flatnonzero((arrays.pairs == row).any(axis=1))
         item = int(self._items[pair[0], 0])
-        return self._read_picture(item, name)
+        return self._read_image(item, name)
 
     def details(self, pair: int) -> PairDetails:
         self.snapshot()
@@ -249,12 +249,12 @@ class UnfinishedSource:
                 sizes.append((width, height))
             elif record.variants:
                 name = record.variants[0].file_name
-                sizes.append(stored_size(self._read_picture(first_item + offset, name), name))
+                sizes.append(stored_size(self._read_image(first_item + offset, name), name))
             else:
                 sizes.append((0, 0))
         return sizes
 
-    def _read_picture(self, item: int, name: str) -> bytes:
+    def _read_image(self, item: int, name: str) -> bytes:
         # A shard may be taken in by its partition between finding it and opening it: then the partition has it.
         for last in (False, True):
             try:
@@ -296,11 +296,11 @@ class UnfinishedSource:
             raise AnnotationFileError(path, "has no records that can be read", hint=_AGAIN) from error
         return _decoded(path, raw, kind)
 
-    def _reader(self, path: Path) -> PictureReader:
+    def _reader(self, path: Path) -> ImageReader:
         with self._lock:
             reader = self._readers.pop(path, None)
             if reader is None or not path.exists():
-                reader = PictureReader(path)
+                reader = ImageReader(path)
             self._readers[path] = reader
             # The oldest are let go, not closed: another thread may be reading.
             while len(self._readers) > _OPEN_FILES:
@@ -319,7 +319,7 @@ class UnfinishedSource:
         for group, shards in enumerate(self._require_plan().shards_by_group()):
             if shards and shards[0].start <= item < shards[-1].stop:
                 return group, next(shard for shard in shards if shard.start <= item < shard.stop)
-        raise ImageError(f"picture {item}", f"is not planned in {self._folder}")
+        raise ImageError(f"image {item}", f"is not planned in {self._folder}")
 
     def _shard_path(self, shard: Shard) -> Path:
         return Ledger(self._folder, self._plan_id).shard_path(shard, ".h5")

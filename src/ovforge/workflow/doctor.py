@@ -12,7 +12,7 @@ from ovforge.options import layout
 from ovforge.options.workflow import WorkflowOptions
 from ovforge.synthesis.diffusion import inspect_model_folder
 from ovforge.workflow.inventory import MODEL_SITE, InputState, take_inventory
-from ovforge.workflow.steps import Standing, StepState, survey
+from ovforge.workflow.steps import StepState, StepStatus, survey
 
 EXTRAS = {
     "sample": ("scikit-image",),
@@ -89,7 +89,7 @@ def _model(options: WorkflowOptions) -> InputState:
 def _blocks(inputs: tuple[InputState, ...], steps: tuple[StepState, ...]) -> dict[str, tuple[str, ...]]:
     reasons: dict[str, set[str]] = {}
     for step in steps:
-        if step.standing is not Standing.BLOCKED:
+        if step.standing is not StepStatus.BLOCKED:
             continue
         wanted = set(step.missing)
         for earlier in steps:
@@ -118,12 +118,12 @@ def _extra(name: str, libraries: tuple[str, ...]) -> ExtraState:
 
 
 def _next_command(steps: tuple[StepState, ...]) -> str:
-    turn = [step for step in steps if step.standing in (Standing.READY, Standing.STALE)]
+    turn = [step for step in steps if step.standing in (StepStatus.READY, StepStatus.STALE)]
     if any(step.prepared for step in turn):
         return "ovforge prepare"
     if turn:
         return turn[0].command
-    blocked = [step for step in steps if step.standing is Standing.BLOCKED and step.missing]
+    blocked = [step for step in steps if step.standing is StepStatus.BLOCKED and step.missing]
     if blocked:
         return f"put {blocked[0].missing[0]} in place, then `ovforge doctor`"
     return ""

@@ -1,7 +1,7 @@
 """What the two documents ask a user to download, and what of it is here.
 
 The list follows MM-OVOD's `datasets/` document and OVTrack's `data/` document. Nothing is judged by its name alone:
-annotation files say which release they look like, folders how many pictures or classes they hold.
+annotation files say which release they look like, folders how many images or classes they hold.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
+from ovforge.annotation_io.annotation_file import read_records
 from ovforge.errors import OvforgeError
 from ovforge.options import layout
 from ovforge.records.lvis import Category
-from ovforge.storage.annotation_file import read_records
 
 LVIS_SITE = "lvisdataset.org/dataset"
 COCO_SITE = "cocodataset.org/#download"
@@ -26,7 +26,7 @@ MODEL_SITE = "huggingface.co/CompVis/stable-diffusion-v1-4"
 
 
 @dataclass(frozen=True)
-class Look:
+class ProbeResult:
     """What a look at a place found."""
 
     files: int | None = None
@@ -44,7 +44,7 @@ class Input:
     places: tuple[Path, ...]
     site: str
     download: str
-    look: Callable[[Path], Look]
+    look: Callable[[Path], ProbeResult]
     optional: bool = False
 
 
@@ -59,7 +59,7 @@ class InputState(msgspec.Struct, frozen=True):
     present: bool
     optional: bool
     files: int | None
-    """How many pictures, or class folders; None for a single file."""
+    """How many images, or class folders; None for a single file."""
     looks_like: str
     problem: str
     site: str
@@ -74,14 +74,14 @@ def take_inventory(root: Path) -> list[InputState]:
 def _state(root: Path, wanted: Input) -> InputState:
     found = next((place for place in wanted.places if (root / place).exists()), None)
     dangling = next((place for place in wanted.places if (root / place).is_symlink()), None)
-    look = Look(problem="a link that leads nowhere" if dangling and not found else "")
+    look = ProbeResult(problem="a link that leads nowhere" if dangling and not found else "")
     if found is not None:
         try:
             look = wanted.look(root / found)
         except OvforgeError as error:
-            look = Look(problem=error.message)
+            look = ProbeResult(problem=error.message)
         except OSError as error:
-            look = Look(problem=f"cannot be read: {error.strerror or error}")
+            look = ProbeResult(problem=f"cannot be read: {error.strerror or error}")
     return InputState(
         key=wanted.key,
         job=wanted.job,
@@ -97,50 +97,50 @@ def _state(root: Path, wanted: Input) -> InputState:
     )
 
 
-def _annotations(path: Path) -> Look:
+def _annotations(path: Path) -> ProbeResult:
     categories = list(read_records(path, "categories", Category))
     frequencies = {category.frequency for category in categories} - {""}
     releases = {1203: "LVIS v1", 1230: "LVIS v0.5", 80: "COCO instances"}
     name = releases.get(len(categories), f"{len(categories):,} classes, no release known here")
     if len(categories) not in (80,) and not frequencies:
-        return Look(looks_like=name, problem="its categories have no frequency (r, c, f): not an LVIS file")
-    return Look(looks_like=name)
+        return ProbeResult(looks_like=name, problem="its categories have no frequency (r, c, f): not an LVIS file")
+    return ProbeResult(looks_like=name)
 
 
-def _coco(path: Path) -> Look:
+def _coco(path: Path) -> ProbeResult:
     count = sum(1 for _ in read_records(path, "categories", Category))
     if count != 80:
-        return Look(looks_like=f"{count:,} classes", problem="COCO instances have 80 classes")
-    return Look(looks_like="COCO 2017 instances" if "2017" in path.name else "COCO instances")
+        return ProbeResult(looks_like=f"{count:,} classes", problem="COCO instances have 80 classes")
+    return ProbeResult(looks_like="COCO 2017 instances" if "2017" in path.name else "COCO instances")
 
 
-def _captions(path: Path) -> Look:
-    # The first records tell: a captions file of 118,287 pictures need not be read to its end.
+def _captions(path: Path) -> ProbeResult:
+    # The first records tell: a captions file of 118,287 images need not be read to its end.
     with open(path, "rb") as file:
         head = file.read(1 << 16)
         file.seek(max(0, path.stat().st_size - (1 << 16)))
         tail = file.read()
     if b'"caption"' not in head and b'"caption"' not in tail:
-        return Look(problem='has no "caption": COCO\'s captions file is another one')
-    return Look(looks_like="COCO captions")
+        return ProbeResult(problem='has no "caption": COCO\'s captions file is another one')
+    return ProbeResult(looks_like="COCO captions")
 
 
-def _pictures(path: Path) -> Look:
+def _images(path: Path) -> ProbeResult:
     if path.is_file():
-        return Look(looks_like="packed pictures")
+        return ProbeResult(looks_like="packed images")
     names = [entry.name for entry in os.scandir(path) if entry.name.lower().endswith((".jpg", ".jpeg", ".png"))]
     if not names:
-        return Look(files=0, problem="holds no pictures")
+        return ProbeResult(files=0, problem="holds no images")
     if any(name.startswith("COCO_") for name in names):
         naming = "named as in COCO 2014 (COCO_train2014_...)"
     elif all(len(name) == len("000000000139.jpg") and name[:12].isdigit() for name in names):
         naming = "named as in COCO 2017"
     else:
         naming = ""
-    return Look(files=len(names), looks_like=f"{len(names):,} pictures" + (f", {naming}" if naming else ""))
+    return ProbeResult(files=len(names), looks_like=f"{len(names):,} images" + (f", {naming}" if naming else ""))
 
 
-def _imagenet(path: Path) -> Look:
+def _imagenet(path: Path) -> ProbeResult:
     def classes(folder: Path) -> int:
         return sum(_is_wnid(entry.name) for entry in os.scandir(folder)) if folder.is_dir() else 0
 
@@ -148,35 +148,37 @@ def _imagenet(path: Path) -> Look:
     if any(split.values()):
         shown = ", ".join(f"{count:,} in {name}" for name, count in split.items())
         missing = [name for name, count in split.items() if not count and name != "val"]
-        return Look(
+        return ProbeResult(
             files=split["train"] + split["imagenet21k_small_classes"],
             looks_like=f"ImageNet-21K-P: classes {shown}" + (f"; no {missing[0]}" if missing else ""),
         )
     flat = classes(path)
     if flat:
-        return Look(files=flat, looks_like=f"a flat copy of {flat:,} classes")
-    return Look(files=0, problem="holds no class folders (nXXXXXXXX)")
+        return ProbeResult(files=flat, looks_like=f"a flat copy of {flat:,} classes")
+    return ProbeResult(files=0, problem="holds no class folders (nXXXXXXXX)")
 
 
-def _archive(path: Path) -> Look:
+def _archive(path: Path) -> ProbeResult:
     release = "Fall 2011" if path.name.startswith("fall11") else "Winter 2021, which lacks classes that Fall 2011 has"
-    return Look(looks_like=f"ImageNet-21K {release}, {path.stat().st_size / 1e9:,.1f} GB")
+    return ProbeResult(looks_like=f"ImageNet-21K {release}, {path.stat().st_size / 1e9:,.1f} GB")
 
 
-def _visual_genome(path: Path) -> Look:
+def _visual_genome(path: Path) -> ProbeResult:
     with open(path, "rb") as file:
         head = file.read(1 << 16)
     if b'"objects"' not in head:
-        return Look(problem='has no "objects": Visual Genome\'s objects.json is another file')
+        return ProbeResult(problem='has no "objects": Visual Genome\'s objects.json is another file')
     if b'"synsets"' not in head:
-        return Look(looks_like="v1.0", problem="its objects have no synsets: take objects.json of version 1.2 or later")
-    return Look(looks_like="with synsets (v1.2 or later)")
+        return ProbeResult(
+            looks_like="v1.0", problem="its objects have no synsets: take objects.json of version 1.2 or later"
+        )
+    return ProbeResult(looks_like="with synsets (v1.2 or later)")
 
 
-def _json(path: Path) -> Look:
+def _json(path: Path) -> ProbeResult:
     with open(path, "rb") as file:
         head = file.read(64).lstrip()
-    return Look() if head[:1] in (b"{", b"[") else Look(problem="is not JSON")
+    return ProbeResult() if head[:1] in (b"{", b"[") else ProbeResult(problem="is not JSON")
 
 
 def _is_wnid(name: str) -> bool:
@@ -208,22 +210,22 @@ INPUTS: tuple[Input, ...] = (
         _annotations,
     ),
     Input(
-        "coco-train-pictures",
+        "coco-train-images",
         "detection",
-        "COCO train2017 pictures",
+        "COCO train2017 images",
         _place(layout.COCO_DIR, "train2017"),
         COCO_SITE,
         "train2017.zip",
-        _pictures,
+        _images,
     ),
     Input(
-        "coco-val-pictures",
+        "coco-val-images",
         "detection",
-        "COCO val2017 pictures",
+        "COCO val2017 images",
         _place(layout.COCO_DIR, "val2017"),
         COCO_SITE,
         "val2017.zip",
-        _pictures,
+        _images,
     ),
     Input(
         "imagenet-archive",
@@ -238,7 +240,7 @@ INPUTS: tuple[Input, ...] = (
     Input(
         "imagenet",
         "detection",
-        "ImageNet-21K pictures by class",
+        "ImageNet-21K images by class",
         (layout.IMAGENET_21K, layout.IMAGENET_DIR / "imagenet22k"),
         IMAGENET_SITE,
         "fall11_whole.tar, then `ovforge imagenet prepare`; or link an existing copy",
@@ -256,29 +258,29 @@ INPUTS: tuple[Input, ...] = (
     Input(
         "visual-genome-images",
         "detection",
-        "Visual Genome picture list",
+        "Visual Genome image list",
         _place(layout.VISUAL_GENOME_DIR, "image_data.json"),
         VISUAL_GENOME_SITE,
         "image_data.json.zip",
         _json,
     ),
     Input(
-        "visual-genome-pictures-1",
+        "visual-genome-images-1",
         "detection",
-        "Visual Genome pictures, part 1",
+        "Visual Genome images, part 1",
         _place(layout.VISUAL_GENOME_DIR, "VG_100K"),
         VISUAL_GENOME_SITE,
         "images.zip",
-        _pictures,
+        _images,
     ),
     Input(
-        "visual-genome-pictures-2",
+        "visual-genome-images-2",
         "detection",
-        "Visual Genome pictures, part 2",
+        "Visual Genome images, part 2",
         _place(layout.VISUAL_GENOME_DIR, "VG_100K_2"),
         VISUAL_GENOME_SITE,
         "images2.zip",
-        _pictures,
+        _images,
     ),
     Input(
         "tracking-lvis",
@@ -309,13 +311,13 @@ INPUTS: tuple[Input, ...] = (
         optional=True,
     ),
     Input(
-        "tracking-pictures",
+        "tracking-images",
         "tracking",
-        "COCO train2017 pictures",
-        (layout.TRACKING_PICTURES, layout.TRACKING_PACKED),
+        "COCO train2017 images",
+        (layout.TRACKING_IMAGES, layout.TRACKING_PACKED),
         COCO_SITE,
         "train2017.zip",
-        _pictures,
+        _images,
     ),
 )
 """Every input of the two documents but the diffusion model, which `synthesis.diffusion` knows how to look at."""

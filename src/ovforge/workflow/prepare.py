@@ -6,7 +6,7 @@ from ovforge.errors import OvforgeError, WorkError
 from ovforge.options.workflow import WorkflowOptions
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.workflow.doctor import doctor
-from ovforge.workflow.steps import Standing, Surroundings, all_steps, standing
+from ovforge.workflow.steps import StepStatus, Workspace, all_steps, standing
 
 
 def prepare(options: WorkflowOptions, *, progress: Progress = no_progress) -> StepSummary:
@@ -19,7 +19,7 @@ def prepare(options: WorkflowOptions, *, progress: Progress = no_progress) -> St
         WorkError: steps failed; everything else that could be done is done.
     """
     before = doctor(options)
-    around = Surroundings(options.root, {state.key: state for state in before.inputs})
+    around = Workspace(options.root, {state.key: state for state in before.inputs})
     drops = Drops()
     outputs: dict[str, str] = {}
     notes: list[str] = []
@@ -27,9 +27,9 @@ def prepare(options: WorkflowOptions, *, progress: Progress = no_progress) -> St
     counts = dict.fromkeys(("steps run", "steps that were done", "steps blocked"), 0)
     for step in all_steps(options):
         state = standing(step, around)
-        if step.run is not None and state.standing in (Standing.READY, Standing.STALE):
+        if step.run is not None and state.standing in (StepStatus.READY, StepStatus.STALE):
             try:
-                summary = step.run(options, state.standing is Standing.STALE, progress)
+                summary = step.run(options, state.standing is StepStatus.STALE, progress)
             except OvforgeError as error:
                 failures[step.name] = error
             else:
@@ -39,10 +39,10 @@ def prepare(options: WorkflowOptions, *, progress: Progress = no_progress) -> St
                 outputs |= {f"{step.name}: {what}": path for what, path in summary.outputs.items()}
                 if step.name == "imagenet prepare":  # what was an archive is now a tree of classes
                     inputs = {one.key: one for one in doctor(options).inputs}
-                    around = Surroundings(options.root, inputs, around.steps)
+                    around = Workspace(options.root, inputs, around.steps)
                 state = standing(step, around)
         elif step.run is not None:
-            counts["steps that were done" if state.standing is Standing.DONE else "steps blocked"] += 1
+            counts["steps that were done" if state.standing is StepStatus.DONE else "steps blocked"] += 1
         around.steps[step.name] = state
     if failures:
         told = "\n".join(f"  {name}: {error.message}" for name, error in failures.items())

@@ -32,7 +32,7 @@ RunStep = Callable[[WorkflowOptions, bool, Progress], StepSummary]
 """run(options, overwrite, progress); paths are taken below `options.root`."""
 
 
-class Standing(str, Enum):
+class StepStatus(str, Enum):
     """How a step stands."""
 
     DONE = "done"
@@ -66,7 +66,7 @@ class StepState(msgspec.Struct, frozen=True):
 
     name: str
     job: str
-    standing: Standing
+    standing: StepStatus
     command: str
     output: str
     """The output, or the file from elsewhere that stands in for it."""
@@ -79,7 +79,7 @@ class StepState(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Workspace:
     """What there is to decide with: the inputs as found, and the steps' states so far."""
 
     root: Path
@@ -89,13 +89,13 @@ class Surroundings:
 
 def survey(options: WorkflowOptions, inputs: Iterable[InputState]) -> list[StepState]:
     """How every step stands, in order."""
-    around = Surroundings(options.root, {state.key: state for state in inputs})
+    around = Workspace(options.root, {state.key: state for state in inputs})
     for step in all_steps(options):
         around.steps[step.name] = standing(step, around)
     return list(around.steps.values())
 
 
-def standing(step: Step, around: Surroundings) -> StepState:
+def standing(step: Step, around: Workspace) -> StepState:
     """How one step stands, given the states of those before it."""
     missing = tuple(place for need in step.needs if (place := _missing(need, around)))
     without = tuple(place for use in step.uses if (place := _missing(use, around)))
@@ -103,38 +103,38 @@ def standing(step: Step, around: Surroundings) -> StepState:
     given = next((path for path in step.given if (around.root / path).exists()), None)
     if len(made) == len(step.outputs):
         sources = [path for key in (*step.needs, *step.uses) if (path := _path_of(key, around)) is not None]
-        state = Standing.STALE if not missing and _older(around.root, made, sources) else Standing.DONE
+        state = StepStatus.STALE if not missing and _older(around.root, made, sources) else StepStatus.DONE
     elif given is not None:
-        state = Standing.DONE
+        state = StepStatus.DONE
     else:
-        state = Standing.BLOCKED if missing else Standing.READY
+        state = StepStatus.BLOCKED if missing else StepStatus.READY
     return StepState(
         name=step.name,
         job=step.job,
         standing=state,
         command=step.command,
         output=str(given if given is not None and not made else step.outputs[0]),
-        missing=missing if state is Standing.BLOCKED else (),
+        missing=missing if state is StepStatus.BLOCKED else (),
         without=without,
         prepared=step.run is not None,
     )
 
 
-def _missing(key: str, around: Surroundings) -> str:
+def _missing(key: str, around: Workspace) -> str:
     """Where a needed thing belongs, if it is not here; empty if it is."""
     if key in around.steps:
-        return "" if around.steps[key].standing in (Standing.DONE, Standing.STALE) else f"`ovforge {key}`"
+        return "" if around.steps[key].standing in (StepStatus.DONE, StepStatus.STALE) else f"`ovforge {key}`"
     return "" if around.inputs[key].present else around.inputs[key].place
 
 
-def _path_of(key: str, around: Surroundings) -> Path | None:
+def _path_of(key: str, around: Workspace) -> Path | None:
     if key in around.steps:
         return Path(around.steps[key].output)
     return Path(around.inputs[key].place) if around.inputs[key].present else None
 
 
 def _older(root: Path, made: list[Path], sources: list[Path]) -> bool:
-    # A folder's own time changes when an entry comes or goes; pictures below are not looked at one by one.
+    # A folder's own time changes when an entry comes or goes; images below are not looked at one by one.
     newest = max((_time(root / source) for source in sources), default=0)
     return min(_time(root / path) for path in made) < newest
 
@@ -231,9 +231,9 @@ def all_steps(options: WorkflowOptions) -> tuple[Step, ...]:
     """Every step in order: detection, then tracking."""
     k = options.k
     drawn = layout.exemplars_of(k)
-    pictures: dict[str, Any] = {
-        "needs": ("exemplars sample", "coco-train-pictures"),
-        "uses": ("imagenet", "visual-genome-pictures-1", "visual-genome-pictures-2"),
+    images: dict[str, Any] = {
+        "needs": ("exemplars sample", "coco-train-images"),
+        "uses": ("imagenet", "visual-genome-images-1", "visual-genome-images-2"),
     }
     model = (options.root / layout.DIFFUSION_MODEL).exists()
     archive = next((str(path) for path in layout.IMAGENET_ARCHIVES if (options.root / path).exists()), "ARCHIVE")
@@ -294,7 +294,7 @@ def all_steps(options: WorkflowOptions) -> tuple[Step, ...]:
             "detection",
             f"ovforge exemplars crop --exemplars {drawn}",
             (layout.EXEMPLAR_CROPS / "classes.json",),
-            **pictures,
+            **images,
             run=_crop,
         ),
         Step(
@@ -312,14 +312,14 @@ def all_steps(options: WorkflowOptions) -> tuple[Step, ...]:
             "tracking",
             "ovforge lvis pack-images",
             (layout.TRACKING_PACKED,),
-            ("lvis base-classes", "tracking-pictures"),
+            ("lvis base-classes", "tracking-images"),
         ),
         Step(
             "pairs generate",
             "tracking",
             f"ovforge pairs generate my_pairs --engine {'diffusion' if model else 'warp'}",
             (layout.PAIRS_DIR,),
-            ("lvis base-classes", "tracking-pictures"),
+            ("lvis base-classes", "tracking-images"),
             ("diffusion-model", "tracking-captions"),
         ),
     )

@@ -137,7 +137,7 @@ def test_odd_numbers_unknown_fields_and_decoys_come_through_the_editing_steps(tm
     assert json.loads(text)["images"][0]["neg_category_ids"] == [1]
 
 
-def test_merge_counts_what_it_cannot_place_and_fills_pictures_without_annotations(tmp_path: Path) -> None:
+def test_merge_counts_what_it_cannot_place_and_fills_images_without_annotations(tmp_path: Path) -> None:
     lvis, coco, out = tmp_path / "a.json", tmp_path / "coco.json", tmp_path / "b.json"
     lvis.write_bytes(changed(lambda d: [image.update(neg_category_ids=[]) for image in d["images"]]))
     coco.write_text(json.dumps(COCO))

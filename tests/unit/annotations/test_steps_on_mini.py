@@ -101,19 +101,19 @@ def test_merge_coco(train: Path, coco: Path, mini_expected: Path, tmp_path: Path
         same(ours[section], theirs[section])
     same(ours["annotations"][: len(theirs["annotations"])], theirs["annotations"])
 
-    # Fix 31: pictures that LVIS has not annotated (72 and 201) get COCO's objects, after all the others.
+    # Fix 31: images that LVIS has not annotated (72 and 201) get COCO's objects, after all the others.
     rest = ours["annotations"][len(theirs["annotations"]) :]
     negatives = {image["id"]: image["neg_category_ids"] for image in ours["images"]}
     assert {annotation["image_id"] for annotation in rest} == {72, 201}
     assert [annotation["id"] for annotation in rest] == [366 + index for index in range(len(rest))]
     assert all(annotation["category_id"] not in negatives[annotation["image_id"]] for annotation in rest)
-    assert summary.counts["pictures annotated by COCO only"] == 2
+    assert summary.counts["images annotated by COCO only"] == 2
 
     # Fix 33: the categories' counts are those of the merged annotations; nothing else of them changes.
     instances = Counter(annotation["category_id"] for annotation in ours["annotations"])
-    pictures = Counter(c for _, c in {(a["image_id"], a["category_id"]) for a in ours["annotations"]})
+    images = Counter(c for _, c in {(a["image_id"], a["category_id"]) for a in ours["annotations"]})
     for category, original in zip(ours["categories"], theirs["categories"], strict=True):
-        counts = {"image_count": pictures[category["id"]], "instance_count": instances[category["id"]]}
+        counts = {"image_count": images[category["id"]], "instance_count": instances[category["id"]]}
         same(category, {**original, **counts})
 
     # Every COCO annotation is added or counted with its reason.
@@ -123,8 +123,8 @@ def test_merge_coco(train: Path, coco: Path, mini_expected: Path, tmp_path: Path
     assert added + sum(reasons.values()) == 336
     assert set(reasons) == {
         "LVIS has the object: same class, IoU at the threshold or above",
-        "LVIS says that its class is not in the picture",
-        "its picture is not in the LVIS file",
+        "LVIS says that its class is not in the image",
+        "its image is not in the LVIS file",
     }
 
 
@@ -168,7 +168,7 @@ def test_base_classes(merged_by_the_original: Path, mini_expected: Path) -> None
     for section in ("info", "annotations", "licenses", "categories"):
         same(ours[section], theirs[section])
 
-    # Fix 34: both lists of the pictures hold new ids of base classes; the order of ids stays, and all else.
+    # Fix 34: both lists of the images hold new ids of base classes; the order of ids stays, and all else.
     before = load(source)
     base = [category["id"] for category in before["categories"] if category["frequency"] != "r"]
     new = {old: index for index, old in enumerate(base, 1)}

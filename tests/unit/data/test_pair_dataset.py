@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ovforge.errors import AnnotationFileError, ImageError, MissingExtraError, MissingInputError
-from ovforge.storage.picture_hdf5 import PictureWriter
+from ovforge.image_io.hdf5 import ImageWriter
 
 torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
 
@@ -27,15 +27,15 @@ PAIRS = 12
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Twelve pairs: picture i is filled with the value 10 * i, its second view with 10 * i + 5 (PNG, exact)."""
+    """Twelve pairs: image i is filled with the value 10 * i, its second view with 10 * i + 5 (PNG, exact)."""
     folder = tmp_path_factory.mktemp("pairs")
     images, annotations = [], []
-    with PictureWriter(folder / "run.h5") as writer:
+    with ImageWriter(folder / "run.h5") as writer:
         for i in range(PAIRS):
             for frame, name in enumerate((f"{i:03d}.jpg", f"{i:03d}_v0.jpg")):
-                picture = np.full((40 + i, 60, 3), 10 * i + 5 * frame, np.uint8)
-                picture[..., 0] = 255  # red, to tell RGB from BGR
-                writer.add(name, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+                image = np.full((40 + i, 60, 3), 10 * i + 5 * frame, np.uint8)
+                image[..., 0] = 255  # red, to tell RGB from BGR
+                writer.add(name, cv2.imencode(".png", image[..., ::-1])[1].tobytes())
                 number = 100 + 2 * i + frame
                 images.append(
                     {"id": number, "width": 60, "height": 40 + i, "file_name": name, "video_id": i, "frame_id": frame}
@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
                 # The second view has its objects in another order, and lacks track 3i + 1.
                 for track in (3 * i + 2, 3 * i) if frame else (3 * i, 3 * i + 1, 3 * i + 2):
                     x = 5 + track % 3
-                    outline = {"size": [40 + i, 60], "counts": [0, 40 + i, (40 + i) * 59]}
+                    labelled = {"size": [40 + i, 60], "counts": [0, 40 + i, (40 + i) * 59]}
                     annotations.append(
                         {
                             "id": len(annotations),
@@ -53,7 +53,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
                             "area": 200,
                             "track_id": track,
                             **(
-                                {"fidelity": 0.5, "segmentation": outline}
+                                {"fidelity": 0.5, "segmentation": labelled}
                                 if frame
                                 else {"segmentation": [[x, 6, x + 10, 6, x + 10, 26, x, 26], [1, 2, 3, 4]]}
                             ),
@@ -117,10 +117,10 @@ def test_masks_of_polygons_and_run_lengths(run: tuple[Path, Path]) -> None:
     "outline",
     [None, [], [[1, 2, 3, 4]], {"size": [3, 3], "counts": [9]}, {"counts": "abc"}],
 )
-def test_objects_without_a_usable_mask_have_zeros(run: tuple[Path, Path], tmp_path: Path, outline: Any) -> None:
+def test_objects_without_a_usable_mask_have_zeros(run: tuple[Path, Path], tmp_path: Path, labelled: Any) -> None:
     content = msgspec.json.decode(run[1].read_bytes())
     for entry in content["annotations"]:
-        entry["segmentation"] = outline
+        entry["segmentation"] = labelled
     (tmp_path / "run.json").write_bytes(msgspec.json.encode(content))
     _, _, targets = PairDataset(run[0], tmp_path / "run.json", masks=True)[0]
     assert targets["a"]["masks"].sum() == 0
@@ -212,7 +212,7 @@ def test_what_is_missing(run: tuple[Path, Path], tmp_path: Path, monkeypatch: py
         PairDataset(tmp_path / "no.h5", run[1])
     with pytest.raises(MissingInputError, match="pairs annotate"):
         PairDataset(run[0], tmp_path / "no.json")
-    with PictureWriter(tmp_path / "half.h5") as writer:
+    with ImageWriter(tmp_path / "half.h5") as writer:
         writer.add("000.jpg", b"\xff\xd8cut")
     dataset = PairDataset(tmp_path / "half.h5", run[1])
     with pytest.raises(ImageError, match=r"000\.jpg"):

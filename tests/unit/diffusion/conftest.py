@@ -33,7 +33,7 @@ def model(tiny_model: Path) -> StableDiffusion:
 
 @pytest.fixture
 def make_job() -> Callable[..., RepaintJob]:
-    """`make_job(image_id, height=64, width=64, prompt=...)`: a noisy picture with a kept square."""
+    """`make_job(image_id, height=64, width=64, prompt=...)`: a noisy image with a kept square."""
 
     def make(image_id: int, height: int = 64, width: int = 64, prompt: str = "a photo of a cat") -> RepaintJob:
         rng = np.random.default_rng(image_id)

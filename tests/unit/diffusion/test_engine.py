@@ -43,7 +43,7 @@ def _psnr(one: np.ndarray, other: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / np.mean((one.astype(float) - other) ** 2)))
 
 
-def test_a_picture_depends_neither_on_its_neighbours_nor_on_its_place(open_engine, make_job: MakeJob) -> None:
+def test_a_image_depends_neither_on_its_neighbours_nor_on_its_place(open_engine, make_job: MakeJob) -> None:
     engine = open_engine(batch_size=4)
     jobs = [
         make_job(i, prompt=f"a photo of a {word}") for i, word in enumerate(["cat", "dog", "cup", "cat", "dog", "cup"])
@@ -57,7 +57,7 @@ def test_a_picture_depends_neither_on_its_neighbours_nor_on_its_place(open_engin
     assert len({image.tobytes() for image in together}) == len(jobs)
 
 
-def test_across_batch_sizes_pictures_differ_by_at_most_one_level(open_engine, make_job: MakeJob) -> None:
+def test_across_batch_sizes_images_differ_by_at_most_one_level(open_engine, make_job: MakeJob) -> None:
     jobs = [make_job(i, 64, 128) for i in range(4)]
     runs = [_images(open_engine(batch_size=size).repaint(jobs)) for size in (1, 2, 3, 4)]
     for run in runs[1:]:
@@ -110,7 +110,7 @@ def test_prompts_matter_unless_there_are_none(open_engine, make_job: MakeJob) ->
 
 def test_out_of_memory_halves_the_batch_and_goes_on(open_engine, make_job: MakeJob) -> None:
     engine = open_engine(batch_size=4)
-    _limit_rows(engine, 4)  # guidance doubles the rows: two pictures fit, four do not
+    _limit_rows(engine, 4)  # guidance doubles the rows: two images fit, four do not
     jobs = [make_job(i) for i in range(5)]
     results = engine.repaint(jobs)
     assert [result.record["batch_size"] for result in results] == [2] * 5
@@ -120,10 +120,10 @@ def test_out_of_memory_halves_the_batch_and_goes_on(open_engine, make_job: MakeJ
     assert engine.batches.sizes == {(64, 64): 2}
 
 
-def test_a_picture_that_never_fits_is_a_clear_error(open_engine, make_job: MakeJob) -> None:
+def test_a_image_that_never_fits_is_a_clear_error(open_engine, make_job: MakeJob) -> None:
     engine = open_engine(batch_size=2)
     _limit_rows(engine, 1)
-    with pytest.raises(WorkError, match="a single picture of 64x64 does not fit") as caught:
+    with pytest.raises(WorkError, match="a single image of 64x64 does not fit") as caught:
         engine.repaint([make_job(1)])
     assert "--vae-tiling" in caught.value.hint
 
@@ -147,17 +147,17 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(open_engine, make_job: 
         engine.repaint([make_job(1)])
 
 
-def test_nan_weights_give_the_composed_picture_and_are_counted(open_engine, make_job: MakeJob) -> None:
+def test_nan_weights_give_the_composed_image_and_are_counted(open_engine, make_job: MakeJob) -> None:
     engine = open_engine()
     engine.model.unet.conv_out.weight.fill_(float("nan"))
     jobs = [make_job(i) for i in range(3)]
     for job, result in zip(jobs, engine.repaint(jobs), strict=True):
         np.testing.assert_array_equal(result.image, job.image)
-        assert result.drops == (("repainted picture", GIVEN_UP),)
+        assert result.drops == (("repainted image", GIVEN_UP),)
         assert result.record["given_up"] is True
 
 
-def test_black_pictures_are_never_handed_out(open_engine, make_job: MakeJob) -> None:
+def test_black_images_are_never_handed_out(open_engine, make_job: MakeJob) -> None:
     engine = open_engine()
     engine.model.vae.decoder.conv_out.weight.zero_()
     engine.model.vae.decoder.conv_out.bias.fill_(-5)
@@ -166,20 +166,20 @@ def test_black_pictures_are_never_handed_out(open_engine, make_job: MakeJob) -> 
     assert result.drops
 
 
-def test_a_spoilt_picture_is_tried_again_with_other_noise(open_engine, make_job: MakeJob) -> None:
+def test_a_spoilt_image_is_tried_again_with_other_noise(open_engine, make_job: MakeJob) -> None:
     engine = open_engine()
     jobs = [make_job(i) for i in range(2)]
     expected = _images(engine.repaint(jobs))
     calls = len(engine.schedule.calls)
     done = []
 
-    def spoil_the_first_picture_once(_module, _inputs, outputs):
+    def spoil_the_first_image_once(_module, _inputs, outputs):
         done.append(1)
         if len(done) == calls:
-            outputs[0][[0, 2]] = float("nan")  # the first of two pictures, without and with its prompt
+            outputs[0][[0, 2]] = float("nan")  # the first of two images, without and with its prompt
         return outputs
 
-    engine.model.unet.register_forward_hook(spoil_the_first_picture_once)
+    engine.model.unet.register_forward_hook(spoil_the_first_image_once)
     results = engine.repaint(jobs)
     assert [result.record["attempt"] for result in results] == [1, 0]
     np.testing.assert_array_equal(results[1].image, expected[1])
@@ -207,7 +207,7 @@ def test_exact_foreground_keeps_the_objects_own_pixels(open_engine, make_job: Ma
     assert not np.array_equal(generated[inner, inner], job.image[inner, inner])
 
 
-def test_pasting_fades_and_ignores_the_pictures_own_border() -> None:
+def test_pasting_fades_and_ignores_the_images_own_border() -> None:
     composed, generated = np.full((64, 64, 3), 200, np.uint8), np.full((64, 64, 3), 100, np.uint8)
     keep = np.zeros((64, 64), bool)
     keep[:, :40] = True
@@ -269,7 +269,7 @@ def test_the_working_size_follows_the_unet(open_engine) -> None:
     assert size is not None and (size.width, size.height, size.multiple) == (512, 384, 64)
 
 
-def test_the_description_says_what_decides_a_picture(tiny_model: Path) -> None:
+def test_the_description_says_what_decides_a_image(tiny_model: Path) -> None:
     options = DiffusionOptions(model=tiny_model, device="cpu")
     engine = pickle.loads(pickle.dumps(DiffusionEngine(options)))
     described = engine.describe()

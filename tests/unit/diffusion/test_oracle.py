@@ -1,4 +1,4 @@
-"""`--scheduler ovtrack` against the latents and the picture that the original's own code computed."""
+"""`--scheduler ovtrack` against the latents and the image that the original's own code computed."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def _batch(array: np.ndarray) -> torch.Tensor:
 def test_ovtrack_computes_what_the_original_computes(
     oracle_model: StableDiffusion, case: dict[str, np.ndarray]
 ) -> None:
-    picture = _floor_to_32(Image.fromarray(case["init_image"]))
-    assert picture.size == (320, 192)
-    repaint = _original_repaint_mask(case["mask_image"], picture.size)
+    pixels = _floor_to_32(Image.fromarray(case["init_image"]))
+    assert pixels.size == (320, 192)
+    repaint = _original_repaint_mask(case["mask_image"], pixels.size)
     np.testing.assert_array_equal(repaint, case["latent_mask"])
 
     with torch.inference_mode():
@@ -65,8 +65,8 @@ def test_ovtrack_computes_what_the_original_computes(
         np.testing.assert_allclose(text[0].numpy(), case["text_embeddings"], atol=1e-5)
         np.testing.assert_allclose(empty[0].numpy(), case["empty_text_embeddings"], atol=1e-5)
 
-        pixels = np.asarray(picture, dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1
-        mean, deviation = oracle_model.encode_pictures(_batch(pixels))
+        pixels = np.asarray(pixels, dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1
+        mean, deviation = oracle_model.encode_images(_batch(pixels))
         np.testing.assert_allclose(mean[0].numpy(), VAE_SCALE * case["posterior_mean"], atol=1e-4)
         np.testing.assert_allclose(deviation[0].numpy(), VAE_SCALE * case["posterior_std"], atol=1e-4)
 

@@ -65,10 +65,10 @@ class World:
         }
         (self.lvis / "lvis_v1_train.json").write_text(json.dumps(content))
 
-    def write_genome(self, objects: list[dict[str, Any]], pictures: list[dict[str, Any]] | None = None) -> None:
+    def write_genome(self, objects: list[dict[str, Any]], images: list[dict[str, Any]] | None = None) -> None:
         self.genome.mkdir(exist_ok=True)
         (self.genome / "objects.json").write_text(json.dumps([{"image_id": 7, "objects": objects}]))
-        listed = pictures or [{"image_id": 7, "url": "https://x/VG_100K_2/7.jpg", "coco_id": 2}]
+        listed = images or [{"image_id": 7, "url": "https://x/VG_100K_2/7.jpg", "coco_id": 2}]
         (self.genome / "image_data.json").write_text(json.dumps(listed))
 
     def write_imagenet(self, synset: str, count: int, part: str = "train", first: int = 0) -> None:
@@ -114,7 +114,7 @@ def jpeg(width: int, height: int, seed: int = 0) -> bytes:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    """All three sources, with a few exemplars each and pictures for all of them."""
+    """All three sources, with a few exemplars each and images for all of them."""
     world = World(tmp_path)
     world.write_lvis([box(1, 378, 1500.0), box(2, 378, 1024.0), box(3, 1019, 1024.5, 2), box(4, 378, 3000.0, 2)])
     world.write_imagenet(DOG, 3)

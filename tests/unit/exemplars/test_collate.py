@@ -138,7 +138,7 @@ def test_names_are_sorted_as_plain_strings(world: World) -> None:
 
 
 class TestSubstitutes:
-    """Who gets the pictures of related synsets."""
+    """Who gets the images of related synsets."""
 
     def test_a_lacking_class_gets_them_and_says_by_which_synset(self, world: World) -> None:
         found = collated(world)[BOB]
@@ -200,7 +200,7 @@ class TestMissingSources:
         summary = collate_exemplars(options)
         assert len(json.loads(options.output.read_text())[DOG]) == 2 + 1
         note = next(note for note in summary.notes if "ImageNet-21K is not at" in note)
-        assert "2 classes have pictures there, 2 of these now have fewer than 10" in note
+        assert "2 classes have images there, 2 of these now have fewer than 10" in note
 
     def test_without_visual_genome(self, world: World) -> None:
         (world.genome / "image_data.json").unlink()
@@ -256,7 +256,7 @@ class TestCoverage:
         assert [bob[key] for key in sources] == [0, 0, 0, 2, 2]
         assert [stop[key] for key in sources] == [1, 0, 1, 3, 5]
         assert dog["why"] == ["1 LVIS box too small", "1 Visual Genome box too small", "no substitute known"]
-        assert bob["why"] == ["no pictures of n02860063 in any ImageNet release"]
+        assert bob["why"] == ["no images of n02860063 in any ImageNet release"]
         assert bob["substitute_synsets"] == [SPINNER]
         assert stop["why"] == ["not in WordNet 3.0, so not in ImageNet"]
         assert report["lacking"] == [DOG, BOB, STOP, STREET]
@@ -285,26 +285,26 @@ class TestCoverage:
 class TestBadInput:
     """What is wrong is named, with its place; nothing half is written."""
 
-    def test_annotations_of_unknown_classes_and_pictures_are_counted(self, world: World) -> None:
+    def test_annotations_of_unknown_classes_and_images_are_counted(self, world: World) -> None:
         world.write_lvis([box(1, 378, 5000.0), box(2, 99999, 5000.0), box(3, 378, 5000.0, image=77)])
         options = world.options()
         drops = {drop.reason: drop.count for drop in collate_exemplars(options).drops}
-        assert drops == {'its category is not in "categories"': 1, "its picture is missing": 1}
+        assert drops == {'its category is not in "categories"': 1, "its image is missing": 1}
 
-    def test_objects_without_area_or_picture_are_counted(self, world: World) -> None:
+    def test_objects_without_area_or_image_are_counted(self, world: World) -> None:
         world.write_genome([thing(1, DOG, 0, 2000), thing(2, DOG, -40, -40), thing(3, DOG)])
         drops = {drop.reason: drop.count for drop in collate_exemplars(world.options()).drops}
         assert drops == {"its box is empty": 2}
         world.write_genome([thing(3, DOG)], [{"image_id": 8, "url": "https://x/VG_100K_2/8.jpg"}])
         drops = {drop.reason: drop.count for drop in collate_exemplars(world.options(overwrite=True)).drops}
-        assert drops == {"its picture is not in image_data.json": 1}
+        assert drops == {"its image is not in image_data.json": 1}
 
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
             ("", "is empty"),
-            ('[{"image_id": 1, "objects": [', "is not Visual Genome's list of pictures"),
-            ('{"images": []}', "is not Visual Genome's list of pictures"),
+            ('[{"image_id": 1, "objects": [', "is not Visual Genome's list of images"),
+            ('{"images": []}', "is not Visual Genome's list of images"),
             ('[{"image_id": 1, "objects": []}, {"image_id": 2}]', "entry 1 .*objects"),
             ('[{"image_id": 1, "objects": [{"synsets": ["a.n.01"], "x": 1, "y": 1, "w": "9", "h": 1}]}]', "entry 0 "),
             ('[{"image_id": 1, "objects": [{"x": 1, "y": 1, "w": 9, "h": 1}]}]', "entry 0 .*synsets"),
@@ -317,7 +317,7 @@ class TestBadInput:
         assert "objects.json" in raised.value.message
         assert not world.options().output.exists()
 
-    def test_malformed_list_of_pictures(self, world: World) -> None:
+    def test_malformed_list_of_images(self, world: World) -> None:
         (world.genome / "image_data.json").write_text('[{"id": 1}]')
         with pytest.raises(AnnotationFileError, match=r"image_data\.json: entry 0 .*image_id"):
             collate_exemplars(world.options())
@@ -330,9 +330,9 @@ class TestBadInput:
             collate_exemplars(world.options())
 
     def test_a_folder_that_is_no_imagenet(self, world: World) -> None:
-        (world.root / "pictures").mkdir()
-        with pytest.raises(InputError, match="pictures: neither train"):
-            collate_exemplars(world.options(imagenet_dir=world.root / "pictures"))
+        (world.root / "images").mkdir()
+        with pytest.raises(InputError, match="images: neither train"):
+            collate_exemplars(world.options(imagenet_dir=world.root / "images"))
 
     def test_an_existing_output_is_refused_before_work(self, world: World) -> None:
         collated(world)

@@ -32,15 +32,15 @@ from ovforge.errors import (
 )
 from ovforge.exemplars import crop_exemplars
 from ovforge.exemplars.crop_box import crop_rectangle
-from ovforge.exemplars.crop_picture import EmptyBoxError, cut_out, decode
+from ovforge.exemplars.crop_image import EmptyBoxError, cut_out, decode
 from ovforge.exemplars.crop_plan import plan_crops
+from ovforge.files.machine import machine_name
 from ovforge.options.exemplars import CropForm, CropOptions
 from ovforge.records.exemplar import Exemplar
 from ovforge.records.reporting import StepSummary
-from ovforge.runs.executors.here import HereExecutor
+from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.run import ShardSelection
-from ovforge.storage.machine import machine_name
 
 from .conftest import BOB, DOG, SPINNER, World, jpeg
 
@@ -51,7 +51,7 @@ WHOLE = Exemplar("imagenet21k", "train/n02084071/n02084071_0.JPEG")
 
 def crop(options: CropOptions, **how: Any) -> StepSummary:
     """The step in this process: a worker process takes a second to start."""
-    return crop_exemplars(options, HereExecutor(), **how)
+    return crop_exemplars(options, InProcessExecutor(), **how)
 
 
 def files_of(folder: Path) -> set[str]:
@@ -93,13 +93,13 @@ class TestRectangle:
         # Centre 25, 20; 1.4 * 20 = 28: 11..39 and 6..34.
         assert crop_rectangle(GENOME_BOX, 64, 48, context=0.4, square=True) == (11, 6, 39, 34)
 
-    def test_clipped_at_the_picture_it_is_not_square(self) -> None:
+    def test_clipped_at_the_image_it_is_not_square(self) -> None:
         assert crop_rectangle(GENOME_BOX, 30, 24, context=0.4, square=True) == (11, 6, 30, 24)
 
     def test_without_square_and_context(self) -> None:
         assert crop_rectangle(GENOME_BOX, 64, 48, context=0.0, square=False) == (20, 10, 30, 30)
 
-    def test_an_imagenet_picture_is_whole(self) -> None:
+    def test_an_imagenet_image_is_whole(self) -> None:
         assert crop_rectangle(WHOLE, 64, 48, context=0.4, square=True) is None
 
     @pytest.mark.parametrize("change", [{"w": 0}, {"h": 0}, {"w": -5}, {"x": 90}, {"y": -300}])
@@ -139,11 +139,11 @@ class TestPixels:
         data = jpeg(64, 48)
         assert len(cut(data, quality=95).data) > len(cut(data, quality=30).data)
 
-    def test_imagenet_pictures_are_copied_whatever_they_are(self) -> None:
+    def test_imagenet_images_are_copied_whatever_they_are(self) -> None:
         png = cv2.imencode(".png", np.zeros((5, 6, 4), np.uint8))[1].tobytes()
         assert cut(png, WHOLE) == (png, True)
 
-    def test_a_box_that_fills_the_picture_is_copied(self) -> None:
+    def test_a_box_that_fills_the_image_is_copied(self) -> None:
         data = jpeg(12, 20)
         everything = Exemplar("visual_genome", "a.jpg", x=0, y=0, w=12, h=20)
         assert cut(data, everything) == (data, True)
@@ -167,7 +167,7 @@ class TestPixels:
         stored = np.ascontiguousarray(back[orientation](upright))
         data = with_orientation(cv2.imencode(".jpg", stored)[1].tobytes(), orientation)
         high, wide = stored.shape[:2]
-        # One pixel less than the picture, so that it is not copied.
+        # One pixel less than the image, so that it is not copied.
         exemplar = Exemplar("visual_genome", "a.jpg", x=0, y=0, w=wide - 1, h=high - 1)
         crop = decode(cut_out(data, exemplar, "a.jpg", context=0.0, square=False, quality=95).data, "crop")
         assert crop.shape[:2] == (39, 59)
@@ -175,7 +175,7 @@ class TestPixels:
         assert crop[4, 4, 0] > 200
         assert crop[-4, -4].argmax() == 2
         assert crop[4, -4].max() < 60
-        # cv2, which honours EXIF, sees the whole picture the same way.
+        # cv2, which honours EXIF, sees the whole image the same way.
         shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         assert shown.shape[:2] == (40, 60)
         assert shown[4, 4, 2] > 200
@@ -204,8 +204,8 @@ class TestPixels:
         with pytest.raises(EmptyBoxError):
             cut(jpeg(10, 10))
 
-    @pytest.mark.parametrize("data", [b"", b"no picture", jpeg(64, 48)[:400]])
-    def test_broken_pictures(self, data: bytes) -> None:
+    @pytest.mark.parametrize("data", [b"", b"no image", jpeg(64, 48)[:400]])
+    def test_broken_images(self, data: bytes) -> None:
         for exemplar in (GENOME_BOX, WHOLE):
             with pytest.raises(ImageError):
                 cut(data, exemplar)
@@ -311,13 +311,13 @@ class TestForms:
         shutil.copy(drawn, world.root / "copy.json")
         for number, train in enumerate((None, drawn, world.root / "copy.json")):
             options = world.crop_options(drawn, form=CropForm.LISTS, train_exemplars=train, overwrite=number > 0)
-            assert any("the same pictures" in note for note in crop(options).notes)
+            assert any("the same images" in note for note in crop(options).notes)
 
     def test_classes_file_says_which_folder_is_which_class(self, world: World, drawn: Path) -> None:
         crop(world.crop_options(drawn, form=CropForm.LISTS))
         index = json.loads((world.root / "crops" / "classes.json").read_text())
         found = [(each["folder"], each["category_id"], each["synset"]) for each in index["classes"]]
-        # All of bob's pictures came by a substitute; its own synset is told by its id.
+        # All of bob's images came by a substitute; its own synset is told by its id.
         assert found == [("0", 119, BOB), ("1", 378, DOG)]
         for path, size in index["classes"][1]["files"].items():
             assert (world.root / "crops" / path).stat().st_size == size
@@ -338,7 +338,7 @@ class TestForms:
 
 
 class TestSources:
-    """Pictures are read where they lie."""
+    """Images are read where they lie."""
 
     def test_hdf5_class_tars_and_other_folders_give_the_same_crops(self, world: World, drawn: Path) -> None:
         crop(world.crop_options(drawn))
@@ -366,7 +366,7 @@ class TestSources:
         )
         assert {name: (world.root / "crops" / name).read_bytes() for name in files_of(world.root / "crops")} == expected
 
-    def test_missing_and_broken_pictures_are_named_and_skipped(self, world: World, drawn: Path) -> None:
+    def test_missing_and_broken_images_are_named_and_skipped(self, world: World, drawn: Path) -> None:
         (world.genome / "VG_100K_2" / "7.jpg").write_bytes(jpeg(64, 48)[:300])
         rows = json.loads(drawn.read_text())
         rows[1].append({**record(LVIS_BOX, 378, DOG), "file_name": "train2017/000000000404.jpg"})
@@ -375,10 +375,10 @@ class TestSources:
         drawn.write_text(json.dumps(rows))
         summary = crop(world.crop_options(drawn))
         drops = {drop.reason: (drop.count, drop.examples) for drop in summary.drops}
-        assert drops["its picture is not there"] == (1, ("lvis:train2017/000000000404.jpg:1",))
-        assert drops["its box is empty or outside its picture"][0] == 1
-        assert drops["its picture cannot be read"][0] == 2
-        assert "VG_100K_2/7.jpg" in drops["its picture cannot be read"][1][0]
+        assert drops["its image is not there"] == (1, ("lvis:train2017/000000000404.jpg:1",))
+        assert drops["its box is empty or outside its image"][0] == 1
+        assert drops["its image cannot be read"][0] == 2
+        assert "VG_100K_2/7.jpg" in drops["its image cannot be read"][1][0]
         # The others keep the names that they would have had.
         assert "all/378/3_lvis_000000000001.jpg" in files_of(world.root / "crops")
         assert "all/378/2_visual_genome_7.jpg" not in files_of(world.root / "crops")
@@ -406,7 +406,7 @@ class TestRunningAgain:
         summary = crop(world.crop_options(drawn))
         assert {path: path.stat().st_mtime_ns for path in (world.root / "crops" / "all").glob("*/*")} == before
         assert any("were done before" in note for note in summary.notes)
-        assert summary.counts["pictures in all"] == 5
+        assert summary.counts["images in all"] == 5
 
     @pytest.mark.parametrize("loss", ["crop", "half a crop", "receipt", "half a receipt"])
     def test_what_was_lost_is_made_again(self, world: World, drawn: Path, loss: str) -> None:
@@ -459,7 +459,7 @@ class TestRunningAgain:
             "all/378/notes.txt",
         }
 
-    def test_a_folder_with_other_pictures_is_refused(self, world: World, drawn: Path) -> None:
+    def test_a_folder_with_other_images_is_refused(self, world: World, drawn: Path) -> None:
         folder = world.root / "crops" / "train" / "1"
         folder.mkdir(parents=True)
         with pytest.raises(OutputExistsError):

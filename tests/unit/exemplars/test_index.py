@@ -12,12 +12,12 @@ import pytest
 from ovforge.errors import AnnotationFileError, InputError, MissingInputError, OutputExistsError
 from ovforge.exemplars import crop_exemplars, index_exemplars
 from ovforge.options.exemplars import CropForm, CropOptions, ExemplarIndexOptions
-from ovforge.runs.executors.here import HereExecutor
+from ovforge.runs.executors.in_process import InProcessExecutor
 
 from .conftest import jpeg
 
 TURNED = "n02114100_9835.JPEG"
-"""The picture of the small data set that EXIF turns: copied as it is, where the original wrote it without EXIF."""
+"""The image of the small data set that EXIF turns: copied as it is, where the original wrote it without EXIF."""
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_the_originals_file(mini: Path, unpacked: Callable[[str], Path], tmp_pat
             imagenet_images=mini / "imagenet" / "imagenet21k_P",
             visual_genome_images=mini / "VisualGenome",
         ),
-        HereExecutor(),
+        InProcessExecutor(),
     )
     options = ExemplarIndexOptions(
         tmp_path / "crops",
@@ -104,7 +104,7 @@ def test_without_classes_file_folders_are_those_of_the_original(crops: Path) -> 
     assert "folder n is taken for category n + 1" in summary.notes[0]
 
 
-def test_what_is_no_picture_is_named_and_skipped(crops: Path) -> None:
+def test_what_is_no_image_is_named_and_skipped(crops: Path) -> None:
     (crops / "val" / "1" / "notes.txt").write_text("mine")
     found, summary = index(crops, [{"id": 2, "name": "b"}])
     assert len(found["images"]) == 1
@@ -120,7 +120,7 @@ def test_bad_categories(crops: Path, categories: Any) -> None:
 def test_other_bad_input(crops: Path) -> None:
     with pytest.raises(MissingInputError, match="all: folder of cropped exemplars"):
         index(crops, [{"id": 1}], split="all")
-    with pytest.raises(InputError, match="no picture of any of the 1 categories"):
+    with pytest.raises(InputError, match="no image of any of the 1 categories"):
         index(crops, [{"id": 77}])
     (crops / "classes.json").write_text("{}")
     with pytest.raises(AnnotationFileError, match=r"classes\.json"):

@@ -38,11 +38,11 @@ def imagenet(number: int) -> dict[str, Any]:
     return {"file_name": name, "category_id": 1, "dataset": "imagenet21k", "synset": "a.n.01"}
 
 
-def genome(number: int, picture: str = "VG_100K/5.jpg") -> dict[str, Any]:
+def genome(number: int, file: str = "VG_100K/5.jpg") -> dict[str, Any]:
     return {
         "image_id": 5,
         "dataset": "visual_genome",
-        "file_name": picture,
+        "file_name": file,
         "category_id": 1,
         "synset": "a.n.01",
         "synsets": ["a.n.01"],
@@ -170,7 +170,7 @@ def test_with_names_is_keyed_by_synset(files: Files) -> None:
 
 
 class TestExclude:
-    """No picture of the excluded file becomes an exemplar."""
+    """No image of the excluded file becomes an exemplar."""
 
     EXEMPLARS = (
         lvis(1, name="train2017/000000000009.jpg"),
@@ -193,7 +193,7 @@ class TestExclude:
             {"id": 9, "file_name": "train2017/000000000009.jpg"},
         ],
     )
-    def test_lvis_pictures_and_their_visual_genome_copies(self, files: Files, image: dict[str, Any]) -> None:
+    def test_lvis_images_and_their_visual_genome_copies(self, files: Files, image: dict[str, Any]) -> None:
         genome_dir = files.folder / "vg"
         genome_dir.mkdir()
         listed = [
@@ -205,7 +205,7 @@ class TestExclude:
         drawn = {each["file_name"] for each in files.drawn()[0]}
         expected = {"train2017/000000000010.jpg", "VG_100K/6.jpg", "train/n00000001/n00000001_5.JPEG"}
         assert drawn == expected
-        assert summary.drops[0].reason == "its picture is in the excluded file"
+        assert summary.drops[0].reason == "its image is in the excluded file"
         assert summary.drops[0].count == 2
 
     def test_without_visual_genomes_list_it_says_what_it_cannot_see(self, files: Files) -> None:

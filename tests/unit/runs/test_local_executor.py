@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from ovforge.errors import InputError, PlanMismatchError, WorkError
+from ovforge.files.machine import process_is_alive
 from ovforge.runs.executors import local
 from ovforge.runs.executors.local import LocalExecutor, visible_gpus
 from ovforge.runs.ledger import Ledger
 from ovforge.runs.plan import Plan
 from ovforge.runs.run import RunResult, ShardSelection, run
-from ovforge.storage.machine import process_is_alive
 from tests.faults.harness import children
 from tests.faults.tasks import TextTask
 

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from ovforge.errors import InputError, MissingExtraError, WorkError
+from ovforge.files.atomic import is_temporary
 from ovforge.imagenet import index
 from ovforge.options.imagenet import IndexOptions
-from ovforge.runs.executors.here import HereExecutor
+from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.executors.ray import RayExecutor
 from ovforge.runs.plan import Plan
 from ovforge.runs.run import run
-from ovforge.storage.atomic import is_temporary
 from tests.faults.tasks import TextTask
 
 PLAN = Plan(task="text", items=45, shard_size=5)
@@ -79,7 +79,7 @@ def test_a_step_of_the_package_on_ray(tmp_path: Path, monkeypatch: pytest.Monkey
     categories = [{"id": i, "name": s, "synset": s, "frequency": "f"} for i, s in ((7, "dog.n.01"), (3, "cat.n.01"))]
     (tmp_path / "lvis.json").write_text(json.dumps({"categories": categories, "images": [], "annotations": []}))
     made = {}
-    for name, executor in (("ray", RayExecutor()), ("here", HereExecutor())):
+    for name, executor in (("ray", RayExecutor()), ("here", InProcessExecutor())):
         out = tmp_path / f"{name}.json"
         index(IndexOptions(imagenet=tmp_path / "tree", lvis=tmp_path / "lvis.json", out=out), executor)
         made[name] = out.read_bytes()

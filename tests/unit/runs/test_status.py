@@ -14,18 +14,17 @@ import typer
 from ovforge.cli.common import run_app
 from ovforge.cli.pairs_status import register
 from ovforge.errors import MissingInputError
+from ovforge.files.atomic import temporary_owner, temporary_path
+from ovforge.files.machine import machine_name, process_is_alive, process_start
 from ovforge.records.reporting import Drop
-from ovforge.runs import running
 from ovforge.runs.executors.local import LocalExecutor
+from ovforge.runs.heartbeat import Heartbeat, RunningWorker, worker_statuses
 from ovforge.runs.ledger import Ledger, LedgerEntry
-from ovforge.runs.leftovers import clean_up
 from ovforge.runs.plan import Plan, freeze
 from ovforge.runs.run import ShardSelection, run
-from ovforge.runs.running import Heartbeat, RunningWorker, sightings
+from ovforge.runs.stale_files import remove_stale_files
 from ovforge.runs.status import status
 from ovforge.runs.task import Shard, ShardReport
-from ovforge.storage.atomic import temporary_owner, temporary_path
-from ovforge.storage.machine import machine_name, process_is_alive, process_start
 from tests.faults.tasks import TextTask
 
 PLAN = Plan(task="text", items=45, shard_size=10, groups=(25, 20))
@@ -123,21 +122,25 @@ def test_a_failed_shard_is_told_until_it_is_done(tmp_path: Path):
 
 def test_a_worker_of_this_machine_lives_while_its_process_does(tmp_path: Path):
     put_worker(tmp_path)
-    assert [one.alive for one in sightings(tmp_path)] == [True]
+    assert [one.alive for one in worker_statuses(tmp_path)] == [True]
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     put_worker(tmp_path, pid=dead.pid)
     put_worker(tmp_path, slot=1, process_start="1")  # its number was given to another process since
-    assert sorted((one.worker.slot, one.alive) for one in sightings(tmp_path)) == [(0, False), (0, True), (1, False)]
+    assert sorted((one.worker.slot, one.alive) for one in worker_statuses(tmp_path)) == [
+        (0, False),
+        (0, True),
+        (1, False),
+    ]
 
 
 def test_a_worker_of_another_machine_lives_while_its_file_is_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = put_worker(tmp_path, machine="far-123456", pid=7)
     monkeypatch.setattr(time, "time", lambda: 0.0)  # this machine's clock does not matter
-    assert [one.alive for one in sightings(tmp_path)] == [True]
+    assert [one.alive for one in worker_statuses(tmp_path)] == [True]
     old = path.stat().st_mtime - running.LOST_AFTER_SECONDS - 5
     os.utime(path, (old, old))
-    (one,) = sightings(tmp_path)
+    (one,) = worker_statuses(tmp_path)
     assert not one.alive
     assert one.age == pytest.approx(running.LOST_AFTER_SECONDS + 5, abs=3)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
@@ -148,14 +151,14 @@ def test_a_heartbeat_tells_the_shard_and_how_long(tmp_path: Path, monkeypatch: p
     with Heartbeat(tmp_path, 3) as heartbeat:
         heartbeat.start(Shard(7, 70, 80))
         deadline = time.monotonic() + 30  # a busy machine may be late with a beat
-        while not (seen := [one for one in sightings(tmp_path) if one.worker.shard_seconds > 0.1]):
+        while not (seen := [one for one in worker_statuses(tmp_path) if one.worker.shard_seconds > 0.1]):
             assert time.monotonic() < deadline, "no beat told how long the shard takes"
             time.sleep(0.02)
         (one,) = seen
         assert one.alive
         assert (one.worker.shard, one.worker.slot) == (7, 3)
-        assert one.worker.beat > 1
-    assert sightings(tmp_path) == []
+        assert one.worker.count > 1
+    assert worker_statuses(tmp_path) == []
 
 
 def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -181,12 +184,12 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path, m
     gone = put_worker(tmp_path, pid=dead.pid)
     crash = tmp_path / "running" / f"{machine_name()}-{dead.pid}.crash"
     crash.write_text("")
-    assert clean_up(tmp_path) == 2
+    assert remove_stale_files(tmp_path) == 2
     left = {path.name for path in (tmp_path / "shards").iterdir()}
     assert left == {names[what] for what in names if what not in ("dead", "far, old")}
     assert not gone.exists()
     assert not crash.exists()
-    assert [one.worker.machine for one in sightings(tmp_path)] == ["heard-123456"]
+    assert [one.worker.machine for one in worker_statuses(tmp_path)] == ["heard-123456"]
 
 
 def test_a_zombie_is_dead():

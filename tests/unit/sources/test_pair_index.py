@@ -33,7 +33,7 @@ def thing(number: int, of: int, track: int, area: float, **more: Any) -> dict[st
 
 
 def small() -> dict[str, Any]:
-    """A picture on its own, then two pairs whose records stand in no helpful order; the first has two variants."""
+    """An image on its own, then two pairs whose records stand in no helpful order; the first has two variants."""
     return {
         "images": [
             image(1, "a.jpg", 0, 0),

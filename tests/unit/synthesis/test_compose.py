@@ -1,4 +1,4 @@
-"""Composing: masks and picture move together, validity is not colour, sizes and margins are as stated."""
+"""Composing: masks and image move together, validity is not colour, sizes and margins are as stated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from ovforge.synthesis.compose import compose, fitted, keep_mask, resized, to_picture_size, to_working_size
+from ovforge.synthesis.compose import compose, fit_size, keep_mask, resized, to_image_size, to_working_size
 from ovforge.synthesis.fidelity import fidelity
 from ovforge.synthesis.masks import box_and_area, stack
 from ovforge.synthesis.motion import Motion, draw_motion
@@ -34,18 +34,18 @@ def shift(x: float, y: float, **more: float) -> Motion:
     return Motion("affine", ((1.0, 0.0, float(x)), (0.0, 1.0, float(y)), (0.0, 0.0, 1.0)), **more)
 
 
-def test_a_shift_moves_picture_mask_and_box_alike() -> None:
+def test_a_shift_moves_image_mask_and_box_alike() -> None:
     image, masks = scene((20, 30, 40, 25))
     composed = compose(image, masks, shift(15, 10))
     assert box_and_area(composed.masks.mask(0)) == ([35, 40, 40, 25], 1000)
     assert (composed.image[40:65, 35:75] == 0).all()
-    # Outside the warped picture the original shows through, the object's old place included.
+    # Outside the warped image the original shows through, the object's old place included.
     assert np.array_equal(composed.image[:10], image[:10])
     assert np.array_equal(composed.image[:, :15], image[:, :15])
     assert image[30, 20, 0] == 0  # the inputs stay
 
 
-def test_a_black_object_in_a_black_picture_is_whole() -> None:
+def test_a_black_object_in_a_black_image_is_whole() -> None:
     image, masks = scene((20, 30, 40, 25), background=0)
     image[:, 100:] = 255  # would show through wherever black counted as outside
     composed = compose(image, masks, shift(60, 0))
@@ -54,7 +54,7 @@ def test_a_black_object_in_a_black_picture_is_whole() -> None:
     assert (composed.masks.inside()[:, :60] == 0).all()
 
 
-def test_an_object_that_leaves_the_picture_has_an_empty_box() -> None:
+def test_an_object_that_leaves_the_image_has_an_empty_box() -> None:
     image, masks = scene((100, 30, 40, 25), (10, 10, 5, 5))
     composed = compose(image, masks, shift(140, 0))
     assert box_and_area(composed.masks.mask(0)) == ([0, 0, 0, 0], 0)
@@ -94,12 +94,12 @@ def test_boxes_are_tight_on_the_objects_pixels(image_id: int, rectangle: tuple[i
     from_x, from_y = back[:2] / back[2]
     left, top, across, down = rectangle
     outside = np.maximum.reduce([left - from_x, from_x - (left + across - 1), top - from_y, from_y - (top + down - 1)])
-    inside_picture = (from_x > 0) & (from_x < WIDTH - 1) & (from_y > 0) & (from_y < HEIGHT - 1)
-    # The mask goes to the nearest pixel, the picture is interpolated; OpenCV counts in 32nds of a pixel.
+    inside_image = (from_x > 0) & (from_x < WIDTH - 1) & (from_y > 0) & (from_y < HEIGHT - 1)
+    # The mask goes to the nearest pixel, the image is interpolated; OpenCV counts in 32nds of a pixel.
     assert mask[outside < 0.45].all()
     assert not mask[outside > 0.55].any()
     assert (np.abs(composed.image[outside < -0.05].astype(int) - levels[1]) <= 1).all()
-    assert (np.abs(composed.image[(outside > 1.05) & inside_picture].astype(int) - levels[0]) <= 1).all()
+    assert (np.abs(composed.image[(outside > 1.05) & inside_image].astype(int) - levels[0]) <= 1).all()
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.0005, 0.02))
@@ -124,7 +124,7 @@ def test_one_dilation_by_29_is_the_original_s_two_by_15(seed: int, density: floa
 )
 def test_working_sizes(size: tuple[int, int], content: tuple[int, int], padded: tuple[int, int]) -> None:
     working = WorkingSize()
-    assert fitted(*size, working) == content
+    assert fit_size(*size, working) == content
     image = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
     union = np.full((size[1], size[0]), 255, np.uint8)
     brought, kept, found = to_working_size(image, union, working)
@@ -137,7 +137,7 @@ def test_working_sizes(size: tuple[int, int], content: tuple[int, int], padded: 
     assert not kept[content[1] :].any() and not kept[:, content[0] :].any()
     assert (brought[:, content[0] :] == brought[:, content[0] - 1 : content[0]]).all()
     assert (brought[content[1] :] == brought[content[1] - 1 : content[1]]).all()
-    assert to_picture_size(brought, content, size).shape == image.shape
+    assert to_image_size(brought, content, size).shape == image.shape
 
 
 def test_the_margin_is_14_pixels_at_the_working_size_and_stops_at_the_padding() -> None:
@@ -150,11 +150,11 @@ def test_the_margin_is_14_pixels_at_the_working_size_and_stops_at_the_padding() 
     assert columns[-1] == width - 1
 
 
-def test_there_and_back_keeps_a_smooth_picture() -> None:
+def test_there_and_back_keeps_a_smooth_image() -> None:
     y, x = np.mgrid[:427, :640]
     image = np.stack([128 + 100 * np.sin(x / 40), 128 + 100 * np.cos(y / 30), (x + y) / 5], axis=-1).astype(np.uint8)
     brought, _, content = to_working_size(image, np.zeros((427, 640), np.uint8), WorkingSize())
-    assert np.abs(to_picture_size(brought, content, (640, 427)).astype(int) - image).max() <= 3
+    assert np.abs(to_image_size(brought, content, (640, 427)).astype(int) - image).max() <= 3
 
 
 def test_shrinking_averages_and_does_not_skip() -> None:

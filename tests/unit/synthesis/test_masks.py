@@ -103,8 +103,8 @@ def test_both_forms_of_run_lengths() -> None:
         ([[-30, -30, -10, -30, -10, -10]], "without a pixel"),
         ([[0, 0, 1e9, 0, 1e9, 1e9]], "far outside"),  # pycocotools would fill memory
         ({"size": [48, 64]}, "without counts"),
-        ({"size": [64, 48], "counts": [64 * 48]}, "another picture size"),
-        ({"size": None, "counts": []}, "another picture size"),
+        ({"size": [64, 48], "counts": [64 * 48]}, "another image size"),
+        ({"size": None, "counts": []}, "another image size"),
         ({"size": [48, 64], "counts": [1, 2, 3]}, "do not fill"),
         ({"size": [48, 64], "counts": [48 * 64 + 5, -5]}, "do not fill"),
         ({"size": [48, 64], "counts": []}, "do not fill"),

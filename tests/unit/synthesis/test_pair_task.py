@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 
 from ovforge.errors import WorkError
+from ovforge.image_io.hdf5 import ImageReader
 from ovforge.records.pairs import RECORDS, PairRecord
 from ovforge.runs.task import Shard, ShardReport, Slot
-from ovforge.storage.picture_hdf5 import PictureReader
+from ovforge.synthesis.image_table import read_images
 from ovforge.synthesis.pair_task import PairTask
 from ovforge.synthesis.pairs import PairSettings
-from ovforge.synthesis.picture_table import read_pictures
 from ovforge.synthesis.randomness import generator
 from ovforge.synthesis.repaint import Repainted, RepaintJob, WorkingSize
 
 
 @dataclass
 class NoiseEngine:
-    """Paints noise where it may, from the picture's own generator; remembers its batches."""
+    """Paints noise where it may, from the image's own generator; remembers its batches."""
 
     batch_size: int = 3
     working_size: WorkingSize | None = WorkingSize(256, 192, 32)  # noqa: RUF009
@@ -54,11 +54,11 @@ class NoiseEngine:
 
 def make(mini: Path, out: Path, engine: NoiseEngine, *, threads: int = 2, shards: int = 1) -> list[ShardReport]:
     annotations, captions = mini / "lvis/lvis_v1_train.json", mini / "coco/annotations/captions_train2017.json"
-    pictures = read_pictures(annotations, captions, variants=1)
-    task = PairTask(pictures, mini / "coco/train2017", engine, PairSettings(seed=4), threads)
+    images = read_images(annotations, captions, variants=1)
+    task = PairTask(images, mini / "coco/train2017", engine, PairSettings(seed=4), threads)
     worker = task.open(Slot(0))
     try:
-        edges = np.linspace(0, len(pictures), shards + 1).astype(int).tolist()
+        edges = np.linspace(0, len(images), shards + 1).astype(int).tolist()
         return [
             worker.run(Shard(i, edges[i], edges[i + 1]), out.with_name(f"{out.stem}-{i}.h5")) for i in range(shards)
         ]
@@ -67,13 +67,13 @@ def make(mini: Path, out: Path, engine: NoiseEngine, *, threads: int = 2, shards
 
 
 def content(out: Path, shards: int = 1) -> tuple[dict[str, bytes], list[PairRecord]]:
-    pictures: dict[str, bytes] = {}
+    images: dict[str, bytes] = {}
     records: list[PairRecord] = []
     for index in range(shards):
-        with PictureReader(out.with_name(f"{out.stem}-{index}.h5")) as reader:
-            pictures |= {name: reader.read(name) for name in reader.names() if name != RECORDS}
+        with ImageReader(out.with_name(f"{out.stem}-{index}.h5")) as reader:
+            images |= {name: reader.read(name) for name in reader.names() if name != RECORDS}
             records += msgspec.json.decode(reader.read(RECORDS), type=list[PairRecord])
-    return pictures, records
+    return images, records
 
 
 def test_batches_hold_one_size_and_are_full_but_for_the_last_of_each(mini: Path, tmp_path: Path) -> None:
@@ -115,6 +115,6 @@ def test_what_an_engine_says_and_gives_up_on_is_recorded(mini: Path, tmp_path: P
     assert np.median(fidelities) > 0.8
 
 
-def test_an_engine_that_loses_a_picture_stops_the_shard(mini: Path, tmp_path: Path) -> None:
-    with pytest.raises(WorkError, match="gave 2 pictures for 3"):
+def test_an_engine_that_loses_a_image_stops_the_shard(mini: Path, tmp_path: Path) -> None:
+    with pytest.raises(WorkError, match="gave 2 images for 3"):
         make(mini, tmp_path / "a.h5", NoiseEngine(lose_one=True))

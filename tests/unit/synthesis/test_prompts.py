@@ -23,7 +23,7 @@ def test_sentences(names: list[str], prompt: str) -> None:
     assert sentence(names) == prompt
 
 
-def test_a_caption_is_drawn_per_picture_and_variant_and_blank_ones_do_not_count() -> None:
+def test_a_caption_is_drawn_per_image_and_variant_and_blank_ones_do_not_count() -> None:
     captions = ["A cat\n sits. ", " ", "A cup."]
     drawn = [draw_caption(captions, ["dog"], seed=0, image_id=i, variant=v) for i in range(40) for v in range(2)]
     assert set(drawn) == {"A cat sits.", "A cup."}

@@ -1,4 +1,4 @@
-"""Draws depend on the picture alone."""
+"""Draws depend on the image alone."""
 
 from __future__ import annotations
 

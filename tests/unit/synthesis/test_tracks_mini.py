@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 from ovforge.errors import InputError, MissingInputError, OutputExistsError
+from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.options.tracks import AnnotateOptions, MergeOptions
-from ovforge.storage.picture_hdf5 import PictureWriter
 from ovforge.synthesis.merge import merge_pairs
 from ovforge.synthesis.tracks import annotate_pairs
 
 NAME = "ovtrack_mini"
-LOST = "000000000127_v0.jpg"  # its entries were left out of the data on purpose
+LOST = "000000000127_v0.jpg"  # its entries were skipped of the data on purpose
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_merged_files_equal_the_originals(
     entries = pickle.loads((run / f"{NAME}.pkl").read_bytes())
     assert json.dumps(entries) == json.dumps(_expected(mini_expected / "merge_hdf5" / f"{NAME}.pkl.{case}.json.gz"))
     assert not (run / f"{NAME}.pairs.json").exists()
-    assert summary.counts["pictures"] == 7
+    assert summary.counts["images"] == 7
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
@@ -76,7 +76,7 @@ def test_the_annotation_file_equals_the_originals(
     summary = annotate_pairs(AnnotateOptions(NAME, run, annotations=annotations, original=True))
     ours = json.loads((run / "annotations" / f"{NAME}.json").read_bytes())  # 40: the document's place
     theirs = _expected(mini_expected / "generate_json_anno" / f"{NAME}.repeat_{variants}.json.gz")
-    # 39: the original copies the picture's own boxes onto a second view of which nothing is noted.
+    # 39: the original copies the image's own boxes onto a second view of which nothing is noted.
     lost = {image["id"] for image in theirs["images"] if image["file_name"] == LOST}
     assert len(lost) == 1
     copied = [a for a in theirs["annotations"] if a["image_id"] in lost]
@@ -110,7 +110,7 @@ def test_a_second_run_is_refused_and_overwrite_gives_the_same_bytes(run: Path, a
     annotate_pairs(AnnotateOptions(NAME, run, annotations=annotations, overwrite=True))
     after = {path: path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()}
     changed = [path.name for path in before if before[path] != after[path] and path.suffix != ".pkl"]
-    assert not changed  # the divisions list the pictures in the same order
+    assert not changed  # the divisions list the images in the same order
     assert before.keys() == after.keys()
 
 
@@ -139,23 +139,23 @@ def test_a_partition_cut_short_is_named_and_nothing_is_published(run: Path, anno
 def test_missing_second_views_are_named(run: Path, annotations: Path) -> None:
     with h5py.File(run / NAME / f"{NAME}_total_p_3_split_0.h5", "a") as file:
         del file["000000000072_v1.jpg"]
-    with pytest.raises(InputError, match=r"1 pictures are missing: 000000000072_v1\.jpg"):
+    with pytest.raises(InputError, match=r"1 images are missing: 000000000072_v1\.jpg"):
         merge_pairs(MergeOptions(NAME, run, annotations=annotations, partitions=3))
     merge_pairs(MergeOptions(NAME, run, annotations=annotations, partitions=3, variants=1))
 
 
 @pytest.mark.parametrize("kind", ["folder", "hdf5"])
-def test_originals_come_from_the_picture_store_when_partitions_lack_them(
+def test_originals_come_from_the_image_store_when_partitions_lack_them(
     run: Path, annotations: Path, tmp_path: Path, kind: str
 ) -> None:
-    """36: with pictures from a folder the original scripts do not store them, and their merge fails."""
+    """36: with images from a folder the original scripts do not store them, and their merge fails."""
     merge_pairs(MergeOptions(NAME, run, annotations=annotations, partitions=3))
     whole = (run / f"{NAME}.h5").read_bytes()
-    pictures = {}
+    image_list = {}
     for path in sorted((run / NAME).glob("*_total_p_3_*.h5")):
         with h5py.File(path, "a") as file:
             for name in [name for name in file if "_v" not in name]:
-                pictures[name] = file[name][()].tobytes()
+                image_list[name] = file[name][()].tobytes()
                 del file[name]
     store = tmp_path / "store"
     options = MergeOptions(NAME, run, annotations=annotations, images=store, partitions=3, overwrite=True)
@@ -163,11 +163,11 @@ def test_originals_come_from_the_picture_store_when_partitions_lack_them(
         merge_pairs(options)
     if kind == "folder":
         store.mkdir()
-        for name, data in pictures.items():
+        for name, data in image_list.items():
             (store / name).write_bytes(data)
     else:
-        with PictureWriter(store) as writer:
-            for name, data in pictures.items():
+        with ImageWriter(store) as writer:
+            for name, data in image_list.items():
                 writer.add(name, data)
     merge_pairs(options)
     assert (run / f"{NAME}.h5").read_bytes() == whole

@@ -15,32 +15,32 @@ from typing import Any
 import msgspec
 import pytest
 
+from ovforge.annotation_io import edited_records, parallel
 from ovforge.errors import InputError, WorkError
+from ovforge.image_io.hdf5 import ImageReader, ImageWriter
 from ovforge.options.tracks import AnnotateOptions, MergeOptions
 from ovforge.records.pairs import RECORDS, PairRecord, VariantRecord
 from ovforge.records.reporting import Drop
 from ovforge.runs.ledger import Ledger, LedgerEntry
 from ovforge.runs.plan import Plan, file_sha256, freeze, input_file
 from ovforge.runs.task import Shard, ShardReport
-from ovforge.storage import edited_records, worker_pool
-from ovforge.storage.picture_hdf5 import PictureReader, PictureWriter
 from ovforge.synthesis import pair_columns
 from ovforge.synthesis.merge import merge_pairs
 from ovforge.synthesis.partitions import partition_files, partition_sizes, publish_partition, publish_partitions
 from ovforge.synthesis.tracks import annotate_pairs
 
 NAME = "my_pairs"
-PICTURES = 10
+IMAGES = 10
 PARTITIONS = 3
 VARIANTS = 2
-BROKEN = 4  # the picture that could not be used
+BROKEN = 4  # the image that could not be used
 POLYGON = [[1.5, 2.5, 100.0, 2.5, 100.0, 100.0]]
 
 
 def _annotation_file() -> dict[str, Any]:
     images = [
         {"id": n, "width": 640, "height": 480, "coco_url": f"http://x/train2017/{n:012d}.jpg", "x": [1e-7, "{}, {"]}
-        for n in range(1, PICTURES + 1)
+        for n in range(1, IMAGES + 1)
     ]
     annotations = []
     for image in images:
@@ -63,7 +63,7 @@ def _annotation_file() -> dict[str, Any]:
 def _record(n: int, annotations: list[dict[str, Any]], *, masks: bool) -> PairRecord:
     name = f"{n:012d}.jpg"
     if n == BROKEN:
-        return PairRecord(n, name, [], (Drop("picture", "is no picture", 1, (name,)),))
+        return PairRecord(n, name, [], (Drop("image", "is no image", 1, (name,)),))
     usable = [a for a in annotations if a["image_id"] == n and a["area"] > 4096 and not a["iscrowd"]]
     variants = []
     for r in range(VARIANTS):
@@ -77,7 +77,7 @@ def _record(n: int, annotations: list[dict[str, Any]], *, masks: bool) -> PairRe
     return PairRecord(n, name, variants)
 
 
-def _picture(name: str) -> bytes:
+def _image(name: str) -> bytes:
     return name.encode() * 500
 
 
@@ -90,9 +90,9 @@ def make_run(folder: Path, *, masks: bool = False, shard_size: int = 2) -> Path:
     path.write_text(json.dumps(data))
     plan = Plan(
         task="pairs",
-        items=PICTURES,
+        items=IMAGES,
         shard_size=shard_size,
-        groups=partition_sizes(PICTURES, PARTITIONS),
+        groups=partition_sizes(IMAGES, PARTITIONS),
         seed=7,
         options={"variants": VARIANTS, "min_area": 4096.0},
         inputs={"annotations": input_file(path)},
@@ -107,10 +107,10 @@ def make_run(folder: Path, *, masks: bool = False, shard_size: int = 2) -> Path:
 def _make_shard(ledger: Ledger, shard: Shard, annotations: list[dict[str, Any]], *, masks: bool) -> None:
     path = ledger.shard_path(shard, ".h5")
     records = [_record(n, annotations, masks=masks) for n in range(shard.start + 1, shard.stop + 1)]
-    with PictureWriter(path) as writer:
+    with ImageWriter(path) as writer:
         for record in records:
             for name in [record.file_name, *(v.file_name for v in record.variants)] if record.variants else []:
-                writer.add(name, _picture(name))
+                writer.add(name, _image(name))
         writer.add(RECORDS, msgspec.json.encode(records))
     ledger.write(
         LedgerEntry(
@@ -140,7 +140,7 @@ def _finish(folder: Path, **options: Any) -> dict[str, Any]:
     return result
 
 
-def test_partitions_hold_pictures_entries_and_records_and_shards_go(tmp_path: Path) -> None:
+def test_partitions_hold_images_entries_and_records_and_shards_go(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     assert publish_partitions(run) == [0, 1, 2]
     assert not list((run / "shards").iterdir())
@@ -148,9 +148,9 @@ def test_partitions_hold_pictures_entries_and_records_and_shards_go(tmp_path: Pa
     names = []
     for index in range(PARTITIONS):
         files = partition_files(run, index, PARTITIONS)
-        with PictureReader(files.h5) as reader:
+        with ImageReader(files.h5) as reader:
             names += reader.names()
-            assert all(reader.read(name) == _picture(name) for name in reader.names())
+            assert all(reader.read(name) == _image(name) for name in reader.names())
         assert json.loads(files.pairs.read_bytes())["about"]["options"]["seed"] == 7
     assert names == [f"{n:012d}{v}.jpg" for n in range(1, 11) if n != BROKEN for v in ("", "_v0", "_v1")]
     entries = pickle.loads(partition_files(run, 0, PARTITIONS).pkl.read_bytes())
@@ -180,14 +180,14 @@ def test_an_unfinished_partition_keeps_its_shards(tmp_path: Path) -> None:
         merge_pairs(MergeOptions(NAME, tmp_path))
 
 
-def test_a_shard_without_a_picture_of_its_records_is_named(tmp_path: Path) -> None:
+def test_a_shard_without_a_image_of_its_records_is_named(tmp_path: Path) -> None:
     shard = tmp_path / "000000.h5"
     record = _record(1, _annotation_file()["annotations"], masks=False)
-    with PictureWriter(shard) as writer:
+    with ImageWriter(shard) as writer:
         writer.add(record.file_name, b"x")
         writer.add(RECORDS, msgspec.json.encode([record]))
     files = partition_files(tmp_path / NAME, 0, 1)
-    with pytest.raises(WorkError, match=r"000000\.h5: has a record of 000000000001_v0\.jpg, but not the picture"):
+    with pytest.raises(WorkError, match=r"000000\.h5: has a record of 000000000001_v0\.jpg, but not the image"):
         publish_partition(files, [shard])
     assert not list((tmp_path / NAME).iterdir())
 
@@ -195,10 +195,10 @@ def test_a_shard_without_a_picture_of_its_records_is_named(tmp_path: Path) -> No
 def test_the_annotation_file_says_what_the_run_knows(tmp_path: Path) -> None:
     make_run(tmp_path, masks=True)
     data = _finish(tmp_path, original=True)
-    used = PICTURES - 1
+    used = IMAGES - 1
     assert len(data["videos"]) == 2 * used
     assert len(data["images"]) == used + 3 * used
-    assert BROKEN not in [image["id"] for image in data["images"]]  # it is in no file of pictures
+    assert BROKEN not in [image["id"] for image in data["images"]]  # it is in no file of images
     second = next(image for image in data["images"] if image["file_name"] == "000000000002_v1.jpg")
     assert (second["caption"], second["seed"]) == ('a "cat" no. 2', 7)
     assert second["motion"] == {"kind": "affine", "flip": True}
@@ -220,8 +220,8 @@ def test_workers_write_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     _finish(tmp_path)
     out = tmp_path / "annotations" / f"{NAME}.json"
     before = out.read_bytes()
-    monkeypatch.setattr(worker_pool, "SMALL_BYTES", 0)
-    monkeypatch.setattr(worker_pool, "_processors", lambda: 2)
+    monkeypatch.setattr(parallel, "SMALL_BYTES", 0)
+    monkeypatch.setattr(parallel, "_processors", lambda: 2)
     monkeypatch.setattr(edited_records, "BATCH_BYTES", 1000)
     monkeypatch.setattr(pair_columns, "_RANGE_BYTES", 1000)
     annotate_pairs(AnnotateOptions(NAME, tmp_path, overwrite=True))
@@ -230,7 +230,7 @@ def test_workers_write_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("before", "after", "problem"),
-    [(b'"seed":7', b'"seed":"', r"record 3 cannot be read"), (b"0000003.jpg", b"0000033.jpg", "picture 3 is 0000")],
+    [(b'"seed":7', b'"seed":"', r"record 3 cannot be read"), (b"0000003.jpg", b"0000033.jpg", "image 3 is 0000")],
 )
 def test_a_record_that_does_not_fit_is_named(tmp_path: Path, before: bytes, after: bytes, problem: str) -> None:
     make_run(tmp_path)
@@ -268,24 +268,24 @@ def test_objects_below_a_fidelity_are_left_out_and_counted(tmp_path: Path) -> No
     data = json.loads((tmp_path / "annotations" / f"{NAME}.json").read_bytes())
     assert {a["fidelity"] for a in data["annotations"] if "fidelity" in a} == {0.75}
     drops = {(drop.kind, drop.reason): drop.count for drop in summary.drops}
-    assert drops == {("object", "fidelity below 0.5"): 9 * VARIANTS, ("picture", "is no picture"): 1}
-    # The ids of those left out stay unused, so that files with other limits compare.
+    assert drops == {("object", "fidelity below 0.5"): 9 * VARIANTS, ("image", "is no image"): 1}
+    # The ids of those skipped stay unused, so that files with other limits compare.
     whole = _finish(tmp_path, original=True)
     by_id = {a["id"]: a for a in whole["annotations"]}
     assert all(by_id[a["id"]] == a for a in data["annotations"])
 
 
-@pytest.mark.parametrize("where", ["picture", "pkl", "records"])
+@pytest.mark.parametrize("where", ["image", "pkl", "records"])
 def test_a_damaged_partition_is_found_before_anything_is_published(tmp_path: Path, where: str) -> None:
     run = make_run(tmp_path)
     publish_partitions(run)
     files = partition_files(run, 1, PARTITIONS)
-    path = {"picture": files.h5, "pkl": files.pkl, "records": files.pairs}[where]
+    path = {"image": files.h5, "pkl": files.pkl, "records": files.pairs}[where]
     data = bytearray(path.read_bytes())
     if where == "records":
         del data[-300:]
     else:
-        spot = data.index(b"_v1.jpg", len(data) // 2) if where == "picture" else len(data) // 2
+        spot = data.index(b"_v1.jpg", len(data) // 2) if where == "image" else len(data) // 2
         data[spot] ^= 1
     path.write_bytes(data)
     with pytest.raises(InputError, match=path.name.replace(".", r"\.")) as caught:
@@ -300,11 +300,11 @@ def test_a_repacked_partition_is_still_read_by_name(tmp_path: Path) -> None:
     merge_pairs(MergeOptions(NAME, tmp_path))
     before = (tmp_path / f"{NAME}.h5").read_bytes()
     files = partition_files(run, 1, PARTITIONS)
-    with PictureReader(files.h5) as reader:
-        pictures = {name: reader.read(name) for name in reversed(reader.names())}
-    with PictureWriter(files.h5) as writer:
+    with ImageReader(files.h5) as reader:
+        image_list = {name: reader.read(name) for name in reversed(reader.names())}
+    with ImageWriter(files.h5) as writer:
         writer.add("another.jpg", b"x")
-        for name, data in pictures.items():
+        for name, data in image_list.items():
             writer.add(name, data)
     merge_pairs(MergeOptions(NAME, tmp_path, overwrite=True))
     assert (tmp_path / f"{NAME}.h5").read_bytes() == before
@@ -326,7 +326,7 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from ovforge.options.tracks import MergeOptions
-from ovforge.storage import atomic
+from ovforge.files import atomic
 from ovforge.synthesis import pair_columns
 from ovforge.synthesis.merge import merge_pairs
 from ovforge.synthesis.partitions import publish_partitions

@@ -22,7 +22,7 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class SetAside:
+class ShardFailed:
     """A shard has failed ATTEMPTS times."""
 
     shard: Shard
@@ -31,7 +31,7 @@ class SetAside:
     tries: int = ATTEMPTS
 
 
-Outcome = Finished | SetAside
+Outcome = Finished | ShardFailed
 
 
 class Executor(Protocol):

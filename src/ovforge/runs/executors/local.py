@@ -23,13 +23,13 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from ovforge.errors import InputError, WorkError
-from ovforge.runs.executors.base import ATTEMPTS, Finished, Outcome, SetAside
+from ovforge.files.machine import host_name
+from ovforge.runs.executors.base import ATTEMPTS, Finished, Outcome, ShardFailed
 from ovforge.runs.executors.local_worker import Died, Done, Failed, Fatal, Ready, crash_report_path, serve
-from ovforge.runs.leftovers import remove_temporaries_of
-from ovforge.runs.running import Elsewhere, remove_record
+from ovforge.runs.heartbeat import ClaimedShards, remove_record
+from ovforge.runs.stale_files import remove_temporaries_of
 from ovforge.runs.task import Shard, Slot
 from ovforge.runs.worker import Attempt, Job
-from ovforge.storage.machine import host_name
 
 _CLOSING_SECONDS = 30.0
 _THREAD_VARIABLES = (
@@ -60,11 +60,11 @@ class LocalExecutor:
 
     def execute(self, job: Job, shards: Sequence[Shard], report: Callable[[Outcome], None]) -> None:
         """Do `shards`; see `Executor.execute`."""
-        crew = _Crew(job, self, shards, report)
+        pool = _WorkerPool(job, self, shards, report)
         try:
-            crew.work()
+            pool.work()
         finally:
-            crew.stop()
+            pool.stop()
 
 
 def visible_gpus() -> tuple[str, ...]:
@@ -98,7 +98,7 @@ def _gpu_names(listing: str) -> tuple[str, ...]:
 
 
 @dataclass
-class _Member:
+class _WorkerProcess:
     """A worker process as its parent sees it."""
 
     slot: Slot
@@ -113,17 +113,17 @@ class _Member:
 
 
 @dataclass
-class _Crew:
+class _WorkerPool:
     job: Job
     executor: LocalExecutor
     shards: Sequence[Shard]
     report: Callable[[Outcome], None]
-    members: dict[Connection, _Member] = field(default_factory=dict)
+    workers: dict[Connection, _WorkerProcess] = field(default_factory=dict)
     attempts: dict[int, list[Attempt]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.queue = deque(self.shards)
-        self.elsewhere = Elsewhere(self.job.folder)
+        self.elsewhere = ClaimedShards(self.job.folder)
         self.deaths_at_start = 0
         try:
             self.job_bytes = pickle.dumps(self.job)
@@ -133,41 +133,41 @@ class _Crew:
     def work(self) -> None:
         for index in range(min(self.executor.workers, len(self.queue))):
             self._start(index)
-        while self.members:
-            for pipe in wait(list(self.members)):
-                member = self.members.get(pipe)  # type: ignore[call-overload]
-                if member is None:  # sent home by the message before this one
+        while self.workers:
+            for pipe in wait(list(self.workers)):
+                worker = self.workers.get(pipe)  # type: ignore[call-overload]
+                if worker is None:  # sent home by the message before this one
                     continue
                 try:
-                    message = member.pipe.recv()
+                    message = worker.pipe.recv()
                 except (EOFError, OSError):
                     message = Died()
-                self._handle(member, message)
+                self._handle(worker, message)
 
-    def _handle(self, member: _Member, message: object) -> None:
+    def _handle(self, worker: _WorkerProcess, message: object) -> None:
         match message:
             case Ready():
-                member.ready, self.deaths_at_start = True, 0
-                self._hand_out(member)
+                worker.ready, self.deaths_at_start = True, 0
+                self._hand_out(worker)
             case Done(items):
-                self._finish(member, items)
-                self._hand_out(member)
+                self._finish(worker, items)
+                self._hand_out(worker)
             case Failed(attempt):
-                self._fail(member, attempt)
-                self._hand_out(member)
+                self._fail(worker, attempt)
+                self._hand_out(worker)
             case Fatal(error):
                 raise error
             case _:
-                self._bury(member)
+                self._handle_exit(worker)
 
-    def _hand_out(self, member: _Member) -> None:
+    def _hand_out(self, worker: _WorkerProcess) -> None:
         """Give `member` its next shard, or send it home."""
         if not self.queue:
-            self._dismiss(member)
+            self._dismiss(worker)
             return
-        member.shard = self._next()
+        worker.shard = self._next()
         with contextlib.suppress(OSError):  # it has died: its pipe's end will be noticed
-            member.pipe.send(member.shard)
+            worker.pipe.send(worker.shard)
 
     def _next(self) -> Shard:
         """The first shard that no other run in this folder is at; if all are taken, the first."""
@@ -177,13 +177,13 @@ class _Crew:
         del self.queue[place]
         return shard
 
-    def _finish(self, member: _Member, items: int) -> None:
-        shard, member.shard = member.shard, None
+    def _finish(self, worker: _WorkerProcess, items: int) -> None:
+        shard, worker.shard = worker.shard, None
         if shard is not None:
             self.report(Finished(shard, items))
 
-    def _fail(self, member: _Member, attempt: Attempt) -> None:
-        shard, member.shard = member.shard, None
+    def _fail(self, worker: _WorkerProcess, attempt: Attempt) -> None:
+        shard, worker.shard = worker.shard, None
         if shard is None:
             return
         attempts = self.attempts.setdefault(shard.index, [])
@@ -191,25 +191,25 @@ class _Crew:
         if len(attempts) < ATTEMPTS:
             self.queue.append(shard)  # behind the others: what troubles it may have passed by then
         else:
-            self.report(SetAside(shard, tuple(attempts)))
+            self.report(ShardFailed(shard, tuple(attempts)))
 
-    def _bury(self, member: _Member) -> None:
+    def _handle_exit(self, worker: _WorkerProcess) -> None:
         """A worker has died: see what became of its shard, and put another worker in its place."""
-        del self.members[member.pipe]
-        member.process.join(_CLOSING_SECONDS)
-        if member.process.is_alive():  # its pipe is closed, but a thread of its own keeps it from ending
-            member.process.kill()
-            member.process.join()
-        member.pipe.close()
-        crash_report = _take_crash_report(self.job.folder, member)
-        problem = _cause_of_death(member.process.exitcode)
-        if member.shard is not None:
-            entry = self.job.ledger().entry_if_done(member.shard)
+        del self.workers[worker.pipe]
+        worker.process.join(_CLOSING_SECONDS)
+        if worker.process.is_alive():  # its pipe is closed, but a thread of its own keeps it from ending
+            worker.process.kill()
+            worker.process.join()
+        worker.pipe.close()
+        crash_report = _take_crash_report(self.job.folder, worker)
+        problem = _cause_of_death(worker.process.exitcode)
+        if worker.shard is not None:
+            entry = self.job.ledger().entry_if_done(worker.shard)
             if entry is not None:  # it was done, and could not say so any more
-                self._finish(member, entry.report.items)
+                self._finish(worker, entry.report.items)
             else:
-                self._fail(member, Attempt(problem, crash_report, host_name(), member.name))
-        elif not member.ready:
+                self._fail(worker, Attempt(problem, crash_report, host_name(), worker.name))
+        elif not worker.ready:
             self.deaths_at_start += 1
             if self.deaths_at_start >= ATTEMPTS * self.executor.workers:
                 raise WorkError(
@@ -218,8 +218,8 @@ class _Crew:
                     '(`if __name__ == "__main__":`)',
                 )
         if self.queue:
-            self._start(member.slot.index)
-        elif not any(other.shard for other in self.members.values()):
+            self._start(worker.slot.index)
+        elif not any(other.shard for other in self.workers.values()):
             self._dismiss_idle()
 
     def _start(self, index: int) -> None:
@@ -232,39 +232,39 @@ class _Crew:
         with _environment(_worker_environment(name, self.executor.workers)), _interrupt_held_back():
             process.start()
         theirs.close()  # the worker's end must live in the worker alone, so that its death closes the pipe
-        self.members[ours] = _Member(slot, process, ours)
+        self.workers[ours] = _WorkerProcess(slot, process, ours)
         with contextlib.suppress(OSError):
             ours.send_bytes(self.job_bytes)
 
-    def _dismiss(self, member: _Member) -> None:
+    def _dismiss(self, worker: _WorkerProcess) -> None:
         """Nothing left for it now. It waits, idle, while others may still give a shard back."""
-        if any(other.shard for other in self.members.values()):
+        if any(other.shard for other in self.workers.values()):
             return
         self._dismiss_idle()
 
     def _dismiss_idle(self) -> None:
-        ready = [member for member in self.members.values() if member.ready]  # the others need not open first
-        for member in ready:
+        ready = [worker for worker in self.workers.values() if worker.ready]  # the others need not open first
+        for worker in ready:
             with contextlib.suppress(OSError):
-                member.pipe.send(None)
-        for member in ready:
-            member.process.join(_CLOSING_SECONDS)
+                worker.pipe.send(None)
+        for worker in ready:
+            worker.process.join(_CLOSING_SECONDS)
         self.stop()
 
     def stop(self) -> None:
         """End every worker that is left, at once, and take away what it was writing."""
-        for member in self.members.values():
-            member.process.kill()
-        for member in self.members.values():
-            member.process.join()
-            member.pipe.close()
-            _take_crash_report(self.job.folder, member)
-        self.members.clear()
+        for worker in self.workers.values():
+            worker.process.kill()
+        for worker in self.workers.values():
+            worker.process.join()
+            worker.pipe.close()
+            _take_crash_report(self.job.folder, worker)
+        self.workers.clear()
 
 
-def _take_crash_report(folder: Path, member: _Member) -> str:
+def _take_crash_report(folder: Path, worker: _WorkerProcess) -> str:
     """What a dead worker's fault handler wrote; its files are removed."""
-    pid = member.process.pid or 0
+    pid = worker.process.pid or 0
     path = crash_report_path(folder, pid)
     try:
         text = path.read_text(errors="replace")
@@ -272,7 +272,7 @@ def _take_crash_report(folder: Path, member: _Member) -> str:
         text = ""
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
-        remove_record(folder, pid, member.slot.index)
+        remove_record(folder, pid, worker.slot.index)
         remove_temporaries_of(folder, pid)
     return text
 

@@ -15,10 +15,10 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from ovforge.errors import OvforgeError, WorkError
-from ovforge.runs.running import Heartbeat
+from ovforge.files.machine import machine_name
+from ovforge.runs.heartbeat import Heartbeat
 from ovforge.runs.task import Slot, Worker
 from ovforge.runs.worker import Attempt, FatalError, Job, attempt, do_shard, open_worker
-from ovforge.storage.machine import machine_name
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ovforge.errors import InputError, MissingExtraError, WorkError
-from ovforge.runs.executors.base import ATTEMPTS, Finished, Outcome, SetAside
+from ovforge.runs.executors.base import ATTEMPTS, Finished, Outcome, ShardFailed
 from ovforge.runs.executors.local import available_cores
 from ovforge.runs.executors.ray_worker import RayShardWorker, ShardFailedError, do_in_task
 from ovforge.runs.task import Shard
@@ -191,5 +191,5 @@ def _get(ray: Any, reference: Any) -> int | Attempt | None:
 
 def _outcome(shard: Shard, got: int | Attempt | None, *, tries: int, attempts: Sequence[Attempt] = ()) -> Outcome:
     if isinstance(got, Attempt):
-        return SetAside(shard, tuple(attempts) or (got,), tries)
+        return ShardFailed(shard, tuple(attempts) or (got,), tries)
     return Finished(shard, got or 0)

@@ -7,11 +7,11 @@ import os
 import pickle
 
 from ovforge.errors import WorkError
+from ovforge.files.machine import host_name
+from ovforge.runs.heartbeat import Heartbeat
 from ovforge.runs.plan import MANIFEST
-from ovforge.runs.running import Heartbeat
 from ovforge.runs.task import Shard, Slot, Worker
 from ovforge.runs.worker import Attempt, FatalError, Job, attempt, do_shard, open_worker
-from ovforge.storage.machine import host_name
 
 Packed = tuple[bytes, str]
 """The pickled job, and the folder in which the run was started."""

@@ -1,7 +1,7 @@
 """Batches of one fixed size per bucket, and what to do when memory runs out.
 
-A bucket is a padded picture size. Every batch of a bucket has the same number of rows, the last one too, because
-a GPU's and a CPU's kernels change with the batch size and with them the last bits of a picture.
+A bucket is a padded image size. Every batch of a bucket has the same number of rows, the last one too, because
+a GPU's and a CPU's kernels change with the batch size and with them the last bits of an image.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Bucket = tuple[int, int]
 """(height, width) in pixels."""
 
 LARGEST_AUTO = {"cuda": 8, "cpu": 1}
-"""Where the search for a batch size starts. Above 8 pictures of 768x512 a GPU gains nothing; a CPU gains from none."""
+"""Where the search for a batch size starts. Above 8 images of 768x512 a GPU gains nothing; a CPU gains from none."""
 
 
 class FixedBatches:
@@ -73,7 +73,7 @@ class FixedBatches:
         if size == 1:
             height, width = bucket
             raise WorkError(
-                f"out of memory: a single picture of {width}x{height} does not fit on {self._device}",
+                f"out of memory: a single image of {width}x{height} does not fit on {self._device}",
                 hint="try --precision fp16, --vae-tiling, --cpu-offload, a smaller --working-size, or --device cpu",
             )
         self.sizes[bucket] = size // 2

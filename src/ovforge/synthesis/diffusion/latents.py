@@ -1,4 +1,4 @@
-"""Between pictures and latents: masks as latent cells, and pasting objects back at full resolution."""
+"""Between images and latents: masks as latent cells, and pasting objects back at full resolution."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def paste_kept(
     """Put the kept pixels of `composed` over `generated`, fading over the outer FEATHER pixels of the kept region.
 
     `content` is (width, height) without the padding. The weight of a kept pixel grows with its chessboard distance from
-    the repainted region; the picture's own border does not count as one.
+    the repainted region; the image's own border does not count as one.
     """
     width, height = content
     inside = np.ascontiguousarray(keep_mask[:height, :width], dtype=np.uint8)

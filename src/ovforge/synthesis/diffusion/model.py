@@ -1,4 +1,4 @@
-"""A Stable Diffusion model, loaded from a local folder: text in, latents in and out, pictures in and out."""
+"""A Stable Diffusion model, loaded from a local folder: text in, latents in and out, images in and out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ovforge.synthesis.diffusion.schedule import NoiseScale
 COMPILED_LATENTS = frozenset({(64, 88), (64, 96), (64, 48)})
 """Latent sizes (height, width) that `--compile` compiles for: COCO's 640x480, 640x427 and both upright, in 768x512.
 
-Compiling takes about a minute a size; the rare sizes run uncompiled. The list is fixed, so that a picture's way
+Compiling takes about a minute a size; the rare sizes run uncompiled. The list is fixed, so that an image's way
 through the model depends on its size alone.
 """
 
@@ -69,7 +69,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
 class StableDiffusion:
     """The components of one model on one device.
 
-    Pictures are float32 (B, 3, H, W) in [-1, 1]; latents float32 (B, 4, H / 8, W / 8), scaled by the VAE's factor.
+    Images are float32 (B, 3, H, W) in [-1, 1]; latents float32 (B, 4, H / 8, W / 8), scaled by the VAE's factor.
     """
 
     def __init__(
@@ -119,8 +119,8 @@ class StableDiffusion:
         self._texts: OrderedDict[str, torch.Tensor] = OrderedDict()
 
     @property
-    def picture_multiple(self) -> int:
-        """A picture's sides must be multiples of this: the VAE's 8, times the U-Net's halvings."""
+    def image_multiple(self) -> int:
+        """An image's sides must be multiples of this: the VAE's 8, times the U-Net's halvings."""
         return CELL * int(2 ** (len(self.unet.config.down_block_types) - 1))
 
     def encode_text(self, prompt: str) -> torch.Tensor:
@@ -145,31 +145,31 @@ class StableDiffusion:
             self._texts.popitem(last=False)
         return embedding
 
-    def encode_pictures(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode_images(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of the VAE's posterior, scaled as latents are."""
         with self._resident(self.vae) as vae:
-            posterior = vae.encode(self._as_input(pictures)).latent_dist
+            posterior = vae.encode(self._as_input(images)).latent_dist
         return posterior.mean.float() * self._scaling, posterior.std.float() * self._scaling
 
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        """Pictures as float32 in [0, 255], unrounded and not clipped; not finite where decoding overflowed."""
+        """Images as float32 in [0, 255], unrounded and not clipped; not finite where decoding overflowed."""
         with self._resident(self.vae) as vae:
-            pictures = vae.decode(self._as_input(latents / self._scaling), return_dict=False)[0]
-        return (pictures.float() / 2 + 0.5) * 255
+            images = vae.decode(self._as_input(latents / self._scaling), return_dict=False)[0]
+        return (images.float() / 2 + 0.5) * 255
 
     @contextlib.contextmanager
     def noise_predictor(self, mask_channels: torch.Tensor | None = None) -> Iterator[NoisePredictor]:
         """The U-Net for the sampling loop.
 
         `mask_channels`, float32 (B, 5, h, w), are the further inputs of a nine-channel inpainting U-Net: its mask
-        (1 is repainted) and the latents of the masked picture.
+        (1 is repainted) and the latents of the masked image.
         """
         with self._resident(self.unet) as unet:
 
             def predict(latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
                 inputs = latents
                 if mask_channels is not None:
-                    # Guidance doubles the rows: the same pictures without and with their prompt.
+                    # Guidance doubles the rows: the same images without and with their prompt.
                     copies = latents.shape[0] // mask_channels.shape[0]
                     inputs = torch.cat((latents, mask_channels.repeat(copies, 1, 1, 1)), dim=1)
                 run = self._compiled(latents) or unet
@@ -247,7 +247,7 @@ def _load(name: str, folder: Path, weights: ComponentWeights, dtype: torch.dtype
 
             kind = UNet2DConditionModel if name == "unet" else AutoencoderKL
             model, info = kind.from_pretrained(folder, low_cpu_mem_usage=False, **options)
-    # The libraries fill what is missing with random numbers and go on; a picture made with those is worthless.
+    # The libraries fill what is missing with random numbers and go on; an image made with those is worthless.
     unfit = sorted(str(key) for key in info["missing_keys"])
     unfit += sorted(str(key[0]) if isinstance(key, tuple) else str(key) for key in info["mismatched_keys"])
     if unfit:

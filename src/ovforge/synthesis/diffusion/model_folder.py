@@ -44,7 +44,7 @@ class ModelReport:
         problems: everything that stands in the way of loading it, one line each; empty if it is whole.
         missing: files that are missing, relative to the folder.
         weights: component -> the files that would be loaded.
-        inpainting: the U-Net takes nine channels: latents, mask, and the masked picture's latents.
+        inpainting: the U-Net takes nine channels: latents, mask, and the masked image's latents.
         pickles: components whose weights are only there as pickle files.
         hint: the next step.
     """

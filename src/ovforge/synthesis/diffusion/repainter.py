@@ -1,4 +1,4 @@
-"""The engine opened on one device: jobs in, repainted pictures out."""
+"""The engine opened on one device: jobs in, repainted images out."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ovforge.synthesis.randomness import generator
 from ovforge.synthesis.repaint import Repainted, RepaintJob, WorkingSize
 
 ATTEMPTS = 2
-"""How often a picture is tried, each time with other random numbers, before it is given up on."""
+"""How often an image is tried, each time with other random numbers, before it is given up on."""
 BLACK = 8
-"""A picture without a value above this is black: half precision that overflowed, or nothing recognisable anyhow."""
-GIVEN_UP = f"black or not finite after {ATTEMPTS} attempts: the composed picture stands instead"
+"""An image without a value above this is black: half precision that overflowed, or nothing recognisable anyhow."""
+GIVEN_UP = f"black or not finite after {ATTEMPTS} attempts: the composed image stands instead"
 
 _VAE_ROWS = 4
-"""At most so many pictures go through the VAE at once: at full resolution it needs more memory than the U-Net."""
+"""At most so many images go through the VAE at once: at full resolution it needs more memory than the U-Net."""
 
 
 class DiffusionRepainter:
-    """Repaints pictures with Stable Diffusion; fulfils `synthesis.repaint.Repainter`."""
+    """Repaints images with Stable Diffusion; fulfils `synthesis.repaint.Repainter`."""
 
     def __init__(self, options: DiffusionOptions, device: str | None) -> None:
         """Load the model; `device` comes before that of the options.
@@ -57,31 +57,31 @@ class DiffusionRepainter:
         self.schedule = make_schedule(self.model.noise_scale, options)
         self.batches = FixedBatches(options.batch_size, self._device, self._probe)
         self.batch_size = self.batches.largest
-        self.working_size: WorkingSize | None = WorkingSize(options.width, options.height, self.model.picture_multiple)
+        self.working_size: WorkingSize | None = WorkingSize(options.width, options.height, self.model.image_multiple)
 
     def repaint(self, jobs: Sequence[RepaintJob]) -> list[Repainted]:
         """Repaint jobs of one size.
 
         Raises:
-            WorkError: not even one picture fits into the device's memory.
+            WorkError: not even one image fits into the device's memory.
         """
         results: dict[int, Repainted] = {}
         waiting = list(range(len(jobs)))
         prompt = "" if self._options.no_captions else None
         for attempt in range(ATTEMPTS):
             tried = [_Attempt(jobs[i], attempt) for i in waiting]
-            pictures = self._pictures(tried)
-            for i, (picture, batch_size) in zip(waiting, pictures, strict=True):
-                if picture is not None:
+            rgb_images = self._images(tried)
+            for i, (rgb, batch_size) in zip(waiting, rgb_images, strict=True):
+                if rgb is not None:
                     record = {"engine": "diffusion", "batch_size": batch_size, "attempt": attempt}
-                    results[i] = Repainted(self._finished(jobs[i], picture), record, prompt=prompt)
+                    results[i] = Repainted(self._finished(jobs[i], rgb), record, prompt=prompt)
             waiting = [i for i in waiting if i not in results]
             if not waiting:
                 break
         for i in waiting:
             batch_size = self.batches.sizes[_bucket(jobs[i])]
             record = {"engine": "diffusion", "batch_size": batch_size, "attempt": ATTEMPTS, "given_up": True}
-            results[i] = Repainted(jobs[i].image.copy(), record, (("repainted picture", GIVEN_UP),), prompt)
+            results[i] = Repainted(jobs[i].image.copy(), record, (("repainted image", GIVEN_UP),), prompt)
         return [results[i] for i in range(len(jobs))]
 
     def close(self) -> None:
@@ -89,26 +89,26 @@ class DiffusionRepainter:
         self.model.close()
         torch.set_num_threads(self._threads_before)
 
-    def _pictures(self, attempts: list[_Attempt]) -> list[tuple[NDArray[np.uint8] | None, int]]:
+    def _images(self, attempts: list[_Attempt]) -> list[tuple[NDArray[np.uint8] | None, int]]:
         if not attempts:
             return []
         with torch.inference_mode(), _repeatable():
             return self.batches.run(_bucket(attempts[0].job), attempts, self._run_batch)
 
     def _run_batch(self, attempts: list[_Attempt]) -> list[NDArray[np.uint8] | None]:
-        """The way of one batch: encode, sample, decode. None stands for a picture that came out black or not finite."""
+        """The way of one batch: encode, sample, decode. None stands for an image that came out black or not finite."""
         jobs = [attempt.job for attempt in attempts]
         options = self._options
         images = torch.from_numpy(np.stack([job.image for job in jobs])).to(self._device)
-        pictures = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        rgb_images = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
         keep = np.stack([keep_cells(job.keep_mask) for job in jobs])
         repaint_mask = 1.0 - torch.from_numpy(keep).to(self._device).float().unsqueeze(1)
 
-        start = self._encode(pictures, self._noise(attempts, keep.shape[1:], "vae noise"))
+        start = self._encode(rgb_images, self._noise(attempts, keep.shape[1:], "vae noise"))
         mask_channels = None
         if self.model.inpainting:
             hole = repaint_mask.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
-            around = self._encode(pictures * (1.0 - hole), self._noise(attempts, keep.shape[1:], "vae noise, masked"))
+            around = self._encode(rgb_images * (1.0 - hole), self._noise(attempts, keep.shape[1:], "vae noise, masked"))
             mask_channels = torch.cat((repaint_mask, around), dim=1)
 
         prompts = ["" if options.no_captions else job.prompt for job in jobs]
@@ -129,34 +129,34 @@ class DiffusionRepainter:
             )
         decoded = self._decode(latents)
         return [
-            None if _is_spoilt(picture, finite, job.content) else picture
-            for picture, finite, job in zip(*decoded, jobs, strict=True)
+            None if _is_spoilt(rgb, finite, job.content) else rgb
+            for rgb, finite, job in zip(*decoded, jobs, strict=True)
         ]
 
-    def _encode(self, pictures: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    def _encode(self, rgb_images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         parts = []
-        for rows in _vae_rows(len(pictures)):
-            mean, deviation = self.model.encode_pictures(pictures[rows])
+        for rows in _vae_rows(len(rgb_images)):
+            mean, deviation = self.model.encode_images(rgb_images[rows])
             parts.append(mean + deviation * noise[rows])
         return torch.cat(parts)
 
     def _decode(self, latents: torch.Tensor) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Pictures as uint8 (B, H, W, 3), and which of them are finite."""
-        pictures, finite = [], []
+        """Images as uint8 (B, H, W, 3), and which of them are finite."""
+        rgb_images, finite = [], []
         for rows in _vae_rows(len(latents)):
             decoded = self.model.decode_latents(latents[rows])
             finite.append(torch.isfinite(decoded).flatten(1).all(1))
             rounded = decoded.nan_to_num(0.0, 0.0, 0.0).clamp(0, 255).round().to(torch.uint8)
-            pictures.append(rounded.permute(0, 2, 3, 1).contiguous())
-        return torch.cat(pictures).cpu().numpy(), torch.cat(finite).cpu().numpy()
+            rgb_images.append(rounded.permute(0, 2, 3, 1).contiguous())
+        return torch.cat(rgb_images).cpu().numpy(), torch.cat(finite).cpu().numpy()
 
     def _noise(self, attempts: Sequence[_Attempt], size: tuple[int, ...], purpose: str) -> torch.Tensor:
         return torch.from_numpy(np.stack([attempt.noise(size, purpose) for attempt in attempts])).to(self._device)
 
-    def _finished(self, job: RepaintJob, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _finished(self, job: RepaintJob, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self._options.foreground is Foreground.EXACT:
-            return paste_kept(picture, job.image, job.keep_mask, job.content)
-        return picture
+            return paste_kept(rgb, job.image, job.keep_mask, job.content)
+        return rgb
 
     def _probe(self, bucket: Bucket, size: int) -> None:
         """Encode, one U-Net call and decode, at a batch size that may be too large for memory."""
@@ -198,14 +198,14 @@ def _bucket(job: RepaintJob) -> Bucket:
 
 
 def _vae_rows(count: int) -> list[slice]:
-    """Equal parts of a batch: a part's size must not depend on where in the batch a picture stands."""
+    """Equal parts of a batch: a part's size must not depend on where in the batch an image stands."""
     size = next(size for size in range(min(count, _VAE_ROWS), 0, -1) if count % size == 0)
     return [slice(start, start + size) for start in range(0, count, size)]
 
 
-def _is_spoilt(picture: NDArray[np.uint8], finite: Any, content: tuple[int, int]) -> bool:
+def _is_spoilt(rgb: NDArray[np.uint8], finite: Any, content: tuple[int, int]) -> bool:
     width, height = content
-    return not finite or int(picture[:height, :width].max()) <= BLACK
+    return not finite or int(rgb[:height, :width].max()) <= BLACK
 
 
 @contextlib.contextmanager

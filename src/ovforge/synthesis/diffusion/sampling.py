@@ -41,7 +41,7 @@ def sample_latents(
     Args:
         predict: the U-Net; see `NoisePredictor`.
         schedule: timesteps and coefficients, from `schedulers.make_schedule`.
-        start_latents: encoded pictures, scaled by the VAE's factor, float32 (B, 4, h, w).
+        start_latents: encoded images, scaled by the VAE's factor, float32 (B, 4, h, w).
         noise: standard normal, float32 (B, 4, h, w); the one tensor for the start and for every blend.
         repaint_mask: float32 (B, 1, h, w); 1 is repainted, 0 is kept, fractions are mixed.
         text: the prompts' embeddings (B, tokens, width).
@@ -107,7 +107,7 @@ def _combine(
 
 
 def _scaled_sum(*terms: tuple[float, torch.Tensor]) -> torch.Tensor:
-    """The sum of weight * tensor, leaving out weights of 0: 0 * infinity would spoil a picture that is still fine."""
+    """The sum of weight * tensor, leaving out weights of 0: 0 * infinity would spoil an image that is still fine."""
     total: Any = None
     for weight, tensor in terms:
         if weight:

@@ -1,4 +1,4 @@
-// The classes of an exemplar file, and the pictures of the chosen one.
+// The classes of an exemplar file, and the images of the chosen one.
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -70,9 +70,9 @@
     let explained = false;
     for (const section of sections) {
       if (!section.isConnected) continue;
-      const pictures = el("ul", { class: "pictures" });
-      section.append(pictures);
-      const found = await more(place, section, pictures, mine);
+      const images = el("ul", { class: "images" });
+      section.append(images);
+      const found = await more(place, section, images, mine);
       if (found && !explained && entry.short && found.why.length) {
         explained = true;
         head.after(el("p", { class: "note" }, found.why.join("; ")));
@@ -80,12 +80,12 @@
     }
   }
 
-  async function more(place, section, pictures, mine) {
+  async function more(place, section, images, mine) {
     const button = section.querySelector("button");
     button?.remove();
     let found;
     try {
-      const answer = await fetch(`/api/class/${place}?${new URLSearchParams({ source: section.dataset.source, offset: pictures.children.length })}`);
+      const answer = await fetch(`/api/class/${place}?${new URLSearchParams({ source: section.dataset.source, offset: images.children.length })}`);
       found = await answer.json();
       if (!answer.ok) throw new Error([found.error, found.hint].filter(Boolean).join(" — "));
     } catch (error) {
@@ -94,17 +94,17 @@
     }
     if (mine !== turn) return null;
     for (const exemplar of found.exemplars) {
-      const size = exemplar.box ? `${exemplar.box[2]}×${exemplar.box[3]} px` : "whole picture";
+      const size = exemplar.box ? `${exemplar.box[2]}×${exemplar.box[3]} px` : "whole image";
       const image = el("img", { src: `/crop/${place}/${exemplar.index}`, alt: `${data.classes[place].name}, ${exemplar.name}`, loading: "lazy", decoding: "async" });
       const frame = el("div", { class: "frame" }, image);
       image.onerror = () => { image.remove(); frame.classList.add("failed"); };
       const caption = el("figcaption", {}, exemplar.name, el("br"), size, exemplar.substitute ? ` · substitute ${exemplar.substitute}` : "");
-      pictures.append(el("li", {}, el("figure", {}, frame, caption)));
+      images.append(el("li", {}, el("figure", {}, frame, caption)));
     }
-    const left = found.total - pictures.children.length;
+    const left = found.total - images.children.length;
     if (left > 0) {
       const button = el("button", { type: "button" }, `Show more (${left.toLocaleString("en")} left)`);
-      button.onclick = () => more(place, section, pictures, turn);
+      button.onclick = () => more(place, section, images, turn);
       section.append(button);
     }
     return found;

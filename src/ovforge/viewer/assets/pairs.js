@@ -58,7 +58,7 @@
     list: (query, offset, limit, signal) => server.ask("pairs", { ...query, offset, limit }, signal),
     pair: (name, query) => server.ask("pair", { ...query, pair: name }),
     thumb: (item, side) => `/thumb/${item.rows[side]}?${generation}`,
-    picture: (pair, side) => `/picture/${pair.rows[side]}?${generation}`,
+    image: (pair, side) => `/image/${pair.rows[side]}?${generation}`,
     mask: (pair) => `/mask/${pair.id}?${generation}`,
   };
 
@@ -92,8 +92,8 @@
       const selected = within.select(query), place = selected.indexOf(pair);
       return { ...pair, place: place < 0 ? null : place, among: selected.length };
     },
-    thumb: (item, side) => data.pictures[item.views[side].name],
-    picture: (pair, side) => data.pictures[pair.views[side].name],
+    thumb: (item, side) => data.images[item.views[side].name],
+    image: (pair, side) => data.images[pair.views[side].name],
     mask: (pair) => data.masks[pair.name],
   };
   const source = data.file ? within : server;
@@ -220,7 +220,7 @@
     const filtered = Object.keys(state.query).some((key) => key !== "sort");
     const parts = [filtered ? `${plural(total, "pair")} of ${data.total.toLocaleString("en")}` : plural(total, "pair")];
     if (data.state?.unfinished) {
-      parts.push(`${data.state.done.toLocaleString("en")} of ${data.state.planned.toLocaleString("en")} pictures done`);
+      parts.push(`${data.state.done.toLocaleString("en")} of ${data.state.planned.toLocaleString("en")} images done`);
     }
     $("state").textContent = parts.join(" · ");
   }
@@ -337,7 +337,7 @@
     const holder = $(`view-${side}`).firstElementChild, view = pair.views[side];
     holder.classList.remove("failed");
     const what = side ? "Second view" : "Original";
-    const image = el("img", { src: source.picture(pair, side), alt: `${what}, ${view.name}`, draggable: "false" });
+    const image = el("img", { src: source.image(pair, side), alt: `${what}, ${view.name}`, draggable: "false" });
     image.onerror = () => { image.remove(); holder.classList.add("failed"); };
     const boxes = view.objects.map((object) => {
       const [x, y, w, h] = object.box;
@@ -411,7 +411,7 @@
     drawDivide();
   }
 
-  // Pictures as large as their place allows, proportions kept, small ones at most doubled.
+  // Images as large as their place allows, proportions kept, small ones at most doubled.
   function fit() {
     if (!shown) return;
     const stage = $("stage"), narrow = matchMedia("(max-width: 899px)").matches, side = state.mode === "side";

@@ -1,0 +1,1 @@
+"""Annotation files of any size as raw records: reading, checking, editing, writing."""

@@ -1,0 +1,55 @@
+"""ImageNet-21K as a source of exemplars: image names by synset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ovforge.records.reporting import Drops
+from ovforge.sources.imagenet21k import SMALL, TRAIN, ImageNet21k
+from ovforge.taxonomy import synset_to_wnid
+
+SUFFIX = ".jpeg"
+DOCUMENTED = "imagenet21k_P"
+PARTS = (TRAIN, SMALL)
+"""The validation images of ImageNet-21K-P are kept for evaluation and never become exemplars."""
+
+
+def find_imagenet(folder: Path | None) -> Path | None:
+    """The folder that holds the classes: `folder`, or the `imagenet21k_P` inside it as the documents lay it out."""
+    if folder is None or not folder.exists():
+        return None
+    return folder / DOCUMENTED if (folder / DOCUMENTED).is_dir() else folder
+
+
+class ImageNetImages:
+    """The names of the images of a synset, listed when first asked for."""
+
+    def __init__(self, folder: Path, *, drops: Drops) -> None:
+        """Look at what is in `folder`.
+
+        Raises:
+            InputError: nothing in it looks like ImageNet-21K.
+        """
+        self._source = ImageNet21k(folder)
+        self._drops = drops
+        self._names: dict[str, list[str]] = {}
+
+    def names(self, synset: str) -> list[str]:
+        """Image names relative to the root, `train/n02084071/n02084071_81.JPEG`, sorted in each part.
+
+        A synset without an ImageNet id has none; a class in both parts has both.
+        """
+        wnid = synset_to_wnid().get(synset)
+        if wnid is None:
+            return []
+        if wnid not in self._names:
+            found = self._source.images(wnid, parts=PARTS)
+            self._names[wnid] = [name for name in found if name.lower().endswith(SUFFIX)]
+            for name in found:
+                if not name.lower().endswith(SUFFIX):
+                    self._drops.add("ImageNet file", "its name does not end in .JPEG", name)
+        return self._names[wnid]
+
+    def close(self) -> None:
+        """Close the class tars."""
+        self._source.close()

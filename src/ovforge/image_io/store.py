@@ -1,0 +1,152 @@
+"""Images by name, from a folder or from one HDF5 file.
+
+Both are opened lazily and again after a fork or a pickle, so a store may be handed to worker processes.
+A name is a key, never a path that leads anywhere: in a folder only files inside it are reached.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import h5py
+
+from ovforge.errors import ImageError, InputError, MissingInputError
+from ovforge.image_io.hdf5 import ImageReader
+
+
+class ImageStore(Protocol):
+    """Images by name."""
+
+    path: Path
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one image as they are stored.
+
+        Raises:
+            ImageError: there is no such image, or it cannot be read; names it.
+        """
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def names(self) -> list[str]:
+        """The names of all images, sorted as plain strings."""
+
+    def close(self) -> None:
+        """Give back what was opened; the store opens itself again when it is used again."""
+
+    def __enter__(self) -> ImageStore: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_image_store(path: Path) -> ImageStore:
+    """Open a folder of images or an HDF5 file of them.
+
+    Raises:
+        MissingInputError: there is neither at `path`.
+        InputError: `path` is a file, but not HDF5.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return FolderStore(path)
+    if not path.exists():
+        raise MissingInputError(
+            path, what="folder or HDF5 file of images", hint="give the place of the images with --images"
+        )
+    if not h5py.is_hdf5(path):
+        raise InputError(
+            f"{path}: is neither a folder nor an HDF5 file",
+            hint="`ovforge lvis pack-images` writes such a file; one that was cut short has to be written again",
+        )
+    return Hdf5Store(path)
+
+
+class _Closing:
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class FolderStore(_Closing):
+    """The images of one folder, by file name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self, name: str) -> bytes:
+        """The bytes of the file `name` inside the folder."""
+        if not is_plain_name(name):
+            raise ImageError(repr(name), f"is no file name inside {self.path}")
+        try:
+            return (self.path / name).read_bytes()
+        except FileNotFoundError as error:
+            raise ImageError(name, f"is not in {self.path}") from error
+        except OSError as error:
+            raise ImageError(name, f"cannot be read from {self.path} ({error.strerror or error})") from error
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and is_plain_name(name) and (self.path / name).is_file()
+
+    def names(self) -> list[str]:
+        """The names of all files in the folder, sorted; subfolders and hidden files are not images."""
+        with os.scandir(self.path) as entries:
+            return sorted(e.name for e in entries if not e.name.startswith(".") and not e.is_dir())
+
+
+class Hdf5Store(_Closing):
+    """The images of one HDF5 file, as `image_io.hdf5` reads them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._reader: ImageReader | None = None
+        self._process = 0
+
+    def read(self, name: str) -> bytes:
+        """The bytes of the data set `name`."""
+        if not is_plain_name(name):
+            raise ImageError(repr(name), f"is no file name inside {self.path}")
+        return self._open().read(name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and is_plain_name(name) and name in self._open()
+
+    def names(self) -> list[str]:
+        """The names of all data sets at the file's root, sorted."""
+        return self._open().names()
+
+    def close(self) -> None:
+        """Close the file; it opens again when it is used again."""
+        # A handle inherited through a fork belongs to the parent.
+        if self._reader is not None and self._process == os.getpid():
+            self._reader.close()
+        self._reader = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_reader": None, "_process": 0}
+
+    def _open(self) -> ImageReader:
+        if self._reader is None or self._process != os.getpid():
+            self._reader = ImageReader(self.path)
+            self._process = os.getpid()
+        return self._reader
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether `name` names something right inside a folder: no separators, `..`, drive or control characters."""
+    return (
+        name not in ("", ".", "..")
+        and not any(c in "/\\" or ord(c) < 32 for c in name)
+        and not (os.name == "nt" and ":" in name)
+    )

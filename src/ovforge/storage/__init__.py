@@ -1,1 +1,0 @@
-"""Bytes in and out: atomic files, annotation files of any size, stores of pictures, picture headers."""
