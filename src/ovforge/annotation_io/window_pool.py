@@ -19,7 +19,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.annotation_io import json_windows, parallel
+from ovforge import parallel
+from ovforge.annotation_io import json_windows
 from ovforge.annotation_io.json_windows import Window, WindowReader
 from ovforge.errors import AnnotationFileError
 from ovforge.files.byte_file import ByteFile

@@ -34,7 +34,7 @@ class LabelledObject:
 @functools.cache
 def labelled_objects() -> dict[str, tuple[LabelledObject, ...]]:
     """Photograph -> the objects on it, in pixels of the photograph."""
-    text = importlib.resources.files("ovforge.sample_data").joinpath("outlines.json").read_text(encoding="utf-8")
+    text = importlib.resources.files("ovforge.sample_data").joinpath("polygons.json").read_text(encoding="utf-8")
     return {
         photograph: tuple(
             LabelledObject(

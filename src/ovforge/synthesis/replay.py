@@ -109,7 +109,7 @@ def _replay(
 
     notes = [f"differs from the run: {difference}" for difference in differences]
     counts: dict[str, Any] = {"second views": len(views)}
-    if partition is None or stored is None or not stored.table:
+    if partition is None or stored is None or not stored.images:
         notes.append("the run holds no such pair yet: nothing to compare with")
     else:
         with ImageReader(partition.h5) as reader:

@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovforge.annotation_io import json_windows, parallel
+from ovforge import parallel
+from ovforge.annotation_io import json_windows
 from ovforge.annotation_io.annotation_file import AnnotationFile, read_records, read_value
 from ovforge.annotation_io.annotation_writer import write_annotation_file
 from ovforge.errors import AnnotationFileError, MissingInputError, OutputExistsError
@@ -387,10 +388,10 @@ def test_a_script_without_a_main_guard_gets_the_same(tmp_path: Path) -> None:
         "from ovforge.records.lvis import AnnotationKey\n"
         "from ovforge import parallel\n"
         "from ovforge.annotation_io.annotation_file import AnnotationFile\n"
-        "worker_pool.SMALL_BYTES, worker_pool._processors = 0, lambda: 2\n"
+        "parallel.SMALL_BYTES, parallel._processors = 0, lambda: 2\n"
         "print(len(AnnotationFile('a.json', {'annotations': AnnotationKey}).table('annotations', AnnotationKey)))\n"
     )
-    source = str(Path(parallel.__file__).parents[2])
+    source = str(Path(parallel.__file__).parents[1])
     ran = subprocess.run(
         [sys.executable, "script.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": source},
         capture_output=True, text=True, check=False, timeout=100,

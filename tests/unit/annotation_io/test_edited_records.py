@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from ovforge.annotation_io import edited_records, parallel
+from ovforge import parallel
+from ovforge.annotation_io import edited_records
 from ovforge.annotation_io.annotation_file import AnnotationFile
 from ovforge.annotation_io.annotation_writer import write_annotation_file
 from ovforge.annotation_io.edited_records import KEEP, EditedRecords

@@ -18,7 +18,7 @@ from ovforge.files.atomic import temporary_owner, temporary_path
 from ovforge.files.machine import machine_name, process_is_alive, process_start
 from ovforge.records.reporting import Drop
 from ovforge.runs.executors.local import LocalExecutor
-from ovforge.runs.heartbeat import Heartbeat, RunningWorker, worker_statuses
+from ovforge.runs.heartbeat import LOST_AFTER_SECONDS, Heartbeat, RunningWorker, worker_statuses
 from ovforge.runs.ledger import Ledger, LedgerEntry
 from ovforge.runs.plan import Plan, freeze
 from ovforge.runs.run import ShardSelection, run
@@ -138,16 +138,16 @@ def test_a_worker_of_another_machine_lives_while_its_file_is_fresh(tmp_path: Pat
     path = put_worker(tmp_path, machine="far-123456", pid=7)
     monkeypatch.setattr(time, "time", lambda: 0.0)  # this machine's clock does not matter
     assert [one.alive for one in worker_statuses(tmp_path)] == [True]
-    old = path.stat().st_mtime - running.LOST_AFTER_SECONDS - 5
+    old = path.stat().st_mtime - LOST_AFTER_SECONDS - 5
     os.utime(path, (old, old))
     (one,) = worker_statuses(tmp_path)
     assert not one.alive
-    assert one.age == pytest.approx(running.LOST_AFTER_SECONDS + 5, abs=3)
+    assert one.age == pytest.approx(LOST_AFTER_SECONDS + 5, abs=3)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
 def test_a_heartbeat_tells_the_shard_and_how_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(running, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr("ovforge.runs.heartbeat.BEAT_SECONDS", 0.05)
     with Heartbeat(tmp_path, 3) as heartbeat:
         heartbeat.start(Shard(7, 70, 80))
         deadline = time.monotonic() + 30  # a busy machine may be late with a beat

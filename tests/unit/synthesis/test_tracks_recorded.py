@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from ovforge.annotation_io import edited_records, parallel
+from ovforge import parallel
+from ovforge.annotation_io import edited_records
 from ovforge.errors import InputError, WorkError
 from ovforge.image_io.hdf5 import ImageReader, ImageWriter
 from ovforge.options.tracks import AnnotateOptions, MergeOptions
