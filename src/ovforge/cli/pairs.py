@@ -90,7 +90,7 @@ def generate(
     min_area: Annotated[
         float, typer.Option("--min-area", help="Keep and follow objects larger than this, in square pixels.")
     ] = 4096,
-    masks: Annotated[bool, typer.Option("--masks", help="Store warped masks and the kept region.")] = False,
+    masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Store warped masks and the kept region.")] = True,
     quality: Annotated[int, typer.Option(help="JPEG quality of the second views.")] = 95,
     limit: Annotated[int | None, typer.Option(help="Only the first so many images, for a trial.")] = None,
     shard_size: Annotated[int | None, typer.Option("--shard-size", help="Images per unit of work.")] = None,
