@@ -145,6 +145,8 @@ class LabelMaps:
         """Mask of object `index`, uint8, 255 where it is: (height, width), or the `window` (rows, columns) of it."""
         number, label = self.places[index]
         map_ = self.maps[number] if window is None else self.maps[number][window]
+        if map_.size <= 4:  # OpenCV would take so small an array for a scalar itself
+            return np.asarray((map_ == label) * 255, np.uint8)
         return np.asarray(cv2.compare(map_, float(label), cv2.CMP_EQ), np.uint8)
 
     def union(self, which: Sequence[int] | None = None) -> NDArray[np.uint8]:
@@ -165,6 +167,8 @@ class LabelMaps:
 
 
 def _any_above(maps: Sequence[NDArray[np.uint8]], label: int) -> NDArray[np.uint8]:
+    if maps[0].size <= 4:
+        return np.asarray((np.max(maps, axis=0) > label) * 255, np.uint8)
     found: Any = cv2.compare(maps[0], float(label), cv2.CMP_GT)
     for more in maps[1:]:
         found |= cv2.compare(more, float(label), cv2.CMP_GT)
