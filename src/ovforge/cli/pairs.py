@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ovforge.cli import pairs_replay, pairs_status, pairs_tracks
+from ovforge.cli import pairs_export, pairs_replay, pairs_status, pairs_tracks
 from ovforge.cli.common import Console, command
 from ovforge.cli.diffusion_options import refuse_diffusion_options, with_diffusion_options
 from ovforge.cli.executors import (
@@ -184,6 +184,7 @@ def sheet(
 pairs_replay.register(app)
 pairs_status.register(app)
 pairs_tracks.register(app)
+pairs_export.register(app)
 
 
 def _engine(name: EngineName, diffusion: DiffusionOptions) -> Engine:
