@@ -61,8 +61,8 @@ def test_the_original_command_lines_write_the_originals_files(root: Path, mini_e
     assert written == expected("get_lvis_cat_info/lvis_v1_train_cat_info.add_freq_r2_c4.json.gz")
     annotations = root / "data/lvis/annotations"
     assert sorted(path.name for path in annotations.iterdir()) == [
-        "lvis_classes_v1.txt", "lvis_v1_train+coco_mask_v1.json", "lvis_v1_train+coco_mask_v1_base.json",
-        "lvis_v1_train.json",
+        "lvis_classes_v1.txt", "lvis_classes_v1_base.txt", "lvis_v1_train+coco_mask_v1.json",
+        "lvis_v1_train+coco_mask_v1_base.json", "lvis_v1_train.json",
     ]  # fmt: skip
 
 

@@ -38,14 +38,17 @@ class BatchEdit:
     fields.
 
     Raises:
-        Unsure: there is a backslash. So does every method where a record is not plain enough.
+        Unsure: there is an escape other than of a backslash. So does every method where a record is not plain enough.
     """
 
     def __init__(self, data: bytes, starts: Ints, stops: Ints) -> None:
-        if b"\\" in data:
+        # An escaped backslash, as RLEs have them, is no other character's escape: two plain bytes in its place leave
+        # every quote and bracket where it is.
+        seen = data.replace(b"\\\\", b"__") if b"\\" in data else data
+        if b"\\" in seen:
             raise NotPlainError
         self._data = data
-        self._codes = np.frombuffer(data, np.uint8)
+        self._codes = np.frombuffer(seen, np.uint8)
         self._starts, self._stops = starts, stops
         self._at: list[Ints] = []
         self._end: list[Ints] = []
@@ -108,6 +111,21 @@ class BatchEdit:
         self._values(at, old)
         name = _quoted(new)
         self._replace(at, at + len(_quoted(old)), [name] * len(at))
+
+    def convert(self, rows: Ints, field: str, convert: Callable[[int, bytes], bytes | None]) -> None:
+        """Set the field of those of the records `rows` that have it to `convert(row, raw value)`; None: stays."""
+        keys = self._keys(rows, field, all_have_it=False)
+        rows, keys = rows[keys >= 0], keys[keys >= 0]
+        if not len(rows):
+            return
+        at = self._values(keys, field)
+        end = self._value_ends(at)
+        values = [
+            convert(row, self._data[start:stop])
+            for row, start, stop in zip(rows.tolist(), at.tolist(), end.tolist(), strict=True)
+        ]
+        new = np.array([value is not None for value in values], np.bool_)
+        self._replace(at[new], end[new], [value for value in values if value is not None])
 
     def remove(self, rows: Ints, field: str) -> None:
         """Take a field out of those of the records `rows` that have it."""

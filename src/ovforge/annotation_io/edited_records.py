@@ -7,16 +7,18 @@ fetch them, change them and write them, a megabyte at a time.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise, repeat
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.batch_edit import BETWEEN, BatchEdit, NotPlainError
-from ovforge.annotation_io.record_edit import edit_record
+from ovforge.annotation_io.record_edit import edit_record, field_value
 from ovforge.errors import AnnotationFileError
 from ovforge.records.reporting import Progress, no_progress
 
@@ -28,6 +30,24 @@ _CACHE_BYTES = 1 << 20
 """What is edited at once: with its copies it fits into the processor's cache."""
 
 Ints = NDArray[np.int64]
+
+
+class Conversion(NamedTuple):
+    """A field whose new value follows from the old one."""
+
+    function: Callable[[bytes, tuple[int, ...]], bytes | None]
+    """Of a module, called in the worker processes: (old JSON value, arguments) -> new JSON value; None: stays."""
+    arguments: Ints
+    """(n, k), those of each record; a record whose first one is KEEP stays as it is."""
+
+
+class Choice(NamedTuple):
+    """A field that is set to one of a few values."""
+
+    which: NDArray[np.int8]
+    """For each record its value's number; -1: stays."""
+    values: tuple[bytes, ...]
+    """JSON."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,10 @@ class EditedRecords:
     """New JSON values of fields that the records may have; None: stays."""
     appended: Mapping[str, Ints] = field(default_factory=dict)
     """Integer fields to be added at the end, or set where the records have them already."""
+    chosen: Mapping[str, Choice] = field(default_factory=dict)
+    """Fields to be added at the end, or set where the records have them already, with values of few kinds."""
+    converted: Mapping[str, Conversion] = field(default_factory=dict)
+    """Fields whose values are converted in the records that have them. After renaming, by the new name."""
     tails: Sequence[bytes] | None = None
     """More to be added at the end of each, as JSON that begins with a comma."""
     removed: tuple[str, ...] = ()
@@ -71,6 +95,11 @@ class EditedRecords:
             numbers={name: values[part] for name, values in self.numbers.items()},
             texts={name: values[part] for name, values in self.texts.items()},
             appended={name: values[part] for name, values in self.appended.items()},
+            chosen={name: choice._replace(which=choice.which[part]) for name, choice in self.chosen.items()},
+            converted={
+                name: conversion._replace(arguments=conversion.arguments[part])
+                for name, conversion in self.converted.items()
+            },
             tails=None if self.tails is None else self.tails[part],
             progress=no_progress,
         )
@@ -121,6 +150,9 @@ def _apply_edits_together(batch: EditedRecords, edit: BatchEdit) -> BatchEdit:
             edit.rename(np.flatnonzero(batch.sources == source), old, new)
     for name in batch.removed:
         edit.remove(every, name)
+    for name, conversion in batch.converted.items():
+        rows = np.flatnonzero(conversion.arguments[:, 0] != KEEP)
+        edit.convert(rows, name, partial(_converted, conversion))
     for name, values in batch.numbers.items():
         rows = np.flatnonzero(values != KEEP)
         edit.set_numbers(rows, name, values[rows])
@@ -134,9 +166,16 @@ def _apply_edits_together(batch: EditedRecords, edit: BatchEdit) -> BatchEdit:
         for name, values in columns:
             rows = np.flatnonzero(values != KEEP)
             edit.append_numbers(rows, [(name, values[rows])])
+    for name, choice in batch.chosen.items():
+        rows = np.flatnonzero(choice.which >= 0)
+        edit.set_texts(rows, name, [choice.values[number] for number in choice.which[rows].tolist()])
     if batch.tails is not None:
         edit.append(every, batch.tails)
     return edit
+
+
+def _converted(conversion: Conversion, row: int, value: bytes) -> bytes | None:
+    return conversion.function(value, tuple(conversion.arguments[row].tolist()))
 
 
 def _apply_edits(batch: EditedRecords, row: int, record: bytes) -> bytes:
@@ -148,7 +187,18 @@ def _apply_edits(batch: EditedRecords, row: int, record: bytes) -> bytes:
         for name, values in columns.items():
             if values[row] != KEEP:
                 changes[name] = b"%d" % values[row]
-    record = edit_record(record, changes, renamed=batch.renamed.get(int(batch.sources[row])))
+    for name, choice in batch.chosen.items():
+        if choice.which[row] >= 0:
+            changes[name] = choice.values[choice.which[row]]
+    renamed = batch.renamed.get(int(batch.sources[row]), {})
+    for name, conversion in batch.converted.items():
+        if conversion.arguments[row, 0] != KEEP:
+            old = next((old for old, new in renamed.items() if new == name), name)
+            value = field_value(record, old)
+            new_value = _converted(conversion, row, value) if value is not None else None
+            if new_value is not None:
+                changes[name] = new_value
+    record = edit_record(record, changes, renamed=renamed)
     return record if batch.tails is None else record[:-1] + batch.tails[row] + b"}"
 
 

@@ -29,3 +29,9 @@ def edit_record(
         )
         + b"}"
     )
+
+
+def field_value(record: bytes, name: str) -> bytes | None:
+    """The raw JSON value of one field, or None where the record has no such field."""
+    value = _FIELDS.decode(record).get(name)
+    return None if value is None else bytes(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +14,9 @@ from ovforge.annotation_io.edited_records import EditedRecords
 from ovforge.annotation_io.record_edit import edit_record
 from ovforge.annotations.checked import CheckedFile, check_frequencies, excluded_categories
 from ovforge.annotations.counts import positions
-from ovforge.files.atomic import atomic_file, check_output
-from ovforge.options.annotations import BaseClassesOptions, IdMode
+from ovforge.errors import InputError
+from ovforge.files.atomic import atomic_file, check_output, write_bytes
+from ovforge.options.annotations import BASE_CLASS_NAMES, BaseClassesOptions, IdMode
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 
@@ -33,13 +36,20 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
 
     Annotations of these classes go, and so do their ids in `neg_category_ids` and `not_exhaustive_category_ids`. In
     compact mode the other classes are numbered 1, 2, 3, ..., here, in the annotations and in both lists. All images
-    stay. The class names are those of the output's categories, one a line, in their order.
+    stay. Two files list class names, one a line: those of the output's categories, and those of all categories of the
+    input, in their order. OVTrack's configurations read the second one, by the name `lvis_classes_v1.txt`; where it is
+    there with the same names already, it stays.
 
     Raises:
         OutputExistsError: an output is there and `overwrite` is false.
         AnnotationFileError: the input is malformed, or a category has no frequency.
     """
     exclude = check_frequencies(options.exclude)
+    if options.class_names_output == options.all_names_output:
+        raise InputError(
+            f"{options.class_names_output}: is the file of all classes' names",
+            hint=f"give another name with --class-names; the default is {BASE_CLASS_NAMES}",
+        )
     for output in (options.output, options.class_names_output):
         check_output(output, overwrite=options.overwrite)
     progress("read", 0, 2)
@@ -63,8 +73,9 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
                 for index in np.flatnonzero(kept).tolist()
             ),
         }
+        _write_names(options.all_names_output, categories["name"], overwrite=options.overwrite)
         with atomic_file(options.class_names_output, overwrite=options.overwrite) as names:
-            names.write("".join(f"{name}\n" for name in categories["name"][kept]).encode())
+            names.write(_lines(categories["name"][kept]))
             write_annotation_file(
                 options.output,
                 {section: replacements.get(section, file.whole(section)) for section in file.sections},
@@ -77,7 +88,11 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
     progress("write", 2, 2)
     return StepSummary(
         step="lvis base-classes",
-        outputs={"annotations": str(options.output), "class names": str(options.class_names_output)},
+        outputs={
+            "annotations": str(options.output),
+            "class names": str(options.class_names_output),
+            "names of all classes": str(options.all_names_output),
+        },
         counts={
             "classes in": len(categories),
             "classes out": int(kept.sum()),
@@ -88,6 +103,18 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
         drops=drops.freeze(),
         next_command="ovforge lvis pack-images",
     )
+
+
+def _lines(names: NDArray[np.object_]) -> bytes:
+    return "".join(f"{name}\n" for name in names).encode()
+
+
+def _write_names(path: Path, names: NDArray[np.object_], *, overwrite: bool) -> None:
+    """Write all names, unless they are there already: OVTrack's users have this file from elsewhere."""
+    lines = _lines(names)
+    if not overwrite and path.is_file() and path.read_bytes().splitlines() == lines.splitlines():
+        return
+    write_bytes(path, lines, overwrite=overwrite)
 
 
 def _renumbered(file: AnnotationFile, annotations: RecordTable, rows: Ints, new_ids: Ints) -> EditedRecords:

@@ -104,7 +104,7 @@ def base_classes(
     class_names: Annotated[
         Path | None,
         typer.Option(
-            "--class-names", help="Where to write the names; by default lvis_classes_v1.txt beside the output.",
+            "--class-names", help="Where to write the names; by default lvis_classes_v1_base.txt beside the output.",
             show_default=False,
         ),
     ] = None,

@@ -16,6 +16,8 @@ OVTRACK_MERGED = layout.TRACKING_MERGED
 """What `merge_coco` makes of it."""
 OVTRACK_COCO_TRAIN = layout.TRACKING_COCO_TRAIN
 CLASS_NAMES = "lvis_classes_v1.txt"
+"""The name that OVTrack's configurations have for the file of all 1,203 names."""
+BASE_CLASS_NAMES = "lvis_classes_v1_base.txt"
 
 
 class MergeVariant(str, Enum):
@@ -101,7 +103,7 @@ class BaseClassesOptions:
     out: Path | None = None
     """Default: `*_base.json` beside the input."""
     class_names: Path | None = None
-    """Default: `lvis_classes_v1.txt` beside the output."""
+    """The names of the classes that stay. Default: `lvis_classes_v1_base.txt` beside the output."""
     mode: IdMode = IdMode.COMPACT
     exclude: str = "r"
     """The frequencies to take out: letters of `rcf`."""
@@ -114,8 +116,13 @@ class BaseClassesOptions:
 
     @property
     def class_names_output(self) -> Path:
-        """Where the list of class names goes."""
-        return self.class_names or self.output.with_name(CLASS_NAMES)
+        """Where the names of the classes that stay go."""
+        return self.class_names or self.output.with_name(BASE_CLASS_NAMES)
+
+    @property
+    def all_names_output(self) -> Path:
+        """Where the names of all classes of the input go."""
+        return self.output.with_name(CLASS_NAMES)
 
 
 def beside(path: Path, ending: str) -> Path:

@@ -7,6 +7,7 @@ of P holds images [i * n // P, ...): floor division, the last takes the rest, as
 from __future__ import annotations
 
 import glob
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +19,15 @@ import numpy as np
 from ovforge import __version__
 from ovforge.errors import InputError, MissingInputError, OutputExistsError
 from ovforge.image_io.store import open_image_store
-from ovforge.options.pairs import DEFAULT_CAPTIONS, DEFAULT_IMAGES, DEFAULT_SAVE_DIR, GenerateOptions
+from ovforge.options.labels import Labels, Outside
+from ovforge.options.pairs import (
+    DEFAULT_CAPTIONS,
+    DEFAULT_IMAGES,
+    DEFAULT_MIN_AREA,
+    DEFAULT_SAVE_DIR,
+    GenerateOptions,
+)
+from ovforge.records.pairs import visibility_text
 from ovforge.records.reporting import Progress, StepSummary, no_progress
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.heartbeat import worker_statuses
@@ -98,11 +107,12 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         InputError: an input is missing or malformed.
     """
     images = options.images or _default_images()
-    captions, notes = _captions(options)
+    captions, notes = _captions(options, uses_captions=engine.traits.uses_captions)
+    notes = [*engine.traits.notes, *notes]
     table = read_images(options.annotations, captions, variants=options.variants, limit=options.limit)
     if table.annotations.orphans and options.limit is None:
         notes.append(f"{table.annotations.orphans:,} annotations belong to no image of the file")
-    settings = PairSettings(options.seed, options.variants, options.min_area, options.masks, options.quality)
+    settings = pair_settings(options, engine)
     inputs = {"annotations": input_file(options.annotations), "images": _describe_images(images, table)}
     if captions is not None:
         inputs["captions"] = input_file(captions)
@@ -113,7 +123,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         shard_size=options.shard_size or shard_size(len(table)),
         seed=options.seed,
         options={
-            **{key: value for key, value in asdict(settings).items() if key != "seed"},
+            **described_settings(settings),
             "limit": options.limit,
             "engine": engine.describe(),
             "image_list": table.digest(),
@@ -124,6 +134,48 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
     # Workers on other machines have another current folder.
     task = PairTask(table, images.absolute(), engine, settings, threads)
     return PairRun(plan, task, tuple(notes))
+
+
+def pair_settings(options: GenerateOptions, engine: Engine) -> PairSettings:
+    """What decides the pairs, by the options and the engine's nature.
+
+    Raises:
+        InputError: an option has no meaning for the engine.
+    """
+    traits = engine.traits
+    outside = options.outside or traits.outside[0]
+    if outside not in traits.outside:
+        raise InputError(
+            f"--outside {outside.value}: the engine {engine.name} takes {traits.outside[0].value} only",
+            hint=f"`--engine {'warp' if outside is Outside.ORIGINAL else 'fill'}` has it so",
+        )
+    labels = traits.labels(outside)
+    if labels is Labels.ALL and options.min_area is not None:
+        raise InputError(
+            f"--min-area {options.min_area:g}: the engine {engine.name} keeps and labels every object",
+            hint="leave small ones out afterwards: `ovforge pairs annotate --min-area`",
+        )
+    min_area = 0.0 if labels is Labels.ALL else DEFAULT_MIN_AREA if options.min_area is None else options.min_area
+    return PairSettings(
+        options.seed, options.variants, min_area, options.masks, options.quality, outside=outside, labels=labels
+    )
+
+
+def described_settings(settings: PairSettings) -> dict[str, Any]:
+    """What the manifest says of the settings; the seed has a place of its own there."""
+    fields = {key: value for key, value in asdict(settings).items() if key != "seed"}
+    return {**fields, "outside": settings.outside.value, "labels": settings.labels.value}
+
+
+def settings_from_description(described: Mapping[str, Any], seed: int) -> PairSettings:
+    """The settings that a manifest describes; one of before there was a choice means OVTrack's way."""
+    names = set(asdict(PairSettings())) - {"seed", "outside", "labels"}
+    return PairSettings(
+        seed=seed,
+        **{name: described[name] for name in names},
+        outside=Outside(described.get("outside", Outside.ORIGINAL)),
+        labels=Labels(described.get("labels", Labels.OVTRACK)),
+    )
 
 
 def _partition_sizes(table: int, partitions: int) -> tuple[int, ...]:
@@ -165,11 +217,13 @@ def _default_images() -> Path:
     )
 
 
-def _captions(options: GenerateOptions) -> tuple[Path | None, list[str]]:
+def _captions(options: GenerateOptions, *, uses_captions: bool) -> tuple[Path | None, list[str]]:
     if options.captions is not None:
         return options.captions, []
     if DEFAULT_CAPTIONS.exists():
         return DEFAULT_CAPTIONS, []
+    if not uses_captions:
+        return None, []
     return None, [f"{DEFAULT_CAPTIONS} is not there: prompts are made from class names (--captions gives another file)"]
 
 
@@ -191,6 +245,8 @@ def library_versions() -> dict[str, str]:
 def _summary(options: GenerateOptions, prepared: PairRun, result: RunResult) -> StepSummary:
     counts: dict[str, Any] = {"images planned": prepared.plan.items, **result.counts}
     notes = list(prepared.notes)
+    if seen := visibility_text(result.counts):
+        notes.append(seen)
     total = len(prepared.plan.shards())
     if not result.complete:
         notes.append(f"{total - len(result.entries):,} of {total:,} shards are still to be done, by other parts")

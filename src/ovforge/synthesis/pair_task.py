@@ -19,7 +19,7 @@ import msgspec
 from ovforge.errors import ImageError, WorkError
 from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.image_io.store import ImageStore, open_image_store
-from ovforge.records.pairs import RECORDS, PairRecord, VariantRecord
+from ovforge.records.pairs import RECORDS, PairRecord, VariantRecord, count_objects
 from ovforge.records.reporting import Drops
 from ovforge.runs.task import Shard, ShardReport, Slot
 from ovforge.synthesis.image_table import ImageTable
@@ -182,11 +182,9 @@ def _write(writer: ImageWriter, prepared: Prepared, record: PairRecord, finished
 
 
 def _counted(record: PairRecord) -> dict[str, int]:
-    entries = [entry for variant in record.variants for entry in variant.annotations]
     return {
         "images": 1 if record.variants else 0,
         "second views": len(record.variants),
         "second views with objects": sum(1 for variant in record.variants if variant.annotations),
-        "objects": len(entries),
-        "objects that left the image": sum(1 for entry in entries if not entry["area"]),
+        **count_objects(record),
     }

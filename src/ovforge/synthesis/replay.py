@@ -7,7 +7,7 @@ pair can be looked at again, or proven to be what the run made of the image.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,13 @@ from ovforge.records.pairs import VariantRecord
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.runs.plan import Plan, input_file, load_plan
 from ovforge.synthesis.diffusion import engine_from_description
-from ovforge.synthesis.generate import library_versions
+from ovforge.synthesis.generate import library_versions, settings_from_description
 from ovforge.synthesis.image_table import ImageTable, read_images
 from ovforge.synthesis.pair_file import PublishedPair
-from ovforge.synthesis.pairs import PairSettings, finish, prepare
+from ovforge.synthesis.pairs import finish, prepare
 from ovforge.synthesis.partitions import PartitionFiles, partition_files
 from ovforge.synthesis.repaint import Engine
-from ovforge.synthesis.warp import WarpEngine
+from ovforge.synthesis.warp import FillEngine, WarpEngine
 
 
 def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> StepSummary:
@@ -72,7 +72,7 @@ def _replay(
     differences: list[str],
 ) -> StepSummary:
     source = table.image(index)
-    settings = _settings(plan)
+    settings = settings_from_description(plan.options, plan.seed)
     stored, partition = _stored(plan, index, options.save_dir / options.name)
     names = [f"{Path(source.file_name).stem}_v{r}.jpg" for r in range(settings.variants)]
     record_path = out / f"{Path(source.file_name).stem}.json"
@@ -126,6 +126,8 @@ def _replay(
 def _engine(plan: Plan, options: ReplayOptions) -> Engine:
     described = plan.options.get("engine", {})
     match described.get("engine"):
+        case "fill":
+            return FillEngine()
         case "warp":
             return WarpEngine()
         case "diffusion":
@@ -150,11 +152,6 @@ def _differences(plan: Plan, engine: Engine) -> Iterator[str]:
     for name in sorted({*plan.versions, *versions}):
         if plan.versions.get(name) != versions.get(name):
             yield f"{name} {plan.versions.get(name)} in the run, {versions.get(name)} now"
-
-
-def _settings(plan: Plan) -> PairSettings:
-    names = set(asdict(PairSettings())) - {"seed"}
-    return PairSettings(seed=plan.seed, **{name: plan.options[name] for name in names})
 
 
 def _images(plan: Plan) -> ImageTable:

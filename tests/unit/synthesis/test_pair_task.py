@@ -12,13 +12,14 @@ import pytest
 
 from ovforge.errors import WorkError
 from ovforge.image_io.hdf5 import ImageReader
+from ovforge.options.labels import Outside
 from ovforge.records.pairs import RECORDS, PairRecord
 from ovforge.runs.task import Shard, ShardReport, Slot
 from ovforge.synthesis.image_table import read_images
 from ovforge.synthesis.pair_task import PairTask
 from ovforge.synthesis.pairs import PairSettings
 from ovforge.synthesis.randomness import generator
-from ovforge.synthesis.repaint import Repainted, RepaintJob, WorkingSize
+from ovforge.synthesis.repaint import EngineTraits, Repainted, RepaintJob, WorkingSize
 
 
 @dataclass
@@ -31,6 +32,7 @@ class NoiseEngine:
     batches: list[list[RepaintJob]] = field(default_factory=list)
     closed: bool = False
     lose_one: bool = False
+    traits: EngineTraits = EngineTraits(repaints=True, outside=(Outside.COMPLETED, Outside.ORIGINAL))  # noqa: RUF009
 
     def describe(self) -> dict[str, str]:
         return {"engine": self.name}

@@ -73,7 +73,7 @@ def test_the_annotation_file_equals_the_originals(
     run: Path, annotations: Path, mini_expected: Path, partitions: int, variants: int
 ) -> None:
     merge_pairs(MergeOptions(NAME, run, annotations=annotations, partitions=partitions, variants=variants))
-    summary = annotate_pairs(AnnotateOptions(NAME, run, annotations=annotations))
+    summary = annotate_pairs(AnnotateOptions(NAME, run, annotations=annotations, original=True))
     ours = json.loads((run / "annotations" / f"{NAME}.json").read_bytes())  # 40: the document's place
     theirs = _expected(mini_expected / "generate_json_anno" / f"{NAME}.repeat_{variants}.json.gz")
     # 39: the original copies the image's own boxes onto a second view of which nothing is noted.

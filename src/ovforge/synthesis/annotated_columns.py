@@ -1,0 +1,179 @@
+"""The annotation file that pairs were made from, as columns: its images, its objects, its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
+from ovforge.annotation_io.ordering import stable_order
+from ovforge.annotation_io.record_edit import edit_record
+from ovforge.errors import InputError
+from ovforge.options.tracks import CategoryList
+from ovforge.taxonomy import lvis_classes
+
+MISSING = -1
+"""In the column `iscrowd`: the record has no such field."""
+
+Ints = NDArray[np.int64]
+
+
+class ImageRow(msgspec.Struct, frozen=True):
+    """What OVTrack's own file needs of an image."""
+
+    id: int
+    width: int
+    height: int
+    file_name: str = ""
+    coco_url: str = ""
+
+
+class ListedImageRow(ImageRow, frozen=True):
+    """An image with LVIS's lists of classes."""
+
+    neg_category_ids: list[int] | None = None
+    not_exhaustive_category_ids: list[int] | None = None
+
+
+class ObjectRow(msgspec.Struct, frozen=True, gc=False):
+    """What OVTrack's own file needs of an annotation."""
+
+    id: int
+    image_id: int
+    area: float
+    iscrowd: int = MISSING
+
+
+class BoxedObjectRow(ObjectRow, frozen=True, gc=False, kw_only=True):
+    """An annotation with its class and box."""
+
+    category_id: int
+    bbox: tuple[float, float, float, float]
+
+
+class _Category(msgspec.Struct, frozen=True):
+    id: int
+    name: str
+    synset: str | None = None
+    frequency: str | None = None
+
+
+@dataclass(frozen=True)
+class ImageColumns:
+    """The annotation file's images, in file order."""
+
+    table: RecordTable
+    names: list[str]
+    """Bare file names."""
+
+    @property
+    def largest_id(self) -> int:
+        """New ids go on from it."""
+        return int(self.table["id"].max(initial=0))
+
+
+@dataclass(frozen=True)
+class ObjectColumns:
+    """The objects without crowds of the images that the run has: by image, within it in file order."""
+
+    table: RecordTable
+    rows: Ints
+    """Record numbers."""
+    number: Ints
+    """For each of `rows`: which of the run's images it is in."""
+    largest_id: int
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A field of the objects."""
+        values: NDArray[Any] = self.table[name][self.rows]
+        return values
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes that the new file lists."""
+
+    json: tuple[bytes, ...]
+    """Their records."""
+    new_id: dict[int, int]
+    """The id in the annotation file -> the one in the new file; without the classes that are skipped."""
+
+    @property
+    def keeps_ids(self) -> bool:
+        """Whether every class that is listed has the id that it had."""
+        return all(old == new for old, new in self.new_id.items())
+
+    def renumbered(self, ids: Ints) -> Ints:
+        """The new ids of these classes, all of them listed."""
+        known = np.array(sorted(self.new_id), np.int64)
+        return np.array([self.new_id[old] for old in known.tolist()], np.int64)[np.searchsorted(known, ids)]
+
+
+def image_columns(table: RecordTable) -> ImageColumns:
+    """The images, checked: ids are unique, and each has a name."""
+    table.check_unique()
+    names = []
+    for index, (name, url) in enumerate(zip(table["file_name"], table["coco_url"], strict=True)):
+        bare = (name or url).rpartition("/")[2]
+        if not bare:
+            raise table.error(index, "has neither file_name nor coco_url")
+        names.append(bare)
+    return ImageColumns(table, names)
+
+
+def object_columns(
+    table: RecordTable, images: ImageColumns, used: Ints, classes: Classes | None = None
+) -> ObjectColumns:
+    """The objects of the images at the positions `used`, checked; with `classes`, only of those."""
+    ids = images.table["id"]
+    table.check_unique()
+    table.check_known("image_id", ids, "images")
+    by_id = stable_order(ids)
+    number_of = np.full(len(ids), -1)
+    number_of[used] = np.arange(len(used))
+    number = number_of[by_id][np.searchsorted(ids[by_id], table["image_id"])]
+    is_wanted = (table["iscrowd"] < 1) & (number >= 0)
+    if classes is not None:
+        is_wanted &= np.isin(table["category_id"], np.array(sorted(classes.new_id), np.int64))
+    rows = np.flatnonzero(is_wanted)
+    rows = rows[stable_order(number[rows])]
+    return ObjectColumns(table, rows, number[rows], int(table["id"].max(initial=0)))
+
+
+def listed_classes(file: AnnotationFile, listed: CategoryList) -> Classes:
+    """The classes that the new file lists.
+
+    Raises:
+        InputError: all of LVIS's classes are asked for, and the annotation file has others.
+    """
+    table = file.table("categories", _Category)
+    ids: list[int] = table["id"].tolist()
+    if listed is CategoryList.ALL:
+        return _all_classes(file, table, ids)
+    kept = [n for n in range(len(ids)) if listed is not CategoryList.BASE or table["frequency"][n] != "r"]
+    return Classes(tuple(table.raw(n) for n in kept), {ids[n]: ids[n] for n in kept})
+
+
+def _all_classes(file: AnnotationFile, table: RecordTable, ids: Sequence[int]) -> Classes:
+    by_synset, by_name = ({getattr(c, field): c.id for c in lvis_classes()} for field in ("synset", "name"))
+    raw, new_id, used = dict[int, bytes](), dict[int, int](), set[int]()
+    for n, old in enumerate(ids):
+        new = by_synset.get(table["synset"][n]) or by_name.get(table["name"][n])
+        if new is None or new in used:
+            raise InputError(
+                f"{file.path}: {table.where(n)} is {table['name'][n]!r}, "
+                + ("no class of LVIS v1" if new is None else "a class that is there already"),
+                hint="--categories all lists LVIS's 1,203 classes; of other data sets give --categories as-given",
+            )
+        used.add(new)
+        new_id[old] = new
+        raw[new] = table.raw(n) if old == new else edit_record(table.raw(n), {"id": b"%d" % new})
+    for c in lvis_classes():
+        missing = {"id": c.id, "name": c.name, "synset": c.synset, "frequency": c.frequency}
+        raw.setdefault(c.id, msgspec.json.encode(missing))
+    return Classes(tuple(raw[c.id] for c in lvis_classes()), new_id)
