@@ -22,7 +22,7 @@ from ovforge.cli.executors import (
 )
 from ovforge.options.diffusion import DiffusionOptions
 from ovforge.options.labels import Outside
-from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, GenerateOptions
+from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, PAIR_FRAMES, ClipMotion, GenerateOptions
 from ovforge.records.reporting import StepSummary
 
 if TYPE_CHECKING:
@@ -71,6 +71,22 @@ def generate(
     workers: WorkersOption = 0,
     partitions: Annotated[int, typer.Option("--partitions", "--total-p", help="HDF5 files to publish.")] = 1,
     variants: Annotated[int, typer.Option("--variants", "--repeat_num", help="Second views per image.")] = 1,
+    frames: Annotated[
+        int,
+        typer.Option(help="2: pairs. 3 to 64: clips of so many frames, in which objects move; the image is the first."),
+    ] = PAIR_FRAMES,
+    motion: Annotated[
+        ClipMotion | None,
+        typer.Option(
+            help="How clips move. video: as real footage; hard: more than that; ovtrack: every frame is a second "
+            "view of its own, and no object moves by itself.",
+            show_default="video",
+        ),
+    ] = None,
+    gap: Annotated[
+        float | None,
+        typer.Option(help="How many video frames two frames of a clip are apart, 1 to 60.", show_default="15"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same inputs: same pairs.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Throw away the run of this name and start anew.")
@@ -125,6 +141,9 @@ def generate(
         captions=captions,
         partitions=partitions,
         variants=variants,
+        frames=frames,
+        motion=motion,
+        gap=gap,
         seed=seed,
         min_area=min_area,
         outside=outside,

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.records.reporting import Drop
 
 RECORDS = "__records__"
@@ -14,13 +15,14 @@ RECORDS = "__records__"
 
 
 class VariantRecord(msgspec.Struct, omit_defaults=True):
-    """One second view of an image."""
+    """One second view of an image, or one frame of a clip after the first."""
 
     file_name: str
-    """`<stem>_v<r>.jpg`, the key of its image."""
+    """`<stem>_v<r>.jpg`, or `<stem>_v0_f<frame>.jpg` in a clip: the key of its image."""
     motion: dict[str, Any]
     """`synthesis.motion.Motion` as plain values; `matrix` maps the original's pixels to the second view's.
-    {"kind": "none"}: the second view is the original, because the image has no usable object."""
+    {"kind": "none"}: the second view is the original, because the image has no usable object. {"kind": "clip"}:
+    `matrix` is the camera's, `groups` those of the objects that move by themselves."""
     caption: str
     seed: int
     engine: dict[str, Any]
@@ -30,7 +32,8 @@ class VariantRecord(msgspec.Struct, omit_defaults=True):
     pixels) and `area` (pixels) of the warped mask, and `image_name` appended. Objects that left the image stay,
     with the box 0, 0, 0, 0 and the area 0. Further keys: `fidelity` (0 to 1), `visibility` (0 to 1, the share of the
     warped mask that is seen in the second view), `old_copy` (0 to 1, the share of the object that is seen once more,
-    at its old place); `iscrowd` 1 where it is an ignore region; optional: `mask` (RLE of the warped mask)."""
+    at its old place); in clips `amodal_bbox` (the whole object's box, hidden and outside parts included, in pixels),
+    `occluded` and `outside`; `iscrowd` 1 where it is an ignore region; optional: `mask` (RLE of the warped mask)."""
     keep_mask: dict[str, Any] | None = None
     """RLE, at the image's own size, of what was kept from repainting; only where masks were asked for."""
 
@@ -84,6 +87,23 @@ def variant_names(file_name: str, variants: int) -> list[str]:
     """The names of an image's first `variants` second views."""
     stem = _stem(file_name)
     return [f"{stem}_v{variant}.jpg" for variant in range(variants)]
+
+
+def frame_name(file_name: str, frame: int) -> str:
+    """`<stem>_v0_f<frame>.jpg`, frame 1 and on: frame 0 is the image itself."""
+    return f"{_stem(file_name)}_v0_f{frame:03d}.jpg"
+
+
+def view_name(file_name: str, view: int, frames: int) -> str:
+    """The name of an image's view number `view`: a second view, or, of clips of `frames` frames, a frame."""
+    return variant_name(file_name, view) if frames <= PAIR_FRAMES else frame_name(file_name, view + 1)
+
+
+def view_names(file_name: str, views: int, frames: int) -> list[str]:
+    """The names of an image's first `views` views."""
+    if frames <= PAIR_FRAMES:
+        return variant_names(file_name, views)
+    return [frame_name(file_name, view + 1) for view in range(views)]
 
 
 def _stem(file_name: str) -> str:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.ordering import stable_order
+from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.options.tracks import PairObjects
-from ovforge.records.pairs import variant_name
+from ovforge.records.pairs import view_name
 from ovforge.records.reporting import EXAMPLES_KEPT, Drops
 from ovforge.synthesis.annotated_columns import ImageColumns, ObjectColumns
 from ovforge.synthesis.second_views import SecondViews
@@ -26,6 +27,8 @@ PAIR_MIN_AREA = 64.0 * 64.0
 MIN_MOVED_AREA = 32.0 * 32.0
 """Square pixels; a second view's object has to be at least so large, and its box a pixel wide and high (OVTrack)."""
 NOT_IN_BOTH = "it is not in every frame of its pair"
+IN_NO_OTHER = "it is in no other frame of its clip"
+OUT_OF_SIGHT = "out of sight in a frame: left the image or covered"
 NO_OBJECT = "no object is in two of its frames"
 _LAST = np.iinfo(np.int64).max
 
@@ -90,10 +93,13 @@ def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rul
     kept = _kept(views, original, rules, drops, order)
     kept_original = np.ones(len(followed), np.bool_)
     if rules.objects is PairObjects.BOTH:
-        kept_original = np.bincount(original[kept], minlength=len(followed)) == variants
+        # An object of a clip may be out of sight for a while.
+        needed = variants if views.frames == PAIR_FRAMES else 1
+        kept_original = np.bincount(original[kept], minlength=len(followed)) >= needed
         lonely = kept & ~np.append(kept_original, False)[original]
         kept &= ~lonely
-        _count_missing(images, views, number[~kept_original], drops)
+        reason = NOT_IN_BOTH if views.frames == PAIR_FRAMES else IN_NO_OTHER
+        _count_missing(images, views, number[~kept_original], reason, drops)
     has_video = np.ones(count, np.bool_)
     if not rules.empty_pairs:
         has_video[:] = False
@@ -165,11 +171,12 @@ def _rank(group: Ints) -> Ints:
 def _kept(views: SecondViews, original: Ints, rules: Rules, drops: Drops, order: Ints) -> Bools:
     entries = views.entries
     kept = np.ones(len(original), np.bool_)
-    small = (entries.box[:, 2:] < 1).any(axis=1) | (entries.area < MIN_MOVED_AREA)
+    smallest = MIN_MOVED_AREA if views.frames == PAIR_FRAMES else 0.0  # in clips, all that is seen is labelled
+    small = (entries.box[:, 2:] < 1).any(axis=1) | (entries.area < smallest)
     for reason, without in (
         (f"its original is no object larger than {rules.min_area:g} square pixels", original < 0),
-        ("it left the image", entries.area <= 0),
-        (f"smaller than {MIN_MOVED_AREA:g} square pixels in the second view", small),
+        (OUT_OF_SIGHT if views.frames > PAIR_FRAMES else "it left the image", entries.area <= 0),
+        (f"smaller than {smallest:g} square pixels in the second view", small),
         (f"fidelity below {rules.min_fidelity:g}", entries.fidelity < rules.min_fidelity),
     ):
         dropped = order[(kept & without)[order]]
@@ -190,14 +197,14 @@ class _Named(msgspec.Struct):
     image_name: str
 
 
-def _count_missing(images: ImageColumns, views: SecondViews, number: Ints, drops: Drops) -> None:
+def _count_missing(images: ImageColumns, views: SecondViews, number: Ints, reason: str, drops: Drops) -> None:
     for one in number[:EXAMPLES_KEPT].tolist():
-        drops.add("object", NOT_IN_BOTH, images.names[views.used[one]])
+        drops.add("object", reason, images.names[views.used[one]])
     if len(number) > EXAMPLES_KEPT:
-        drops.add("object", NOT_IN_BOTH, count=len(number) - EXAMPLES_KEPT)
+        drops.add("object", reason, count=len(number) - EXAMPLES_KEPT)
 
 
 def _count_empty(images: ImageColumns, views: SecondViews, of_view: Ints, of_image: Ints, drops: Drops) -> None:
     reason = "nothing is noted of its objects: it has no boxes"
     for number, variant in np.argwhere((of_view == 0) & (of_image > 0)[:, None]).tolist():
-        drops.add("second view", reason, variant_name(images.names[views.used[number]], variant))
+        drops.add("second view", reason, view_name(images.names[views.used[number]], variant, views.frames))

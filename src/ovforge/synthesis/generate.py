@@ -22,9 +22,12 @@ from ovforge.image_io.store import open_image_store
 from ovforge.options.labels import Labels, Outside
 from ovforge.options.pairs import (
     DEFAULT_CAPTIONS,
+    DEFAULT_GAP,
     DEFAULT_IMAGES,
     DEFAULT_MIN_AREA,
     DEFAULT_SAVE_DIR,
+    PAIR_FRAMES,
+    ClipMotion,
     GenerateOptions,
 )
 from ovforge.records.pairs import visibility_text
@@ -109,10 +112,12 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
     images = options.images or _default_images()
     captions, notes = _captions(options, uses_captions=engine.traits.uses_captions)
     notes = [*engine.traits.notes, *notes]
-    table = read_images(options.annotations, captions, variants=options.variants, limit=options.limit)
+    settings = pair_settings(options, engine)
+    table = read_images(
+        options.annotations, captions, variants=settings.views, limit=options.limit, frames=options.frames
+    )
     if table.annotations.orphans and options.limit is None:
         notes.append(f"{table.annotations.orphans:,} annotations belong to no image of the file")
-    settings = pair_settings(options, engine)
     inputs = {"annotations": input_file(options.annotations), "images": _describe_images(images, table)}
     if captions is not None:
         inputs["captions"] = input_file(captions)
@@ -149,6 +154,8 @@ def pair_settings(options: GenerateOptions, engine: Engine) -> PairSettings:
             f"--outside {outside.value}: the engine {engine.name} takes {traits.outside[0].value} only",
             hint=f"`--engine {'warp' if outside is Outside.ORIGINAL else 'fill'}` has it so",
         )
+    if options.frames > PAIR_FRAMES:
+        return _clip_settings(options, engine, outside)
     labels = traits.labels(outside)
     if labels is Labels.ALL and options.min_area is not None:
         raise InputError(
@@ -161,20 +168,50 @@ def pair_settings(options: GenerateOptions, engine: Engine) -> PairSettings:
     )
 
 
+def _clip_settings(options: GenerateOptions, engine: Engine, outside: Outside) -> PairSettings:
+    """What decides the clips: their background is completed, and every object is labelled."""
+    if outside is not Outside.COMPLETED:
+        raise InputError(
+            f"--frames {options.frames}: clips have a completed background, the engine {engine.name} shows the original"
+            if Outside.COMPLETED not in engine.traits.outside
+            else f"--outside {outside.value}: clips have a completed background",
+            hint="`--engine fill` needs no model",
+        )
+    return PairSettings(
+        options.seed,
+        1,
+        0.0,
+        options.masks,
+        options.quality,
+        outside=outside,
+        labels=Labels.ALL,
+        frames=options.frames,
+        motion=options.motion or ClipMotion.VIDEO,
+        gap=DEFAULT_GAP if options.gap is None else options.gap,
+    )
+
+
 def described_settings(settings: PairSettings) -> dict[str, Any]:
     """What the manifest says of the settings; the seed has a place of its own there."""
     fields = {key: value for key, value in asdict(settings).items() if key != "seed"}
-    return {**fields, "outside": settings.outside.value, "labels": settings.labels.value}
+    fields |= {"outside": settings.outside.value, "labels": settings.labels.value, "motion": settings.motion.value}
+    if settings.frames == PAIR_FRAMES:
+        for of_clips in ("frames", "motion", "gap"):
+            del fields[of_clips]
+    return fields
 
 
 def settings_from_description(described: Mapping[str, Any], seed: int) -> PairSettings:
     """The settings that a manifest describes; one of before there was a choice means OVTrack's way."""
-    names = set(asdict(PairSettings())) - {"seed", "outside", "labels"}
+    names = set(asdict(PairSettings())) - {"seed", "outside", "labels", "frames", "motion", "gap"}
     return PairSettings(
         seed=seed,
         **{name: described[name] for name in names},
         outside=Outside(described.get("outside", Outside.ORIGINAL)),
         labels=Labels(described.get("labels", Labels.OVTRACK)),
+        frames=described.get("frames", PAIR_FRAMES),
+        motion=ClipMotion(described.get("motion", ClipMotion.VIDEO)),
+        gap=described.get("gap", DEFAULT_GAP),
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -15,8 +16,9 @@ from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
 from ovforge.annotation_io.record_index import RecordIndex
 from ovforge.errors import AnnotationFileError
 from ovforge.image_io.store import is_plain_name
+from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.records.lvis import AnnotationKey
-from ovforge.records.pairs import variant_name
+from ovforge.records.pairs import view_names
 from ovforge.synthesis.pairs import SourceImage
 
 
@@ -87,12 +89,20 @@ class ImageTable:
             self.captions.close()
 
 
-def read_images(annotations: Path, captions: Path | None, *, variants: int, limit: int | None = None) -> ImageTable:
+def read_images(
+    annotations: Path,
+    captions: Path | None,
+    *,
+    variants: int,
+    limit: int | None = None,
+    frames: int = PAIR_FRAMES,
+) -> ImageTable:
     """Index an LVIS or COCO annotation file, and a COCO caption file, by image.
 
     Args:
         variants: how many second views each image gets: their names have to differ from all others.
         limit: only the first so many images.
+        frames: of a clip; 2: pairs.
 
     Raises:
         MissingInputError: a file is not there.
@@ -105,7 +115,7 @@ def read_images(annotations: Path, captions: Path | None, *, variants: int, limi
         images = file.table("images", _ImageRow)
         names = tuple(bare_name(name or url) for name, url in zip(images["file_name"], images["coco_url"], strict=True))
         sizes = np.stack([images["width"], images["height"]], axis=1)
-        _check(annotations, images, names, sizes, variants)
+        _check(annotations, images, names, sizes, partial(view_names, views=variants, frames=frames))
         ids, names, sizes = images["id"][:limit], names[:limit], sizes[:limit]
         categories = file.table("categories", _CategoryRow)
         return ImageTable(
@@ -138,7 +148,13 @@ def _captions(path: Path | None, ids: NDArray[np.int64]) -> RecordIndex | None:
         return _index(path, ids, file.table("annotations", _CaptionRow))
 
 
-def _check(path: Path, images: RecordTable, names: Sequence[str], sizes: NDArray[np.int64], variants: int) -> None:
+def _check(
+    path: Path,
+    images: RecordTable,
+    names: Sequence[str],
+    sizes: NDArray[np.int64],
+    views_of: Callable[[str], list[str]],
+) -> None:
     if not len(images):
         raise AnnotationFileError(path, 'has no images in "images"')
     images.check_unique("id")
@@ -148,7 +164,7 @@ def _check(path: Path, images: RecordTable, names: Sequence[str], sizes: NDArray
             raise images.error(index, f"has no usable file name ({name!r})", hint="it needs a file_name or a coco_url")
         if width < 1 or height < 1:
             raise images.error(index, f"has a size of {width}x{height} pixels")
-        for stored in (name, *(variant_name(name, r) for r in range(variants))):
+        for stored in (name, *views_of(name)):
             owner = owners.setdefault(stored, index)
             if owner != index:
                 raise images.error(

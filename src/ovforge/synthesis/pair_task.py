@@ -19,14 +19,54 @@ import msgspec
 from ovforge.errors import ImageError, WorkError
 from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.image_io.store import ImageStore, open_image_store
+from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.records.pairs import RECORDS, PairRecord, VariantRecord, count_objects
 from ovforge.records.reporting import Drops
 from ovforge.runs.task import Shard, ShardReport, Slot
+from ovforge.synthesis.clips.make import PlannedClip, finish_clip, prepare_clip
 from ovforge.synthesis.image_table import ImageTable
-from ovforge.synthesis.pairs import PairSettings, Planned, Prepared, failed, failure_reason, finish, prepare
-from ovforge.synthesis.repaint import Engine, Repainted, Repainter
+from ovforge.synthesis.pairs import (
+    PairSettings,
+    Planned,
+    PlannedView,
+    Prepared,
+    SourceImage,
+    failed,
+    failure_reason,
+    finish,
+    prepare,
+)
+from ovforge.synthesis.repaint import Engine, Repainted, Repainter, WorkingSize
 
 Finished = tuple[bytes, VariantRecord, tuple[tuple[str, str], ...]]
+"""A view's JPEG, its record, and what the engine gave up on."""
+
+
+def prepare_image(
+    source: SourceImage,
+    data: bytes,
+    settings: PairSettings,
+    working_size: WorkingSize | None,
+    class_names: dict[int, str] | None = None,
+) -> Prepared:
+    """Everything up to the engine, of pairs or of a clip.
+
+    Raises:
+        ImageError: the bytes are no whole image, or one of another size than the annotations'.
+    """
+    function = prepare if settings.frames == PAIR_FRAMES else prepare_clip
+    return function(source, data, settings, working_size, class_names)
+
+
+def finish_views(
+    prepared: Prepared, planned: PlannedView, repainted: Repainted, settings: PairSettings
+) -> list[Finished]:
+    """Everything after the engine: the second view, or the frames of the clip."""
+    if isinstance(planned, PlannedClip):
+        return finish_clip(prepared, planned, repainted, settings)
+    if isinstance(planned, Planned):
+        return [finish(prepared, planned, repainted, settings)]
+    raise TypeError(f"{type(planned).__name__} is no planned view")
 
 
 @dataclass(frozen=True)
@@ -97,7 +137,7 @@ class PairWorker:
         todo = iter(range(shard.start, shard.stop))
         loading: deque[Future[Prepared]] = deque()
         buckets: dict[tuple[int, ...], list[_Waiting]] = {}
-        unfinished: deque[tuple[Prepared, list[Future[Finished]]]] = deque()
+        unfinished: deque[tuple[Prepared, list[Future[list[Finished]]]]] = deque()
         while True:
             while len(loading) < ahead and (index := next(todo, None)) is not None:
                 loading.append(self._pool.submit(self._prepare, index))
@@ -106,7 +146,7 @@ class PairWorker:
             prepared = loading.popleft().result()
             # Without its planned views it holds no pixels: those are freed as soon as they are encoded.
             slim = replace(prepared, planned=())
-            promises: list[Future[Finished]] = [Future() for _ in prepared.planned]
+            promises: list[Future[list[Finished]]] = [Future() for _ in prepared.planned]
             unfinished.append((slim, promises))
             for planned, promise in zip(prepared.planned, promises, strict=True):
                 size = planned.job.image.shape
@@ -126,7 +166,7 @@ class PairWorker:
         settings, class_names = self._task.settings, self._task.table.class_names
         try:
             data = self._store.read(source.file_name)
-            return prepare(source, data, settings, self._repainter.working_size, class_names)
+            return prepare_image(source, data, settings, self._repainter.working_size, class_names)
         except ImageError as error:
             missing = source.file_name not in self._store
             return failed(source, "is missing" if missing else failure_reason(error, source.file_name))
@@ -141,7 +181,7 @@ class PairWorker:
 
     def _finish(self, waiting: _Waiting, repainted: Repainted) -> None:
         try:
-            waiting.promise.set_result(finish(waiting.prepared, waiting.planned, repainted, self._task.settings))
+            waiting.promise.set_result(finish_views(waiting.prepared, waiting.planned, repainted, self._task.settings))
         except BaseException as error:  # it is raised again where the result is asked for
             waiting.promise.set_exception(error)
 
@@ -151,12 +191,12 @@ class _Waiting:
     """A second view in its bucket."""
 
     prepared: Prepared
-    planned: Planned
-    promise: Future[Finished]
+    planned: PlannedView
+    promise: Future[list[Finished]]
 
 
-def _with_results(prepared: Prepared, promises: list[Future[Finished]]) -> tuple[Prepared, list[Finished]]:
-    return prepared, [promise.result() for promise in promises]
+def _with_results(prepared: Prepared, promises: list[Future[list[Finished]]]) -> tuple[Prepared, list[Finished]]:
+    return prepared, [finished for promise in promises for finished in promise.result()]
 
 
 def _whole_record(prepared: Prepared, finished: list[Finished]) -> PairRecord:

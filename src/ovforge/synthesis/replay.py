@@ -19,14 +19,14 @@ from ovforge.files.atomic import check_output, write_bytes
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.image_io.store import open_image_store
 from ovforge.options.replay import ReplayOptions
-from ovforge.records.pairs import VariantRecord
+from ovforge.records.pairs import VariantRecord, view_names
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.runs.plan import Plan, input_file, load_plan
 from ovforge.synthesis.diffusion import engine_from_description
 from ovforge.synthesis.generate import library_versions, settings_from_description
 from ovforge.synthesis.image_table import ImageTable, read_images
 from ovforge.synthesis.pair_file import PublishedPair
-from ovforge.synthesis.pairs import finish, prepare
+from ovforge.synthesis.pair_task import finish_views, prepare_image
 from ovforge.synthesis.partitions import PartitionFiles, partition_files
 from ovforge.synthesis.repaint import Engine
 from ovforge.synthesis.warp import FillEngine, WarpEngine
@@ -74,7 +74,7 @@ def _replay(
     source = table.image(index)
     settings = settings_from_description(plan.options, plan.seed)
     stored, partition = _stored(plan, index, options.save_dir / options.name)
-    names = [f"{Path(source.file_name).stem}_v{r}.jpg" for r in range(settings.variants)]
+    names = view_names(source.file_name, settings.views, settings.frames)
     record_path = out / f"{Path(source.file_name).stem}.json"
     for path in (out / source.file_name, record_path, *(out / name for name in names)):
         check_output(path, overwrite=options.overwrite)
@@ -83,8 +83,12 @@ def _replay(
         data = store.read(source.file_name)
     repainter = _with_batch_size(engine, stored).open(options.device)
     try:
-        prepared = prepare(source, data, settings, repainter.working_size, table.class_names)
-        finished = [finish(prepared, p, repainter.repaint([p.job])[0], settings) for p in prepared.planned]
+        prepared = prepare_image(source, data, settings, repainter.working_size, table.class_names)
+        finished = [
+            view
+            for planned in prepared.planned
+            for view in finish_views(prepared, planned, repainter.repaint([planned.job])[0], settings)
+        ]
     finally:
         repainter.close()
 
@@ -155,11 +159,12 @@ def _differences(plan: Plan, engine: Engine) -> Iterator[str]:
 
 
 def _images(plan: Plan) -> ImageTable:
-    captions = plan.inputs.get("captions")
+    captions, settings = plan.inputs.get("captions"), settings_from_description(plan.options, plan.seed)
     return read_images(
         Path(plan.inputs["annotations"].path),
         Path(captions.path) if captions is not None else None,
-        variants=plan.options["variants"],
+        variants=settings.views,
+        frames=settings.frames,
         limit=plan.options["limit"],
     )
 

@@ -25,6 +25,7 @@ from ovforge.annotation_io.annotation_writer import Records, write_annotation_fi
 from ovforge.errors import AnnotationFileError, MissingInputError
 from ovforge.files.atomic import check_output
 from ovforge.files.byte_file import FileRange
+from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.options.tracks import AnnotateOptions, PairObjects
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
@@ -123,8 +124,10 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
 
 
 def _rules(options: AnnotateOptions, views: SecondViews) -> Rules:
+    # In clips everything annotated is labelled.
+    smallest = 0.0 if views.frames > PAIR_FRAMES else views.min_area or PAIR_MIN_AREA
     return Rules(
-        min_area=options.min_area if options.min_area is not None else views.min_area or PAIR_MIN_AREA,
+        min_area=options.min_area if options.min_area is not None else smallest,
         min_fidelity=options.min_fidelity if options.min_fidelity is not None else float("-inf"),
         objects=PairObjects.ALL if options.original else options.objects,
         empty_pairs=options.original,

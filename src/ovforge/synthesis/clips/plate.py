@@ -63,6 +63,11 @@ def make_plate(image: NDArray[np.uint8], scene: Scene, margins: tuple[int, int, 
     return Plate(_joined(np.asarray(wide, np.uint8), completed, wide_hole), corner, wide_hole)
 
 
+def replace_missing(plate: Plate, background: NDArray[np.uint8]) -> Plate:
+    """The plate with another background in its holes; outside them the photograph's own pixels stay."""
+    return Plate(_joined(plate.image, background, plate.hole), plate.corner, plate.hole)
+
+
 def _grow(mask: Mask, area: int) -> Mask:
     reach = int(np.clip(round(0.05 * area**0.5), SMALLEST_GROWTH, LARGEST_GROWTH))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
