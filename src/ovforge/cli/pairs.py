@@ -180,10 +180,13 @@ def sheet(
     out: Annotated[Path | None, typer.Option(help="The PNG to write; NAME.png in that folder.")] = None,
     count: Annotated[int, typer.Option(min=1, max=500, help="How many pairs.")] = 8,
     seed: Annotated[int, typer.Option(help="Which pairs.")] = 0,
-    columns: Annotated[int, typer.Option(min=1, max=10, help="Pairs side by side.")] = 2,
+    columns: Annotated[int, typer.Option(min=1, max=10, help="Pairs side by side; clips are strips.")] = 2,
+    mp4: Annotated[
+        Path | None, typer.Option("--mp4", help="Write each clip on the sheet as a video to this folder, too.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
 ) -> StepSummary:
-    """Draw pairs side by side on one sheet, boxes and labels coloured by track."""
+    """Draw pairs side by side, or clips as strips, on one sheet, boxes and labels coloured by track."""
     del console
     from ovforge.synthesis.contact_sheet import contact_sheet
 
@@ -195,9 +198,14 @@ def sheet(
         count=count,
         seed=seed,
         columns=columns,
+        mp4=mp4,
         overwrite=overwrite,
     )
-    return StepSummary(step="pairs sheet", outputs={"sheet": str(path)}, counts={"pairs": drawn})
+    return StepSummary(
+        step="pairs sheet",
+        outputs={"sheet": str(path)} | ({"videos": str(mp4)} if mp4 else {}),
+        counts={"pairs": drawn},
+    )
 
 
 pairs_replay.register(app)

@@ -1,10 +1,12 @@
-"""An image of pairs to look at: original and second views side by side, boxes and labels coloured by track."""
+"""An image of pairs or clips to look at: original and second views, or a clip's frames, side by side, boxes and labels
+coloured by track; and clips as videos."""
 
 from __future__ import annotations
 
 import colorsys
+import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -14,9 +16,9 @@ from numpy.typing import NDArray
 
 from ovforge.annotation_io.annotation_file import read_records
 from ovforge.errors import InputError
-from ovforge.files.atomic import check_output, write_bytes
+from ovforge.files.atomic import atomic_path, check_output, write_bytes
 from ovforge.image_io.codec import decode_rgb
-from ovforge.image_io.store import open_image_store
+from ovforge.image_io.store import ImageStore, open_image_store
 from ovforge.records.lvis import Category
 from ovforge.synthesis.randomness import generator
 
@@ -26,11 +28,23 @@ GAP = 8
 PAPER = 245
 
 
+MOST_IN_A_STRIP = 8
+"""Frames of a clip on a sheet; of a longer one so many are shown, evenly spaced."""
+FRAMES_PER_SECOND = 30.0
+"""Of real footage: a clip whose frames are `gap` of its frames apart is played so much slower."""
+
+
+class _Motion(msgspec.Struct, frozen=True):
+    kind: str = ""
+    gap: float = 15.0
+
+
 class _Frame(msgspec.Struct, frozen=True):
     id: int
     file_name: str
     video_id: int
     frame_id: int
+    motion: _Motion | None = None
 
 
 class _Box(msgspec.Struct, frozen=True):
@@ -41,38 +55,113 @@ class _Box(msgspec.Struct, frozen=True):
 
 
 def contact_sheet(
-    h5: Path, json: Path, out: Path, *, count: int = 8, seed: int = 0, columns: int = 2, overwrite: bool = False
+    h5: Path,
+    json: Path,
+    out: Path,
+    *,
+    count: int = 8,
+    seed: int = 0,
+    columns: int = 2,
+    mp4: Path | None = None,
+    overwrite: bool = False,
 ) -> int:
-    """Draw pairs, chosen by the seed among those that share a track, as a PNG.
+    """Draw pairs or clips, chosen by the seed among those that share a track, as a PNG.
 
     Args:
         h5: the merged images, `NAME.h5`.
         json: the tracks, `NAME.json`.
         count: how many pairs; fewer if there are fewer.
-        columns: pairs side by side.
+        columns: pairs side by side; clips are drawn as strips, one below the other.
+        mp4: a folder: each clip on the sheet is written there as a video, too, with its boxes.
 
     Returns:
         How many pairs are on the sheet.
 
     Raises:
-        InputError: an input is missing or malformed, or holds no pair with a track in both views.
+        InputError: an input is missing or malformed, or holds no pair with a track in both views; or there are no
+            clips to be written as videos, or OpenCV cannot write them.
     """
     check_output(out, overwrite=overwrite)
     pairs, boxes = _chosen(json, count, seed)
     names = {category.id: category.name for category in read_records(json, "categories", Category)}
     cells = []
     with open_image_store(h5) as store:
+        if mp4 is not None:
+            _write_videos(mp4, pairs, boxes, store=store, names=names, overwrite=overwrite)
         for frames in pairs:
+            shown = [frames[index] for index in _evenly(len(frames), MOST_IN_A_STRIP)]
             views = [
                 _drawn(decode_rgb(store.read(frame.file_name), frame.file_name), boxes[frame.id], names)
-                for frame in frames
+                for frame in shown
             ]
             cells.append(_side_by_side(views))
+    columns = 1 if any(_is_clip(frames) for frames in pairs) else columns
     done, png = cv2.imencode(".png", cv2.cvtColor(_grid(cells, columns), cv2.COLOR_RGB2BGR))
     if not done:
         raise InputError(f"{out}: a sheet of {len(cells)} pairs cannot be encoded", hint="ask for fewer pairs")
     write_bytes(out, np.asarray(png).tobytes(), overwrite=overwrite)
     return len(cells)
+
+
+def _is_clip(frames: Sequence[_Frame]) -> bool:
+    last = frames[-1].motion
+    return last is not None and last.kind == "clip"
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    """At most so many of the numbers below `count`, the first and the last among them."""
+    if count <= most:
+        return list(range(count))
+    return [round(place * (count - 1) / (most - 1)) for place in range(most)]
+
+
+def _write_videos(
+    folder: Path,
+    clips: Sequence[Sequence[_Frame]],
+    boxes: dict[int, list[_Box]],
+    *,
+    store: ImageStore,
+    names: dict[int, str],
+    overwrite: bool,
+) -> None:
+    clips = [frames for frames in clips if _is_clip(frames)]
+    if not clips:
+        raise InputError("--mp4: the run has no clips", hint="`ovforge pairs generate NAME --frames 5` makes some")
+    paths = [folder / f"{Path(frames[0].file_name).stem}.mp4" for frames in clips]
+    for path in paths:
+        check_output(path, overwrite=overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, frames in zip(paths, clips, strict=True):
+        motion = frames[-1].motion
+        rate = FRAMES_PER_SECOND / (motion.gap if motion is not None else 15.0)
+        images = (
+            _boxed(decode_rgb(store.read(frame.file_name), frame.file_name), boxes[frame.id], names) for frame in frames
+        )
+        with atomic_path(path, overwrite=overwrite) as temporary:
+            write_mp4(temporary, images, rate)
+
+
+def write_mp4(path: Path, images: Iterable[NDArray[np.uint8]], rate: float) -> None:
+    """Write images of one size, uint8 RGB (height, width, 3), as a video of `rate` frames a second.
+
+    Raises:
+        InputError: this OpenCV cannot write such videos.
+    """
+    with tempfile.TemporaryDirectory(prefix="ovforge-") as scratch:
+        written = Path(scratch) / "clip.mp4"  # OpenCV goes by the name's end
+        writer: cv2.VideoWriter | None = None
+        for image in images:
+            if writer is None:
+                size = (image.shape[1], image.shape[0])
+                writer = cv2.VideoWriter(str(written), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
+                if not writer.isOpened():
+                    raise InputError(
+                        "--mp4: this OpenCV cannot write MP4 videos", hint="leave it out, or install one with FFmpeg"
+                    )
+            writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        if writer is not None:
+            writer.release()
+        path.write_bytes(written.read_bytes())
 
 
 def track_colour(track_id: int) -> tuple[int, int, int]:
@@ -100,7 +189,7 @@ def _chosen(json: Path, count: int, seed: int) -> tuple[list[list[_Frame]], dict
         tracks = {box.track_id for box in boxes[first.id]}
         seconds = [f for f in others if any(box.track_id in tracks for box in boxes[f.id])]
         if seconds and len(pairs) < count:
-            pairs.append([first, seconds[0]])
+            pairs.append(several[video] if _is_clip(several[video]) else [first, seconds[0]])
     if not pairs:
         raise InputError(
             f"{json}: holds no pair with an object in both views", hint="is it the JSON of `pairs annotate`?"
@@ -112,19 +201,26 @@ def _drawn(image: NDArray[np.uint8], boxes: Sequence[_Box], names: dict[int, str
     """The image in a cell, with its boxes and labels."""
     scale = min(CELL[0] / image.shape[1], CELL[1] / image.shape[0])
     size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
-    canvas = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    drawn = _boxed(np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), boxes, names, scale)
+    cell = np.full((CELL[1], CELL[0], 3), PAPER, np.uint8)
+    left, top = (CELL[0] - size[0]) // 2, (CELL[1] - size[1]) // 2
+    cell[top : top + size[1], left : left + size[0]] = drawn
+    return cell
+
+
+def _boxed(
+    image: NDArray[np.uint8], boxes: Sequence[_Box], names: dict[int, str], scale: float = 1.0
+) -> NDArray[np.uint8]:
+    """The image with its boxes, which are for an image `scale` times smaller, and labels."""
     for box in sorted(boxes, key=lambda b: -b.bbox[2] * b.bbox[3]):
         x, y, width, height = (value * scale for value in box.bbox)
         if width < 1 or height < 1:
             continue
         colour = track_colour(box.track_id)
         corner, opposite = (round(x), round(y)), (round(x + width) - 1, round(y + height) - 1)
-        cv2.rectangle(canvas, corner, opposite, colour, 2)
-        _label(canvas, f"{names.get(box.category_id, box.category_id)} {box.track_id}", corner, colour)
-    cell = np.full((CELL[1], CELL[0], 3), PAPER, np.uint8)
-    left, top = (CELL[0] - size[0]) // 2, (CELL[1] - size[1]) // 2
-    cell[top : top + size[1], left : left + size[0]] = canvas
-    return cell
+        cv2.rectangle(image, corner, opposite, colour, 2)
+        _label(image, f"{names.get(box.category_id, box.category_id)} {box.track_id}", corner, colour)
+    return image
 
 
 def _label(canvas: NDArray[np.uint8], text: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:
@@ -138,7 +234,8 @@ def _label(canvas: NDArray[np.uint8], text: str, corner: tuple[int, int], colour
 
 
 def _side_by_side(views: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    return np.hstack([views[0], np.full((CELL[1], GAP // 2, 3), PAPER, np.uint8), views[1]])
+    between = np.full((CELL[1], GAP // 2, 3), PAPER, np.uint8)
+    return np.hstack([part for view in views for part in (between, view)][1:])
 
 
 def _grid(cells: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ The engine is given the background plate, once for all frames; what it repaints 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,7 +97,7 @@ def finish_clip(
         name = frame_name(source.file_name, number)
         record = VariantRecord(
             file_name=name,
-            motion=_motion(plan, number, settings),
+            motion=_motion(prepared.objects, plan, number, settings),
             caption=job.prompt if repainted.prompt is None else repainted.prompt,
             seed=settings.seed,
             engine=repainted.record,
@@ -132,17 +133,18 @@ def _entry(
     return entry
 
 
-def _motion(plan: ClipPlan, number: int, settings: PairSettings) -> dict[str, Any]:
-    """The motion of a frame as plain values."""
+def _motion(objects: Sequence[LabelledObject], plan: ClipPlan, number: int, settings: PairSettings) -> dict[str, Any]:
+    """The motion of a frame as plain values; the objects of a group by their annotations' ids."""
     moving = plan.scene.moving()
     return {
         "kind": "clip",
         "preset": ClipMotion(settings.motion).value,
         "frame": number,
+        "gap": settings.gap,
         "matrix": plan.paths.camera[number].tolist(),
         "groups": [
             {
-                "objects": [int(index) for index in plan.scene.groups[position].members],
+                "objects": [objects[index].annotation.get("id") for index in plan.scene.groups[position].members],
                 "matrix": plan.paths.groups[position][number].tolist(),
             }
             for position in moving
