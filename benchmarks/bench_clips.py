@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.image_io.codec import decode_rgb, encode_jpeg
+from ovforge.parallel import keep_freed_memory
 from ovforge.synthesis.clips.clip import ClipSettings, plan_clip, render_clip
 from ovforge.synthesis.clips.layers import divide
 from ovforge.synthesis.clips.motion import PRESETS, draw_paths
@@ -137,6 +138,7 @@ def _three(values: Any) -> str:
 def print_cost(data: Path, motion: str, frames: int, repeat: int) -> None:
     """Rendering against encoding, CPU time of one core."""
     cv2.setNumThreads(1)
+    keep_freed_memory()  # as a worker does
     total: dict[str, float] = defaultdict(float)
     images = 0
     for image_id, image, rles, crowd in stills(data):

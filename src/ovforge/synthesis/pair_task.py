@@ -20,6 +20,7 @@ from ovforge.errors import ImageError, WorkError
 from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.image_io.store import ImageStore, open_image_store
 from ovforge.options.pairs import PAIR_FRAMES
+from ovforge.parallel import keep_freed_memory
 from ovforge.records.pairs import RECORDS, PairRecord, VariantRecord, count_objects
 from ovforge.records.reporting import Drops
 from ovforge.runs.task import Shard, ShardReport, Slot
@@ -107,6 +108,7 @@ class PairWorker:
         # Each image has its thread already; OpenCV's own threads would only get in each other's way.
         self._cv2_threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
+        keep_freed_memory()  # images of one size are made over and over
 
     def run(self, shard: Shard, out: Path) -> ShardReport:
         """Make the pairs of a shard and write originals, second views and records to `out`, in the images' order."""

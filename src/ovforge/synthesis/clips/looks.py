@@ -76,17 +76,20 @@ def develop(image: Image, looks: Looks, frame: int, tone: tuple[float, float] = 
     height, width = image.shape[:2]
     noise = _noise_tile(height, width) if looks.noise > 0 else None
     planes = []
+    plane = np.empty((height, width), np.uint8)
     for channel in range(3):
-        plane, gain = cv2.extractChannel(image, channel), float(gains[channel])
+        gain = float(gains[channel])
+        cv2.extractChannel(image, channel, dst=plane)
         if noise is not None:
             y, x = looks.noise_at[frame, channel].tolist()
             scale = looks.noise / _TILE_SPREAD
             grain = noise[y : y + height, x : x + width]
-            plane = cv2.addWeighted(plane, gain, grain, scale, 255 * brightness - 128 * scale)
+            planes.append(cv2.addWeighted(plane, gain, grain, scale, 255 * brightness - 128 * scale))
         elif gain != 1.0 or brightness:
             levels = np.clip(np.rint(np.arange(256) * gain + 255 * brightness), 0, 255).astype(np.uint8)
-            plane = cv2.LUT(plane, levels)
-        planes.append(plane)
+            planes.append(cv2.LUT(plane, levels))
+        else:
+            planes.append(plane.copy())
     return np.asarray(cv2.merge(planes), np.uint8)
 
 
@@ -110,6 +113,13 @@ def exposures(matrices: Matrices, point: Sequence[float], exposure: float) -> ND
     motion *= np.minimum(1.0, LONGEST_BLUR / np.maximum(length, 1e-9))[:, None]
     motion[length < SHORTEST_BLUR] = 0
     return np.asarray(motion)
+
+
+def warp(image: Image, matrix: NDArray[np.float64], size: tuple[int, int], flags: int, border: int) -> Image:
+    """Warp an image to (width, height); black beyond a constant border."""
+    if matrix[2, 0] == matrix[2, 1] == 0.0 and matrix[2, 2] == 1.0:
+        return np.asarray(cv2.warpAffine(image, matrix[:2], size, flags=flags, borderMode=border), np.uint8)
+    return np.asarray(cv2.warpPerspective(image, matrix, size, flags=flags, borderMode=border), np.uint8)
 
 
 def warp_blurred(
@@ -140,12 +150,7 @@ def warp_blurred(
     if not shifts and not (x or y) and image.shape[:2] == (height, width) and np.array_equal(matrix, np.eye(3)):
         return image
     placed = np.array([[1, 0, extra_x / 2 - x], [0, 1, extra_y / 2 - y], [0, 0, 1]], np.float64) @ matrix
-    warped: Image = np.asarray(
-        cv2.warpPerspective(
-            image, placed, (width + extra_x, height + extra_y), flags=cv2.INTER_LINEAR, borderMode=border
-        ),
-        np.uint8,
-    )
+    warped = warp(image, placed, (width + extra_x, height + extra_y), cv2.INTER_LINEAR, border)
     for across, down in shifts:
         rows, columns = warped.shape[0] - abs(down), warped.shape[1] - abs(across)
         first = warped[max(-down, 0) :, max(-across, 0) :][:rows, :columns]
