@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -40,6 +40,7 @@ class Preset:
     Attributes:
         pan, zoom: the camera's steps: share of the diagonal, absolute log area ratio.
         shift, growth: the same for a group's own steps.
+        alone: by how much more the camera pans and zooms where nothing moves by itself.
         still: share of the clips with something that moves by itself whose camera stands still.
         closest: how far the camera zooms in at most, as a factor of length.
         roll, turn: degrees that the camera and a group turn in 15 video frames (standard deviation).
@@ -54,6 +55,7 @@ class Preset:
     zoom: Spreads
     shift: Spreads
     growth: Spreads
+    alone: tuple[float, float] = (2.8, 2.5)
     still: float = 0.4
     closest: float = 1.8
     roll: float = 1.0
@@ -70,8 +72,8 @@ class Preset:
 VIDEO = Preset(
     pan={5: Spread(0.003, 0.010, 0.035), 15: Spread(0.005, 0.025, 0.08), 30: Spread(0.015, 0.035, 0.10)},
     zoom={5: Spread(0.02, 0.11, 0.28), 15: Spread(0.015, 0.24, 0.9), 30: Spread(0.08, 0.46, 1.3)},
-    shift={5: Spread(0.012, 0.0133, 0.0636), 15: Spread(0.0036, 0.043, 0.132), 30: Spread(0.036, 0.040, 0.157)},
-    growth={5: Spread(0.0176, 0.121, 0.274), 15: Spread(0.0025, 0.19, 1.85), 30: Spread(0.094, 0.6, 4.0)},
+    shift={5: Spread(0.0105, 0.0165, 0.067), 15: Spread(0.0033, 0.044, 0.143), 30: Spread(0.031, 0.047, 0.166)},
+    growth={5: Spread(0.0172, 0.121, 0.294), 15: Spread(0.0015, 0.178, 1.95), 30: Spread(0.095, 0.6, 3.0)},
 )
 
 
@@ -118,6 +120,8 @@ def draw_paths(scene: Scene, preset: Preset, frames: int, gap: float, generators
     moving = scene.moving()
     rng = generators("camera")
     stands = rng.random() < preset.still and bool(moving)
+    if not moving:
+        preset = replace(preset, pan=_times(preset.pan, preset.alone[0]), zoom=_times(preset.zoom, preset.alone[1]))
     camera = _camera(rng, preset, frames, gap, size=(scene.width, scene.height))
     if stands:
         camera = np.repeat(np.eye(3)[None], frames, axis=0)

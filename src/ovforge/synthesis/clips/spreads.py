@@ -25,13 +25,15 @@ from numpy.typing import NDArray
 
 _NINETIETH = 1.2815515655446004
 """The 90th percentile of the standard normal distribution."""
-_LOWEST, _HIGHEST = -2.2, 2.0
-"""No draw is further from the median than this many standard deviations."""
+_LOWEST = -2.2
+"""No draw is further below the median than this many standard deviations."""
+_MOST = 1.25
+"""No step is larger than this times the 90th percentile: real things do not jump."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The 10th, 50th and 90th percentile of a step's size; between and beyond them it is log-normal on each side."""
+    """The 10th, 50th and 90th percentile of a step's size; between and below them it is log-normal on each side."""
 
     low: float
     middle: float
@@ -39,9 +41,10 @@ class Spread:
 
     def at(self, normal: NDArray[np.float64]) -> NDArray[np.float64]:
         """The sizes for draws of a standard normal variable."""
-        normal = np.clip(normal, _LOWEST, _HIGHEST)
+        normal = np.maximum(normal, _LOWEST)
         up, down = math.log(self.high / self.middle), math.log(self.middle / self.low)
-        return self.middle * np.exp(normal / _NINETIETH * np.where(normal > 0, up, down))
+        sizes = self.middle * np.exp(normal / _NINETIETH * np.where(normal > 0, up, down))
+        return np.asarray(np.minimum(sizes, _MOST * self.high))
 
     def scaled(self, factor: float) -> Spread:
         """All percentiles times `factor`."""
