@@ -283,7 +283,7 @@ def test_the_summary_says_what_is_seen_and_what_is_a_preview(root: Path, capsys:
     assert "preview" in notes["warp"]
     assert "preview" not in notes["fill"]
     manifest = json.loads((RUNS / "warp/manifest.json").read_bytes())
-    assert "not to train on" in manifest["options"]["engine"]["note"]
+    assert "not to train on" in manifest["plan"]["options"]["engine"]["note"]
     assert run_app(app, ["status", "warp"]) == 0
     assert "are still seen at their old place" in " ".join(capsys.readouterr().out.split())
 
