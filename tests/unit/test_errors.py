@@ -115,6 +115,7 @@ def test_a_single_remedy_is_told_to_every_command() -> None:
         ("--working-size=768x512 helps", "--working-size 768x512 helps", "working_size='768x512' helps"),
         ("--r_thresh 10 is above", "--r_thresh 10 is above", "r_thresh=10 is above"),
         ("a -- b, x--y and `git --all`", "a -- b, x--y and `git --all`", "a -- b, x--y and `git --all`"),
+        ("--shards=: not of the form", "--shards '': not of the form", "shards='': not of the form"),
         ("--overwrite and --shards=PART/PARTS", "--overwrite and --shards PART/PARTS", "overwrite=True and shards=..."),
     ],
 )

@@ -118,9 +118,9 @@ def _stream(
 
 
 def _check_stream(options: PrepareOptions, executor: Executor, shards: ShardSelection | None) -> None:
-    asked_for = [] if shards is None else [f"--shards {shards}"]
+    asked_for = [] if shards is None else [f"--shards={shards}"]
     if not isinstance(executor, (LocalExecutor, InProcessExecutor)):
-        asked_for.append("--executor ray")
+        asked_for.append("--executor=ray")
     if asked_for:
         raise InputError(
             f"{options.source}: a compressed archive can be read from its beginning only, by one process, so it cannot "
