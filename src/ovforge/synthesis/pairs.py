@@ -135,7 +135,7 @@ def prepare(
         for variant in range(settings.variants)
     ]
     background = None
-    has_gap = any(_leaves_a_gap(motion, source.width, source.height) for motion in motions)
+    has_gap = any(leaves_a_gap(motion, source.width, source.height) for motion in motions)
     if settings.outside is Outside.COMPLETED and (has_gap or labelling.removed):
         background = without_objects(image, labelling.annotated)
         image = _without_removed(image, background, labelling, masks)
@@ -211,7 +211,7 @@ def _decoded(source: SourceImage, data: bytes) -> NDArray[np.uint8]:
     )
 
 
-def _leaves_a_gap(motion: Motion, width: int, height: int) -> bool:
+def leaves_a_gap(motion: Motion, width: int, height: int) -> bool:
     """Whether some of the second view lies outside the moved image."""
     corners = np.array([[0, width - 1, width - 1, 0], [0, 0, height - 1, height - 1], [1, 1, 1, 1]], np.float64)
     x, y, w = np.linalg.inv(motion.array()) @ corners
