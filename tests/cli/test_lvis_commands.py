@@ -139,6 +139,12 @@ def test_a_class_list_that_was_downloaded_is_never_said_to_be_replaced(
     (root / "lvis_classes_v1.txt").write_text("downloaded\n")
     assert run_app(app, source) == 2
     told = capsys.readouterr().err
+    assert "--out FILE writes all files to another folder" in told
+    assert "--overwrite" not in told
+    (root / "lvis_classes_v1.txt").unlink()
+    (root / "lvis_classes_v1_base.txt").write_text("somebody's\n")
+    assert run_app(app, source) == 2
+    told = capsys.readouterr().err
     assert "--class-names FILE writes the class list elsewhere" in told
     assert "--overwrite" not in told
 

@@ -20,6 +20,8 @@ from ovforge.options.annotations import BASE_CLASS_NAMES, BaseClassesOptions, Id
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 
+OTHER_CLASSES = "it lists other classes than the annotation file: --out=FILE writes all files to another folder"
+
 Ints = NDArray[np.int64]
 
 
@@ -121,7 +123,7 @@ def _write_names(path: Path, names: NDArray[np.object_], *, overwrite: bool) -> 
     if not overwrite and path.is_file() and path.read_bytes().splitlines() == lines.splitlines():
         return
     if not overwrite and path.exists():
-        raise OutputExistsError(path, hint="move it away: it lists other classes than the annotation file has")
+        raise OutputExistsError(path, hint=OTHER_CLASSES)
     write_bytes(path, lines, overwrite=overwrite)
 
 
