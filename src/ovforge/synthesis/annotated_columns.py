@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
 from ovforge.annotation_io.ordering import stable_order
 from ovforge.annotation_io.record_edit import edit_record
-from ovforge.errors import InputError
 from ovforge.options.tracks import CategoryList
 from ovforge.taxonomy import lvis_classes
 
@@ -153,7 +152,7 @@ def listed_classes(file: AnnotationFile, listed: CategoryList) -> Classes:
     """The classes that the new file lists.
 
     Raises:
-        InputError: all of LVIS's classes are asked for, and the annotation file has others.
+        AnnotationFileError: all of LVIS's classes are asked for, and the annotation file has others.
     """
     table = file.table("categories", _Category)
     ids: list[int] = table["id"].tolist()
@@ -169,10 +168,11 @@ def _all_classes(file: AnnotationFile, table: RecordTable, ids: Sequence[int]) -
     for n, old in enumerate(ids):
         new = by_synset.get(table["synset"][n]) or by_name.get(table["name"][n])
         if new is None or new in used:
-            raise InputError(
-                f"{file.path}: {table.where(n)} is {table['name'][n]!r}, "
-                + ("no class of LVIS v1" if new is None else "a class that is there already"),
-                hint="--categories all lists LVIS's 1,203 classes; of other data sets give --categories as-given",
+            problem = "no class of LVIS v1" if new is None else "a class that is there already"
+            raise table.error(
+                n,
+                f"is {table['name'][n]!r}, {problem}",
+                hint="--categories=all lists LVIS's 1,203 classes; --categories=as-given is for other data sets",
             )
         used.add(new)
         new_id[old] = new

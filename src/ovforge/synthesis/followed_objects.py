@@ -10,17 +10,17 @@ Where the run knows all that is seen, it becomes an ignore region (`iscrowd` 1),
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.ordering import stable_order
 from ovforge.options.tracks import PairObjects
 from ovforge.records.pairs import variant_name
-from ovforge.records.reporting import EXAMPLES_KEPT, Drops
+from ovforge.records.reporting import Drops
 from ovforge.synthesis.annotated_columns import ImageColumns, ObjectColumns
 from ovforge.synthesis.second_views import SecondViews
 
@@ -29,8 +29,8 @@ PAIR_MIN_AREA = 64.0 * 64.0
 MIN_MOVED_AREA = 32.0 * 32.0
 """Square pixels; a second view's object has to be at least so large, and its box a pixel wide and high (OVTrack)."""
 IGNORED = ": an ignore region where it is seen"
-NOT_IN_BOTH = "it is not in every frame of its pair"
-NO_OBJECT = "no object is in two of its frames"
+NOT_IN_BOTH = "is not in every frame of its pair"
+NO_OBJECT = "has no object in two of its frames"
 _LAST = np.iinfo(np.int64).max
 
 Ints = NDArray[np.int64]
@@ -99,20 +99,22 @@ def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rul
 
     original = _originals(entries.id, entries.view // max(variants, 1), table["id"][followed], number)
     order = np.lexsort((np.where(original >= 0, original, _LAST), entries.view))
-    kept = _kept(views, original, rules, drops, order)
+    kept = _kept(_EntryNames(images, views, order), original, rules, drops, order)
     kept_original = np.ones(len(followed), np.bool_)
     if rules.objects is PairObjects.BOTH:
         kept_original = np.bincount(original[kept], minlength=len(followed)) == variants
         lonely = kept & ~np.append(kept_original, False)[original]
         kept &= ~lonely
-        _count_missing(images, views, number[~kept_original], rules, drops)
+        lost = table["id"][followed[~kept_original]]
+        drops.add_all(
+            "object", NOT_IN_BOTH + (IGNORED if rules.regions else ""), [f"annotation {one}" for one in lost.tolist()]
+        )
     has_video = np.ones(count, np.bool_)
     if not rules.empty_pairs:
         has_video[:] = False
         has_video[number[original[kept]]] = True
         kept_original &= has_video[number]
-        for lost in np.flatnonzero(~has_video).tolist():
-            drops.add("pair", NO_OBJECT, images.names[views.used[lost]])
+        drops.add_all("pair", NO_OBJECT, [images.names[position] for position in views.used[~has_video].tolist()])
 
     of_image = np.bincount(number, minlength=count)
     of_view = np.bincount(entries.view, minlength=count * variants).reshape(count, variants)
@@ -273,46 +275,52 @@ def _rank(group: Ints) -> Ints:
     return np.arange(len(group)) - np.repeat(starts, np.diff(np.append(starts, len(group))))
 
 
-def _kept(views: SecondViews, original: Ints, rules: Rules, drops: Drops, order: Ints) -> Bools:
-    entries = views.entries
+def _kept(names: _EntryNames, original: Ints, rules: Rules, drops: Drops, order: Ints) -> Bools:
+    entries = names.views.entries
     kept = np.ones(len(original), np.bool_)
     kept[entries.is_region] = False  # it was never said that these are followed
     small = (entries.box[:, 2:] < 1).any(axis=1) | (entries.area < rules.min_moved_area)
     ignored = IGNORED if rules.regions else ""
     for reason, without in (
-        (f"its original is no object larger than {rules.min_area:g} square pixels{ignored}", original < 0),
-        ("it left the image", entries.area <= 0),
-        (f"smaller than {rules.min_moved_area:g} square pixels in the second view{ignored}", small),
-        (f"fidelity below {rules.min_fidelity:g}{ignored}", entries.fidelity < rules.min_fidelity),
-        (f"visibility below {rules.min_visibility:g}{ignored}", entries.visibility < rules.min_visibility),
+        (f"comes from no object larger than {rules.min_area:g} square pixels{ignored}", original < 0),
+        ("has left the image", entries.area <= 0),
+        (f"is smaller than {rules.min_moved_area:g} square pixels in the second view{ignored}", small),
+        (f"has a fidelity below {rules.min_fidelity:g}{ignored}", entries.fidelity < rules.min_fidelity),
+        (f"has a visibility below {rules.min_visibility:g}{ignored}", entries.visibility < rules.min_visibility),
     ):
         dropped = order[(kept & without)[order]]
         kept[dropped] = False
-        for row in dropped[:EXAMPLES_KEPT].tolist():
-            with open(views.records, "rb") as file:
-                file.seek(entries.start[row])
-                record = file.read(entries.stop[row] - entries.start[row])
-            entry = msgspec.json.decode(record, type=_Named)
-            drops.add("object", reason, f"annotation {entry.id} in {entry.image_name}")
-        if len(dropped) > EXAMPLES_KEPT:
-            drops.add("object", reason, count=len(dropped) - EXAMPLES_KEPT)
+        drops.add_all("object", reason, names.of(dropped))
     return kept
 
 
-class _Named(msgspec.Struct):
-    id: int
-    image_name: str
+@dataclass(frozen=True)
+class _EntryNames(Collection[str]):
+    """Names of objects in second views, made when they are asked for."""
 
+    images: ImageColumns
+    views: SecondViews
+    rows: Ints
 
-def _count_missing(images: ImageColumns, views: SecondViews, number: Ints, rules: Rules, drops: Drops) -> None:
-    reason = NOT_IN_BOTH + (IGNORED if rules.regions else "")
-    for one in number[:EXAMPLES_KEPT].tolist():
-        drops.add("object", reason, images.names[views.used[one]])
-    if len(number) > EXAMPLES_KEPT:
-        drops.add("object", reason, count=len(number) - EXAMPLES_KEPT)
+    def of(self, rows: Ints) -> _EntryNames:
+        """The names of these entries."""
+        return replace(self, rows=rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[str]:
+        views = self.views
+        for row in self.rows:
+            number, variant = divmod(int(views.entries.view[row]), views.variants)
+            view = variant_name(self.images.names[views.used[number]], variant)
+            yield f"annotation {views.entries.id[row]} in {view}"
+
+    def __contains__(self, name: object) -> bool:
+        return any(name == one for one in self)
 
 
 def _count_empty(images: ImageColumns, views: SecondViews, of_view: Ints, of_image: Ints, drops: Drops) -> None:
-    reason = "nothing is noted of its objects: it has no boxes"
+    reason = "has no boxes: nothing is noted of its objects"
     for number, variant in np.argwhere((of_view == 0) & (of_image > 0)[:, None]).tolist():
-        drops.add("second view", reason, variant_name(images.names[views.used[number]], variant))
+        drops.warn("second view", reason, variant_name(images.names[views.used[number]], variant))

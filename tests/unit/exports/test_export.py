@@ -56,7 +56,7 @@ def test_an_image_that_is_missing_stops_the_export_and_leaves_nothing(to: str, c
     (images / "007.jpg").write_bytes(b"\xff\xd8x\xff\xd9")
     out = tmp_path / "out"
     options = ExportOptions("clips", ExportFormat(to), folder=clips, images=images, out=out)
-    with pytest.raises(ImageError, match=r"007_v0_f001\.jpg: is not in"):
+    with pytest.raises(ImageError, match=r"007_v0_f001\.jpg: is missing"):
         export_pairs(options)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
 
@@ -188,7 +188,7 @@ def test_videos_of_one_frame_are_no_pairs(mini_pairs: Path, tmp_path: Path) -> N
         data = json.loads((out / "annotations/train.json").read_bytes())
         names = [image["file_name"] for image in data["images"]]
         assert len(set(names)) == len(names) == summary.counts["images"]
-        stills = [drop.count for drop in summary.drops if drop.reason.startswith("of one frame")]
+        stills = [drop.count for drop in summary.drops if drop.reason.startswith("has one frame")]
         assert stills == ([40] if options else [])
 
 
