@@ -74,7 +74,7 @@ def test_a_second_run_is_refused_and_overwrite_allows_it(
     assert run_app(app, ["remove-rare"]) == 2
     assert capsys.readouterr().err == (
         "error: datasets/lvis/lvis_v1_train_norare.json: already exists\n"
-        "  give --overwrite to replace it, or --out to write elsewhere\n"
+        "  --overwrite replaces it, or --out PATH writes elsewhere\n"
     )
     assert run_app(app, ["remove-rare", "--overwrite"]) == 0
 
@@ -129,3 +129,36 @@ def test_help_has_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> N
     text = capsys.readouterr().out
     assert f"ovforge lvis {name}" in text
     assert "--overwrite" in text and "--json" in text
+
+
+def test_a_class_list_that_was_downloaded_is_never_said_to_be_replaced(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    source = ["base-classes", "--ann", "datasets/lvis/lvis_v1_train.json", "--out", "base.json"]
+    (root / "lvis_classes_v1.txt").write_text("downloaded\n")
+    assert run_app(app, source) == 2
+    told = capsys.readouterr().err
+    assert "--out FILE writes all files to another folder" in told
+    assert "--overwrite" not in told
+    (root / "lvis_classes_v1.txt").unlink()
+    (root / "lvis_classes_v1_base.txt").write_text("somebody's\n")
+    assert run_app(app, source) == 2
+    told = capsys.readouterr().err
+    assert "--class-names FILE writes the class list elsewhere" in told
+    assert "--overwrite" not in told
+
+
+def test_all_that_was_skipped_can_be_had_in_full(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    assert run_app(app, ["remove-rare", "--json", "--skipped", "skipped.csv"]) == 0
+    counted = sum(drop["count"] for drop in json.loads(capsys.readouterr().out)["drops"])
+    lines = Path("skipped.csv").read_text().splitlines()
+    assert lines[0] == "outcome,kind,reason,item,place"
+    assert counted == len(lines) - 1 > 0
+    before = json.loads(Path("datasets/lvis/lvis_v1_train.json").read_text())["annotations"]
+    after = json.loads(Path("datasets/lvis/lvis_v1_train_norare.json").read_text())["annotations"]
+    gone = {annotation["id"] for annotation in before} - {annotation["id"] for annotation in after}
+    assert {int(line.split(",")[3]) for line in lines[1:]} == gone

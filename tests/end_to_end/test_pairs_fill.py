@@ -24,23 +24,20 @@ from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.sample_data import SampleDataOptions
 from ovforge.sample_data import sample_data
 
-RUNS = Path("runs")
 BLEEDING = 10
 """Pixels: JPEG keeps colours at half the size, in blocks."""
 ColourPixels = np.ndarray[Any, np.dtype[np.bool_]]
 
 
-@pytest.fixture(params=["mini", "mini COCO", "sample data"])
-def painted(
-    request: pytest.FixtureRequest, mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Path, Path]:
-    """(annotation file, folder of the painted images)."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module", params=["mini", "mini COCO", "sample data"])
+def root(request: pytest.FixtureRequest, mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with painted `images`, their `annotations.json`, and the runs `filled` and `preview` over them."""
+    folder = tmp_path_factory.mktemp("painted")
     if request.param == "sample data":
         pytest.importorskip("skimage", reason="scikit-image carries the photographs")
-        sample_data(SampleDataOptions(tmp_path / "sample"))
-        annotations = tmp_path / "sample/datasets/lvis/lvis_v1_train.json"
-        photographs = tmp_path / "sample/datasets/coco/train2017"
+        sample_data(SampleDataOptions(folder / "sample"))
+        annotations = folder / "sample/datasets/lvis/lvis_v1_train.json"
+        photographs = folder / "sample/datasets/coco/train2017"
     else:
         name = "lvis/lvis_v1_train.json" if request.param == "mini" else "coco/annotations/instances_train2017.json"
         annotations, photographs = mini / name, mini / "coco/train2017"
@@ -49,15 +46,22 @@ def painted(
     content["images"] = [i for i in content["images"] if (photographs / name_of(i)).exists()]
     there = {i["id"] for i in content["images"]}
     content["annotations"] = [a for a in content["annotations"] if a["image_id"] in there]
-    (tmp_path / "annotations.json").write_text(json.dumps(content))
-    (tmp_path / "images").mkdir()
+    (folder / "annotations.json").write_text(json.dumps(content))
+    (folder / "images").mkdir()
     for image in content["images"]:
         grey = cv2.imread(str(photographs / name_of(image)), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
         pixels = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
         for annotation in objects[image["id"]]:
             pixels[mask_of(annotation, image) > 0] = (255, 0, 255)
-        cv2.imwrite(str(tmp_path / "images" / name_of(image)), pixels, [cv2.IMWRITE_JPEG_QUALITY, 98])
-    return tmp_path / "annotations.json", tmp_path / "images"
+        cv2.imwrite(str(folder / "images" / name_of(image)), pixels, [cv2.IMWRITE_JPEG_QUALITY, 98])
+    inputs = ["--ann", folder / "annotations.json", "--images", folder / "images"]
+    for run, options in (("filled", ()), ("preview", ("--engine", "warp"))):
+        call("generate", run, *inputs, "--folder", folder, "--variants", 2, "--workers", 1, *options)
+    return folder
+
+
+def call(*arguments: object) -> None:
+    assert run_app(app, [*map(str, arguments), "--quiet"]) == 0
 
 
 def name_of(image: dict[str, Any]) -> str:
@@ -97,14 +101,19 @@ class View:
 
     @property
     def coloured(self) -> ColourPixels:
-        blue, green, red = (self.pixels[..., channel].astype(int) for channel in range(3))
-        return (red - green > 60) & (blue - green > 60)
+        return is_coloured(self.pixels)
 
 
-def views(annotations: Path, name: str) -> Iterator[View]:
-    content = json.loads(annotations.read_bytes())
+def is_coloured(pixels: np.ndarray) -> ColourPixels:
+    """Where an image (BGR) is magenta rather than grey."""
+    blue, green, red = (pixels[..., channel].astype(int) for channel in range(3))
+    return np.asarray((red - green > 60) & (blue - green > 60))
+
+
+def views(root: Path, name: str) -> Iterator[View]:
+    content = json.loads((root / "annotations.json").read_bytes())
     images, objects = {i["id"]: i for i in content["images"]}, by_image(content)
-    stem = RUNS / name / f"{name}_total_p_1_split_0"
+    stem = root / name / f"{name}_total_p_1_split_0"
     with ImageReader(stem.with_suffix(".h5")) as reader:
         for pair in json.loads(stem.with_suffix(".pairs.json").read_bytes())["pairs"]:
             image = images[pair["image_id"]]
@@ -129,20 +138,13 @@ def views(annotations: Path, name: str) -> Iterator[View]:
                 )
 
 
-def generate(annotations: Path, images: Path, name: str, *options: object) -> None:
-    arguments = ["generate", name, "--ann", annotations, "--images", images, "--folder", RUNS, "--variants", 2]
-    arguments += ["--workers", 1, "--quiet", *options]
-    assert run_app(app, [str(argument) for argument in arguments]) == 0
-
-
 def grown(mask: np.ndarray) -> ColourPixels:
     return np.asarray(cv2.dilate(mask, np.ones((2 * BLEEDING + 1, 2 * BLEEDING + 1), np.uint8)) > 0)
 
 
-def test_no_object_is_seen_twice_and_none_without_a_label(painted: tuple[Path, Path]) -> None:
-    generate(*painted, "filled")
+def test_no_object_is_seen_twice_and_none_without_a_label(root: Path) -> None:
     old_copies = unlabelled = seen = gaps = 0
-    for view in views(painted[0], "filled"):
+    for view in views(root, "filled"):
         gaps += bool((view.inside == 0).any())
         everything = np.zeros(view.inside.shape, np.uint8)
         labelled = np.zeros(view.inside.shape, bool)
@@ -166,10 +168,31 @@ def test_no_object_is_seen_twice_and_none_without_a_label(painted: tuple[Path, P
     assert (old_copies, unlabelled) == (0, 0)
 
 
-def test_the_same_count_finds_the_old_copies_of_the_preview(painted: tuple[Path, Path]) -> None:
-    generate(*painted, "preview", "--engine", "warp")
+def test_nothing_that_is_seen_is_without_a_label_in_the_annotation_file(root: Path) -> None:
+    call("merge", "filled", "--folder", root)
+    call("annotate", "filled", "--folder", root)
+    content = json.loads((root / "annotations/filled.json").read_bytes())
+    labels = by_image(content)
+    colour = found = regions = 0
+    with ImageReader(root / "filled.h5") as reader:
+        for image in content["images"]:
+            data = np.frombuffer(reader.read(image["file_name"]), np.uint8)
+            coloured = is_coloured(cv2.imdecode(data, cv2.IMREAD_COLOR))
+            labelled = np.zeros(coloured.shape, np.uint8)
+            for annotation in labels[image["id"]]:
+                labelled |= mask_of(annotation, image)
+                regions += annotation["iscrowd"]
+                found += 1 - annotation["iscrowd"]
+            colour += int(np.count_nonzero(coloured))
+            assert not np.count_nonzero(coloured & ~grown(labelled)), image["file_name"]
+    assert colour > 100_000
+    assert found > 30
+    assert regions > 0
+
+
+def test_the_same_count_finds_the_old_copies_of_the_preview(root: Path) -> None:
     copies, noted = 0, 0
-    for view in views(painted[0], "preview"):
+    for view in views(root, "preview"):
         everything = np.maximum.reduce([*view.moved.values(), np.zeros(view.inside.shape, np.uint8)])
         found = int(np.count_nonzero(view.coloured & ~grown(everything)))
         shares = [entry["old_copy"] for entry in view.entries.values()]
@@ -180,10 +203,8 @@ def test_the_same_count_finds_the_old_copies_of_the_preview(painted: tuple[Path,
     assert noted >= 5
 
 
-def test_the_moved_image_stays_as_it_is(painted: tuple[Path, Path]) -> None:
-    generate(*painted, "filled")
-    generate(*painted, "preview", "--engine", "warp")
-    for filled, preview in zip(views(painted[0], "filled"), views(painted[0], "preview"), strict=True):
+def test_the_moved_image_stays_as_it_is(root: Path) -> None:
+    for filled, preview in zip(views(root, "filled"), views(root, "preview"), strict=True):
         core = cv2.erode(filled.inside, np.ones((17, 17), np.uint8), borderValue=1) > 0
         assert (np.abs(filled.pixels[core].astype(int) - preview.pixels[core]) <= 24).all()
         assert np.abs(filled.pixels[core].astype(int) - preview.pixels[core]).mean() < 0.2 if core.any() else True

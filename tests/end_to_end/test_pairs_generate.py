@@ -191,7 +191,7 @@ def test_images_that_cannot_be_used_are_named_and_the_run_goes_on(
     generate("holes", "--json")
     summary = json.loads(capsys.readouterr().out)
     reasons = {drop["reason"]: drop["examples"] for drop in summary["drops"] if drop["kind"] == "image"}
-    assert reasons.pop("without a usable object: its second view is the image itself")
+    assert reasons.pop("has no usable object: its second view is the image itself")
     assert reasons == {
         "is missing": ["000000000009.jpg"],
         "is cut short": ["000000000025.jpg"],
@@ -283,7 +283,7 @@ def test_the_summary_says_what_is_seen_and_what_is_a_preview(root: Path, capsys:
     assert "preview" in notes["warp"]
     assert "preview" not in notes["fill"]
     manifest = json.loads((RUNS / "warp/manifest.json").read_bytes())
-    assert "not to train on" in manifest["options"]["engine"]["note"]
+    assert "not to train on" in manifest["plan"]["options"]["engine"]["note"]
     assert run_app(app, ["status", "warp"]) == 0
     assert "are still seen at their old place" in " ".join(capsys.readouterr().out.split())
 

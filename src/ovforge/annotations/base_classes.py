@@ -14,11 +14,13 @@ from ovforge.annotation_io.edited_records import EditedRecords
 from ovforge.annotation_io.record_edit import edit_record
 from ovforge.annotations.checked import CheckedFile, check_frequencies, excluded_categories
 from ovforge.annotations.counts import positions
-from ovforge.errors import InputError
+from ovforge.errors import InputError, OutputExistsError, Place
 from ovforge.files.atomic import atomic_file, check_output, write_bytes
 from ovforge.options.annotations import BASE_CLASS_NAMES, BaseClassesOptions, IdMode
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+
+OTHER_CLASSES = "it lists other classes than the annotation file: --out=FILE writes all files to another folder"
 
 Ints = NDArray[np.int64]
 
@@ -47,11 +49,16 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
     exclude = check_frequencies(options.exclude)
     if options.class_names_output == options.all_names_output:
         raise InputError(
-            f"{options.class_names_output}: is the file of all classes' names",
-            hint=f"give another name with --class-names; the default is {BASE_CLASS_NAMES}",
+            "is the file of all classes' names",
+            place=Place(str(options.class_names_output)),
+            hint=f"--class-names=FILE writes the base classes' names elsewhere; the default is {BASE_CLASS_NAMES}",
         )
-    for output in (options.output, options.class_names_output):
-        check_output(output, overwrite=options.overwrite)
+    check_output(options.output, overwrite=options.overwrite)
+    check_output(
+        options.class_names_output,
+        overwrite=options.overwrite,
+        hint="--class-names=FILE writes the class list elsewhere",
+    )
     progress("read", 0, 2)
     with Workers(), CheckedFile(options.annotations, images=ListedImage) as source:
         categories, annotations, file = source.categories, source.annotations, source.file
@@ -81,10 +88,11 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
                 {section: replacements.get(section, file.whole(section)) for section in file.sections},
                 overwrite=options.overwrite,
             )
+        skipped = annotations["id"][~kept[where]]
     drops = Drops()
     if len(rows) < len(annotations):
-        drops.add("annotation", "its class is not a base class", count=len(annotations) - len(rows))
-    drops.merge(unknown.freeze())
+        drops.add_all("annotation", "its class is not a base class", skipped)
+    drops.merge(unknown)
     progress("write", 2, 2)
     return StepSummary(
         step="lvis base-classes",
@@ -114,6 +122,8 @@ def _write_names(path: Path, names: NDArray[np.object_], *, overwrite: bool) -> 
     lines = _lines(names)
     if not overwrite and path.is_file() and path.read_bytes().splitlines() == lines.splitlines():
         return
+    if not overwrite and path.exists():
+        raise OutputExistsError(path, hint=OTHER_CLASSES)
     write_bytes(path, lines, overwrite=overwrite)
 
 

@@ -7,19 +7,31 @@ import functools
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ovforge.errors import OvforgeError
+from ovforge.cli.summary_text import as_text
+from ovforge.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, OvforgeError
 
 if TYPE_CHECKING:
     from ovforge.records.reporting import Progress, StepSummary
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.", show_default=False)]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.", show_default=False)]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Every reason and note.", show_default=False)]
+SkippedOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--skipped",
+        metavar="FILE.csv",
+        help="Write all skipped items to FILE.csv, with reason and place.",
+        show_default=False,
+    ),
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", show_default=False)]
 
 
@@ -30,6 +42,7 @@ class Console:
     json: bool = False
     quiet: bool = False
     debug: bool = False
+    verbose: bool = False
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -59,7 +72,7 @@ class Console:
         if self.json:
             self.print_json(summary)
         else:
-            sys.stdout.write(_as_text(summary))
+            sys.stdout.write(as_text(summary, verbose=self.verbose))
 
     def print_json(self, value: Any) -> None:
         """Print a record to stdout as indented JSON."""
@@ -71,30 +84,41 @@ class Console:
 def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register `function(console, ...) -> StepSummary | None` as a command.
 
-    The decorator adds the common options, hands in the `Console`, prints the summary that comes back, and
-    appends `example` to the help text.
+    The decorator adds the common options, for a command with a summary also `--verbose` and `--skipped`, hands in
+    the `Console`, prints the summary that comes back, and appends `example` to the help text.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(function, eval_str=True)
+        own = list(signature.parameters.values())[1:]
 
         @functools.wraps(function)
-        def run(*, json_: bool, quiet: bool, debug: bool, **options: Any) -> None:
-            console = Console(json=json_, quiet=quiet, debug=debug)
+        def run(
+            *, json_: bool, quiet: bool, debug: bool, verbose: bool = False, skipped: Path | None = None, **options: Any
+        ) -> None:
+            console = Console(json=json_, quiet=quiet, debug=debug, verbose=verbose)
             try:
-                summary = function(console, **options)
+                with _skipped_to(skipped):
+                    summary = function(console, **options)
             except OvforgeError as error:
                 if debug:
                     traceback.print_exc()
-                _print_error(error)
+                _print_error(error, _option_names(own))
                 raise typer.Exit(error.exit_code) from None
             if summary is not None:
                 console.show(summary)
 
-        own = list(signature.parameters.values())[1:]
+        shared: dict[str, Any] = {"json_": JsonOption, "quiet": QuietOption, "debug": DebugOption}
+        if signature.return_annotation is not None:
+            shared |= {"verbose": VerboseOption, "skipped": SkippedOption}
         common = [
-            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-            for key, kind in (("json_", JsonOption), ("quiet", QuietOption), ("debug", DebugOption))
+            inspect.Parameter(
+                key,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None if key == "skipped" else False,
+                annotation=kind,
+            )
+            for key, kind in shared.items()
         ]
         keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
         run.__signature__ = signature.replace(parameters=[*keyword_only, *common])  # type: ignore[attr-defined]
@@ -106,15 +130,23 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
     return decorate
 
 
+def _skipped_to(path: Path | None) -> contextlib.AbstractContextManager[None]:
+    if path is None:
+        return contextlib.nullcontext()
+    from ovforge.files.skipped_file import write_skipped
+
+    return write_skipped(path)
+
+
 def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 done, 1 failed, 2 bad usage or input, 130 interrupted."""
     try:
         result = app(args=arguments, standalone_mode=False)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: nothing is half-written; run the same command again\n")
-        return 130
+        return EXIT_INTERRUPTED
     except typer.Abort:
-        return 130
+        return EXIT_INTERRUPTED
     except OvforgeError as error:
         _print_error(error)
         return error.exit_code
@@ -123,44 +155,26 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
         if not hasattr(error, "format_message"):
             raise
         if not error.format_message():  # a group called without a command has shown its help already
-            return 2
+            return EXIT_USAGE
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "ovforge"
         sys.stderr.write(f"error: {error.format_message()} (see '{where} --help')\n")
-        return 2
-    return result if isinstance(result, int) else 0
+        return EXIT_USAGE
+    return result if isinstance(result, int) else EXIT_DONE
 
 
-def _print_error(error: OvforgeError) -> None:
+def _print_error(error: OvforgeError, options: Collection[str] | None = None) -> None:
+    """What is wrong and what to do next; `options` are those of the command, as nothing else helps there."""
     sys.stderr.write(f"error: {error.message}\n")
-    if error.hint:
-        sys.stderr.write(f"  {error.hint}\n")
+    if hint := error.hint_for(options):
+        sys.stderr.write(f"  {hint}\n")
 
 
-def _as_text(summary: StepSummary) -> str:
-    lines = [f"{summary.step}: done"]
-    width = max((len(label) for label in (*summary.counts, *summary.outputs)), default=0)
-    lines += [f"  {label:<{width}}  {_number(value)}" for label, value in summary.counts.items()]
-    for drop in summary.drops:
-        examples = ", ".join(drop.examples[:3]) + (", ..." if drop.count > 3 and drop.examples else "")
-        lines.append(
-            f"  skipped: {drop.count:,} {_plural(drop.kind, drop.count)}, {drop.reason}"
-            + (f" ({examples})" if examples else "")
-        )
-    lines += [f"  note: {note}" for note in summary.notes]
-    lines += [f"  {label:<{width}}  {path}" for label, path in summary.outputs.items()]
-    if summary.next_command:
-        lines.append(f"  next: {summary.next_command}")
-    return "\n".join(lines) + "\n"
-
-
-def _plural(noun: str, count: int) -> str:
-    if count == 1:
-        return noun
-    if noun.endswith("y"):
-        return f"{noun[:-1]}ies"
-    return f"{noun}es" if noun.endswith(("s", "x", "ch")) else f"{noun}s"
-
-
-def _number(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+def _option_names(parameters: Iterable[inspect.Parameter]) -> set[str]:
+    """Every spelling of every option among a command's parameters."""
+    names: set[str] = set()
+    for parameter in parameters:
+        for given in getattr(parameter.annotation, "__metadata__", ()):
+            if isinstance(given, typer.models.OptionInfo):
+                names.update(given.param_decls or (f"--{parameter.name.replace('_', '-')}",))
+    return names

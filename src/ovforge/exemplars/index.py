@@ -45,7 +45,7 @@ def index_exemplars(options: ExemplarIndexOptions, *, progress: Progress = no_pr
         before = len(images)
         folder = folder_of.get(category["id"])
         if folder is None or not (root / folder).is_dir():
-            drops.add("synset", f"no folder of it in {options.split}", category.get("synset") or category["id"])
+            drops.add("synset", f"has no folder in {options.split}", category.get("synset") or category["id"])
         else:
             for name, width, height in _images(root / folder, f"{options.split}/{folder}", drops):
                 images.append(
@@ -101,7 +101,10 @@ def _folders(crops: Path, categories: list[dict[str, Any]]) -> tuple[dict[int, s
         classes = msgspec.json.decode(path.read_bytes(), type=CropIndex).classes
     except msgspec.MsgspecError as error:
         raise AnnotationFileError(
-            path, f"is not what the crop step writes ({error})", hint="run `ovforge exemplars crop` again"
+            path,
+            "is not what the crop step writes",
+            detail=str(error),
+            hint="run `ovforge exemplars crop` again",
         ) from None
     by_synset = {each.synset: each.folder for each in classes if each.synset}
     # Without a synset only the number is left to go by.
@@ -122,7 +125,7 @@ def _images(folder: Path, prefix: str, drops: Drops) -> Iterator[tuple[str, int,
         try:
             width, height = read_size_of_file(path)
         except ImageError as error:
-            drops.add("image", "it cannot be read", error.message)
+            drops.add("image", error.reason, path, place=error.detail)
             continue
         yield f"{prefix}/{path.name}", width, height
 

@@ -66,7 +66,7 @@ def _head(name: str, labels: Sequence[str], last: int, size: tuple[int, int]) ->
         f"        <label><name>{escape(label)}</name><type>rectangle</type><attributes>"
         + _attribute("visibility", "number", "0;100;1", "100")
         + _attribute("ignore", "checkbox", "", "false")
-        + _attribute("track_id", "text", "", "")
+        + _attribute("track", "text", "", "")
         + "</attributes></label>\n"
         for label in dict.fromkeys(labels)
     )
@@ -81,7 +81,7 @@ def _head(name: str, labels: Sequence[str], last: int, size: tuple[int, int]) ->
 
 
 def _attribute(name: str, kind: str, values: str, default: str) -> str:
-    mutable = "True" if name != "track_id" else "False"
+    mutable = "True" if name != "track" else "False"
     return (
         f"<attribute><name>{name}</name><mutable>{mutable}</mutable><input_type>{kind}</input_type>"
         f"<default_value>{default}</default_value><values>{values.replace(';', chr(10))}</values></attribute>"
@@ -109,5 +109,5 @@ def _box(frame: int, found: VideoObject, track: int, *, outside: bool) -> bytes:
         f'xtl="{x:.2f}" ytl="{y:.2f}" xbr="{x + width:.2f}" ybr="{y + height:.2f}" z_order="0">'
         f'<attribute name="visibility">{visible}</attribute>'
         f'<attribute name="ignore">{"true" if found.iscrowd else "false"}</attribute>'
-        f'<attribute name="track_id">{track}</attribute></box>\n'
+        f'<attribute name="track">{track}</attribute></box>\n'
     ).encode()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from ovforge.errors import InputError
+from ovforge.errors import InputError, Place
 from ovforge.exports.videos import Frame, VideoObject
 
 
@@ -27,16 +27,19 @@ def compressed_rle(frame: Frame, found: VideoObject) -> dict[str, Any]:
             rle = shape if isinstance(shape["counts"], str) else coco_mask.frPyObjects(shape, height, width)
         else:
             raise InputError(
-                f"{frame.file_name}: annotation {found.id} has no mask" + (" of the image's size" if shape else ""),
+                "has no mask" + (" of the image's size" if shape else ""),
+                place=_place(frame, found),
                 hint="this format is made of masks: `ovforge pairs annotate` writes them where the run kept those of "
                 "second views; the formats tao, mot, cvat and coco do without",
             )
     except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise InputError(
-            f"{frame.file_name}: annotation {found.id} has a mask that cannot be read ({error})"
-        ) from error
+        raise InputError("has a mask that cannot be read", place=_place(frame, found), detail=str(error)) from error
     counts = rle["counts"]
     return {"size": [height, width], "counts": counts if isinstance(counts, str) else counts.decode("ascii")}
+
+
+def _place(frame: Frame, found: VideoObject) -> Place:
+    return Place(frame.file_name, record=f"annotation {found.id}")
 
 
 def uncompressed_rle(frame: Frame, found: VideoObject) -> dict[str, Any]:

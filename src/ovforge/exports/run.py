@@ -16,8 +16,8 @@ from ovforge.image_io.store import ImageStore
 from ovforge.options.exports import ExportOptions
 from ovforge.records.reporting import Drops, Progress
 
-IGNORE_REGION = "a region to be ignored: the format has none"
-CONVERTED = "converted to JPEG: the format has one suffix per video"
+IGNORE_REGION = "is a region to be ignored, which the format does not have"
+CONVERTED = "was converted to JPEG: the format has one suffix per video"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class ExportRun:
             return
         data = self.store.read(frame.file_name)
         if data[:2] != b"\xff\xd8":
-            self.drops.add("image", CONVERTED, frame.file_name)
+            self.drops.warn("image", CONVERTED, frame.file_name)
             data = encode_jpeg(decode_rgb(data, frame.file_name))
         target.write_bytes(data)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.errors import InputError, MissingInputError
+from ovforge.errors import InputError, MissingInputError, Place
 from ovforge.exports.videos import VideoFile
 
 
@@ -38,10 +38,11 @@ def selected(file: VideoFile, only: Path | None) -> NDArray[np.int64]:
                     continue
                 if entry not in known:
                     raise InputError(
-                        f"{only}: line {number:,}: {entry!r} is no image, name or id of a pair in {file.path}",
+                        f"{entry!r} is no image, name or id of a pair in {file.path}",
+                        place=Place(f"{only}: line {number:,}"),
                         hint="a pair that has no object in both frames is in no pairs JSON",
                     )
                 chosen.add(known[entry])
     except UnicodeDecodeError as error:
-        raise InputError(f"{only}: is no text file ({error.reason} at byte {error.start:,})") from error
+        raise InputError("is no text file", place=Place(str(only), byte=error.start), detail=error.reason) from error
     return np.array(sorted(chosen), np.int64)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ovforge.errors import InputError
+from ovforge.errors import InputError, Place
 from ovforge.exports.run import ExportRun
 from ovforge.exports.selection import selected
 from ovforge.exports.videos import VideoFile
@@ -49,11 +49,12 @@ def export_pairs(options: ExportOptions, *, progress: Progress = no_progress) ->
         numbers = selected(file, options.only)
         if not len(numbers):
             raise InputError(
-                f"{options.pairs_json}: has no video of more than one frame to export",
+                "has no video of more than one frame to export",
+                place=Place(str(options.pairs_json)),
                 hint="`ovforge pairs annotate NAME` says why objects and pairs were skipped",
             )
         if file.stills:
-            drops.add("video", "of one frame: a still, no pair", count=file.stills)
+            drops.add("video", "has one frame: a still, no pair", count=file.stills)
         run = ExportRun(options, folder, file, numbers, store, drops, progress)
         counts: dict[str, Any] = importlib.import_module(f"ovforge.exports.{MODULES[options.to]}").write(run)
         about = {"format": options.to.value, "name": options.name, "videos": len(numbers)}

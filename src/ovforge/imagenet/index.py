@@ -71,7 +71,8 @@ def index(
     check_output(options.out, overwrite=options.overwrite)
     if options.overwrite and shards is not None and shards.parts > 1:
         raise InputError(
-            "--overwrite and --shards exclude each other: each part would throw away what the others have done",
+            "--overwrite and --shards=PART/PARTS exclude each other: "
+            "each part would throw away what the others have done",
             hint=f"remove {options.out} first, then start the parts",
         )
     categories_json = read_value(options.lvis, "categories")
@@ -81,7 +82,7 @@ def index(
     with ImageNet21k(options.imagenet) as tree:
         present = set(tree.classes())
         for entry in tree.unrecognised:
-            drops.add("entry", "no folder or tar of an ImageNet class", entry)
+            drops.add("entry", "is no folder or tar of an ImageNet class", entry)
         classes = _classes(options, categories, present, drops)
         plan = _plan(options, categories_json, classes, tree)
         layout = tree.layout
@@ -111,7 +112,7 @@ def index(
     _remove(folder)
     counts = _images_by_category(result)
     with_images = {id_ for id_, count in counts.items() if count}
-    drops.merge(result.drops)
+    drops.merge(result.drops, listed=True)
     return StepSummary(
         step="imagenet index",
         outputs={"index": str(options.out)},
@@ -227,7 +228,7 @@ def _categories(options: IndexOptions, raw: Any) -> list[Category]:
     except msgspec.ValidationError as error:
         raise InputError(
             f"{options.lvis}: categories are not those of an LVIS file ({error})",
-            hint="give the LVIS v1 train or val annotations with --lvis-meta-path",
+            hint="give the LVIS v1 train or val annotations with --lvis-meta-path=FILE",
         ) from error
 
 

@@ -66,10 +66,10 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         if self.shard_size < 1:
-            raise InputError(f"--shard-size {self.shard_size}: has to be at least 1")
+            raise InputError(f"--shard-size={self.shard_size}: has to be at least 1")
         if not self.copy_images and self.to in (ExportFormat.WEBDATASET, ExportFormat.IMAGES):
             raise InputError(
-                f"--no-copy-images: --to {self.to.value} is made of the images", hint="leave one of the two out"
+                f"--no-copy-images: --to={self.to.value} is made of the images", hint="leave one of the two out"
             )
 
     @property

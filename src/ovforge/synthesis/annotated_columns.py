@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
 from ovforge.annotation_io.ordering import stable_order
 from ovforge.annotation_io.record_edit import edit_record
-from ovforge.errors import InputError
 from ovforge.options.tracks import CategoryList
 from ovforge.taxonomy import lvis_classes
 
@@ -87,6 +86,9 @@ class ObjectColumns:
     number: Ints
     """For each of `rows`: which of the run's images it is in."""
     largest_id: int
+    crowd_rows: Ints
+    """Record numbers of the crowd regions of these images."""
+    crowd_number: Ints
 
     def column(self, name: str) -> NDArray[Any]:
         """A field of the objects."""
@@ -137,19 +139,20 @@ def object_columns(
     number_of = np.full(len(ids), -1)
     number_of[used] = np.arange(len(used))
     number = number_of[by_id][np.searchsorted(ids[by_id], table["image_id"])]
-    is_wanted = (table["iscrowd"] < 1) & (number >= 0)
+    is_wanted = number >= 0
     if classes is not None:
         is_wanted &= np.isin(table["category_id"], np.array(sorted(classes.new_id), np.int64))
-    rows = np.flatnonzero(is_wanted)
+    is_crowd = table["iscrowd"] >= 1
+    rows, crowds = np.flatnonzero(is_wanted & ~is_crowd), np.flatnonzero(is_wanted & is_crowd)
     rows = rows[stable_order(number[rows])]
-    return ObjectColumns(table, rows, number[rows], int(table["id"].max(initial=0)))
+    return ObjectColumns(table, rows, number[rows], int(table["id"].max(initial=0)), crowds, number[crowds])
 
 
 def listed_classes(file: AnnotationFile, listed: CategoryList) -> Classes:
     """The classes that the new file lists.
 
     Raises:
-        InputError: all of LVIS's classes are asked for, and the annotation file has others.
+        AnnotationFileError: all of LVIS's classes are asked for, and the annotation file has others.
     """
     table = file.table("categories", _Category)
     ids: list[int] = table["id"].tolist()
@@ -165,10 +168,11 @@ def _all_classes(file: AnnotationFile, table: RecordTable, ids: Sequence[int]) -
     for n, old in enumerate(ids):
         new = by_synset.get(table["synset"][n]) or by_name.get(table["name"][n])
         if new is None or new in used:
-            raise InputError(
-                f"{file.path}: {table.where(n)} is {table['name'][n]!r}, "
-                + ("no class of LVIS v1" if new is None else "a class that is there already"),
-                hint="--categories all lists LVIS's 1,203 classes; of other data sets give --categories as-given",
+            problem = "no class of LVIS v1" if new is None else "a class that is there already"
+            raise table.error(
+                n,
+                f"is {table['name'][n]!r}, {problem}",
+                hint="--categories=all lists LVIS's 1,203 classes; --categories=as-given is for other data sets",
             )
         used.add(new)
         new_id[old] = new

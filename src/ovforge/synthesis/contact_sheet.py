@@ -26,6 +26,8 @@ CELL = (400, 300)
 """Width and height in pixels of the space for one image."""
 GAP = 8
 PAPER = 245
+IGNORED = (128, 128, 128)
+"""RGB, of ignore regions."""
 
 
 MOST_IN_A_STRIP = 8
@@ -52,6 +54,7 @@ class _Box(msgspec.Struct, frozen=True):
     category_id: int
     track_id: int
     bbox: tuple[float, float, float, float]
+    iscrowd: int = 0
 
 
 def contact_sheet(
@@ -186,8 +189,8 @@ def _chosen(json: Path, count: int, seed: int) -> tuple[list[list[_Frame]], dict
     pairs: list[list[_Frame]] = []
     for video in order[: 4 * count + 16]:
         first, *others = several[video]
-        tracks = {box.track_id for box in boxes[first.id]}
-        seconds = [f for f in others if any(box.track_id in tracks for box in boxes[f.id])]
+        tracks = {box.track_id for box in boxes[first.id] if not box.iscrowd}
+        seconds = [f for f in others if any(box.track_id in tracks and not box.iscrowd for box in boxes[f.id])]
         if seconds and len(pairs) < count:
             pairs.append(several[video] if _is_clip(several[video]) else [first, seconds[0]])
     if not pairs:
@@ -216,10 +219,11 @@ def _boxed(
         x, y, width, height = (value * scale for value in box.bbox)
         if width < 1 or height < 1:
             continue
-        colour = track_colour(box.track_id)
+        colour = IGNORED if box.iscrowd else track_colour(box.track_id)
         corner, opposite = (round(x), round(y)), (round(x + width) - 1, round(y + height) - 1)
         cv2.rectangle(image, corner, opposite, colour, 2)
-        _label(image, f"{names.get(box.category_id, box.category_id)} {box.track_id}", corner, colour)
+        name = names.get(box.category_id, box.category_id)
+        _label(image, f"{name} ignored" if box.iscrowd else f"{name} {box.track_id}", corner, colour)
     return image
 
 

@@ -7,7 +7,6 @@ image alone, so they may run in any order, in any thread.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -33,7 +32,7 @@ from ovforge.synthesis.randomness import generator
 from ovforge.synthesis.repaint import Repainted, RepaintJob, WorkingSize
 from ovforge.synthesis.visibility import Shown, show_objects
 
-NO_OBJECT = "without a usable object: its second view is the image itself"
+NO_OBJECT = "has no usable object: its second view is the image itself"
 LONGEST_SIDE = 32_766
 """Pixels; OpenCV's warps count them in 16 bits."""
 
@@ -115,16 +114,10 @@ class Prepared:
     """Without the variants that are still to be repainted."""
 
 
-def failed(source: SourceImage, reason: str) -> Prepared:
+def failed(source: SourceImage, reason: str, detail: str = "") -> Prepared:
     """An image that cannot be used: its record has no variants and says why."""
-    drop = Drop("image", reason, 1, (source.file_name,))
+    drop = Drop("image", reason, 1, (source.file_name,), (detail,) if detail else ())
     return Prepared(source, b"", (), (), PairRecord(source.image_id, source.file_name, [], (drop,)))
-
-
-def failure_reason(error: ImageError, file_name: str) -> str:
-    """What is wrong with an image, in words that are the same for others like it, on any machine."""
-    # What follows a colon, stands in brackets or names a path is this image's own.
-    return re.split(r": | \(| from ", error.message.removeprefix(f"{file_name}: "))[0]
 
 
 def prepare(
@@ -141,14 +134,16 @@ def prepare(
     Raises:
         ImageError: the bytes are no whole image, or one of another size than the annotations'.
     """
-    drops = Drops()
+    drops = Drops(keep_names=True)
     labelling = label_objects(source.annotations, source.width, source.height, settings.labels, settings.min_area)
     for reason, name in labelling.skipped:
         drops.add("annotation", reason, name)
+    for reason, name in labelling.warnings:
+        drops.warn("annotation", reason, name)
     image = decode_source(source, data)
     kept = labelling.kept
     if not kept:
-        drops.add("image", NO_OBJECT, source.file_name)
+        drops.warn("image", NO_OBJECT, source.file_name)
         variants = [
             VariantRecord(variant_name(source.file_name, r), dict(NO_MOTION), "", settings.seed, {}, [])
             for r in range(settings.variants)
@@ -161,7 +156,7 @@ def prepare(
         for variant in range(settings.variants)
     ]
     background = None
-    has_gap = any(_leaves_a_gap(motion, source.width, source.height) for motion in motions)
+    has_gap = any(leaves_a_gap(motion, source.width, source.height) for motion in motions)
     if settings.outside is Outside.COMPLETED and (has_gap or labelling.removed):
         background = without_objects(image, labelling.annotated)
         image = _without_removed(image, background, labelling, masks)
@@ -232,12 +227,12 @@ def decode_source(source: SourceImage, data: bytes) -> NDArray[np.uint8]:
             return upright
     raise ImageError(
         source.file_name,
-        f"is another image than the annotations': {image.shape[1]}x{image.shape[0]} pixels instead of "
-        f"{source.width}x{source.height}",
+        "is another image than the annotations'",
+        detail=f"{image.shape[1]}x{image.shape[0]} pixels instead of {source.width}x{source.height}",
     )
 
 
-def _leaves_a_gap(motion: Motion, width: int, height: int) -> bool:
+def leaves_a_gap(motion: Motion, width: int, height: int) -> bool:
     """Whether some of the second view lies outside the moved image."""
     corners = np.array([[0, width - 1, width - 1, 0], [0, 0, height - 1, height - 1], [1, 1, 1, 1]], np.float64)
     x, y, w = np.linalg.inv(motion.array()) @ corners

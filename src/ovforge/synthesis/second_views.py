@@ -16,6 +16,7 @@ import numpy as np
 from ovforge.errors import InputError
 from ovforge.files.restricted_pickle import load_list
 from ovforge.image_io.hdf5 import ImageReader
+from ovforge.options.labels import Labels
 from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.records.pairs import variant_name, view_name
 from ovforge.records.reporting import Drops
@@ -33,7 +34,7 @@ class SecondViews:
     frames: int
     """Of a clip; 2: pairs."""
     min_area: float | None
-    """The smallest area that the run followed, where it is known."""
+    """The smallest area that the run followed, where it is known; below 0: it followed all."""
     used: Ints
     """Positions of the images that the run has, in order; the others are in no file of images."""
     extras: list[bytes] | None
@@ -42,6 +43,13 @@ class SecondViews:
     """The file that the entries' byte ranges are of."""
     entries: Entries
     """In the order of `used` and of the second views."""
+    labels: Labels | None = None
+    """The rule by which the run labelled its second views; None: nobody says."""
+
+    @property
+    def knows_all_that_is_seen(self) -> bool:
+        """Whether the entries are of all annotated objects that can be seen in the second views."""
+        return self.labels in (Labels.ALL, Labels.KEPT)
 
 
 def open_second_views(
@@ -98,16 +106,23 @@ def _recorded(merged: PartitionFiles, about: About, names: Sequence[str], varian
         is_used += pairs.is_used
         extras += pairs.extras
         drops.merge(pairs.drops)
-    min_area = about.options.get("min_area")
     return SecondViews(
         variants,
         int(about.options.get("frames", PAIR_FRAMES)),
-        float(min_area) if isinstance(min_area, int | float) else None,
+        _smallest_area(about.options),
         np.flatnonzero(np.array(is_used, np.bool_)),
         extras,
         path,
         join_entries(parts),
+        Labels(about.options["labels"]) if "labels" in about.options else None,
     )
+
+
+def _smallest_area(options: dict[str, Any]) -> float | None:
+    if options.get("labels") == Labels.ALL.value:
+        return -1.0  # an object may say that its area is 0
+    min_area = options.get("min_area")
+    return float(min_area) if isinstance(min_area, int | float) else None
 
 
 def _check_names(path: Path, found: list[str], names: Sequence[str], first: int) -> None:
@@ -120,7 +135,7 @@ def _check_names(path: Path, found: list[str], names: Sequence[str], first: int)
         if name != names[position]:
             raise InputError(
                 f"{path}: image {position + 1:,} is {name}, in the annotation file it is {names[position]}",
-                hint="give the annotation file that the pairs were made from with --annotations",
+                hint="give the annotation file that the pairs were made from with --annotations=FILE",
             )
 
 

@@ -25,7 +25,6 @@ from ovforge.annotation_io.annotation_writer import Records, write_annotation_fi
 from ovforge.errors import AnnotationFileError, MissingInputError
 from ovforge.files.atomic import check_output
 from ovforge.files.byte_file import FileRange
-from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.options.tracks import AnnotateOptions, PairObjects
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
@@ -39,7 +38,7 @@ from ovforge.synthesis.annotated_columns import (
     listed_classes,
     object_columns,
 )
-from ovforge.synthesis.followed_objects import PAIR_MIN_AREA, Rules, follow
+from ovforge.synthesis.followed_objects import MIN_MOVED_AREA, PAIR_MIN_AREA, Rules, follow
 from ovforge.synthesis.merge import check_annotations, merged_files, planned_annotations
 from ovforge.synthesis.second_views import SecondViews, open_second_views
 from ovforge.synthesis.track_records import PairRecords, class_lists, image_tails
@@ -116,6 +115,7 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
             "videos": stills + len(tracks.kept),
             "images": stills + len(tracks.kept) * (views.variants + 1),
             "annotations": (len(objects.rows) if stills else 0) + len(tracks.id),
+            "ignore regions in pairs": int(tracks.is_region.sum()),
             "tracks": (len(objects.rows) if stills else 0) + int(tracks.is_original.sum()),
         },
         drops=drops.freeze(),
@@ -124,11 +124,14 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
 
 
 def _rules(options: AnnotateOptions, views: SecondViews) -> Rules:
-    # In clips everything annotated is labelled.
-    smallest = 0.0 if views.frames > PAIR_FRAMES else views.min_area or PAIR_MIN_AREA
+    min_area = options.min_area if options.min_area is not None else views.min_area
+    knows_all = views.knows_all_that_is_seen and not options.original
     return Rules(
-        min_area=options.min_area if options.min_area is not None else smallest,
+        min_area=PAIR_MIN_AREA if min_area is None or (min_area < 0 and options.original) else min_area,
         min_fidelity=options.min_fidelity if options.min_fidelity is not None else float("-inf"),
+        min_visibility=options.min_visibility if options.min_visibility is not None else float("-inf"),
+        min_moved_area=0.0 if knows_all else MIN_MOVED_AREA,
+        regions=knows_all,
         objects=PairObjects.ALL if options.original else options.objects,
         empty_pairs=options.original,
         first_track=0 if options.original else 1,
@@ -178,5 +181,5 @@ def _sections(
 
 def _info(options: AnnotateOptions, *, pairs: bool) -> bytes:
     what = "pairs of views" if pairs else "images as videos of one frame"
-    info: dict[str, Any] = {"description": f"{options.name}: {what}", "contributor": "ovforge pairs annotate"}
+    info: dict[str, Any] = {"description": what, "contributor": "ovforge pairs annotate"}
     return msgspec.json.encode(info).replace(b'":"', b'": "').replace(b'","', b'", "')

@@ -61,11 +61,11 @@ def test_where_nothing_is_repainted_every_object_is_kept_whatever_its_size() -> 
     assert len(found.annotated) == 6
     box = next(one.rle for one in found.objects if one.annotation["id"] == 6)
     assert coco_mask.toBbox(box).tolist() == [120, 20, 41, 30]
-    assert dict(found.skipped) == {
-        "no segmentation: its box is an ignore region": "annotation 6",
-        "no segmentation": "annotation 7",
-        "polygon of fewer than three points": "annotation 8",
-    }
+    assert found.warnings == (("no segmentation: its box is an ignore region", "annotation 6"),)
+    assert found.skipped == (
+        ("no segmentation", "annotation 7"),
+        ("polygon of fewer than three points", "annotation 8"),
+    )
 
 
 def test_where_an_engine_repaints_small_objects_are_removed_or_ignored() -> None:
@@ -75,7 +75,7 @@ def test_where_an_engine_repaints_small_objects_are_removed_or_ignored() -> None
     assert regions == {2, 5, 6}
     assert area(found.removed) == 10 * 10 + 14 * 14
     assert len(found.annotated) == 6
-    reasons = {name: reason for reason, name in found.skipped}
+    reasons = {name: reason for reason, name in (*found.skipped, *found.warnings)}
     assert reasons["annotation 2"] == "area not above 1000 square pixels, on a kept object: an ignore region"
     assert reasons["annotation 3"] == reasons["annotation 4"] == "area not above 1000 square pixels: removed"
 
@@ -93,6 +93,7 @@ def test_ovtrack_s_rule_keeps_large_objects_and_leaves_the_others_to_chance() ->
 def test_no_annotation_vanishes_without_a_word(labels: Labels) -> None:
     found, objects, regions = label(labels)
     named = {int(name.removeprefix("annotation ")) for _, name in found.skipped}
+    assert not named & (objects | regions)
     assert objects | regions | named == {a["id"] for a in ANNOTATIONS}
 
 
