@@ -310,15 +310,15 @@ def test_diffusion_repaints_one_background_for_all_frames(
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"frames": 1}, "--frames"),
-        ({"frames": 65}, "--frames"),
-        ({"motion": ClipMotion.HARD}, "--motion"),
-        ({"gap": 5}, "--gap"),
-        ({"frames": 5, "gap": 0.5}, "--gap"),
-        ({"frames": 5, "gap": float("nan")}, "--gap"),
-        ({"frames": 5, "gap": 5, "motion": ClipMotion.OVTRACK}, "--gap"),
-        ({"frames": 5, "variants": 2}, "--variants"),
-        ({"frames": 5, "min_area": 100}, "--min-area"),
+        ({"frames": 1}, "frames="),
+        ({"frames": 65}, "frames="),
+        ({"motion": ClipMotion.HARD}, "motion="),
+        ({"gap": 5}, "gap="),
+        ({"frames": 5, "gap": 0.5}, "gap="),
+        ({"frames": 5, "gap": float("nan")}, "gap="),
+        ({"frames": 5, "gap": 5, "motion": ClipMotion.OVTRACK}, "gap="),
+        ({"frames": 5, "variants": 2}, "variants="),
+        ({"frames": 5, "min_area": 100}, "min_area="),
     ],
 )
 def test_what_makes_no_sense_is_refused(options: dict[str, Any], named: str) -> None:

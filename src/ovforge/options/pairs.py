@@ -99,21 +99,28 @@ class GenerateOptions:
         if not PAIR_FRAMES <= self.frames <= MOST_FRAMES:
             raise InputError(f"--frames {self.frames}: has to be from {PAIR_FRAMES} to {MOST_FRAMES}")
         if self.frames == PAIR_FRAMES:
-            for option, value in (("--motion", self.motion), ("--gap", self.gap)):
-                if value is not None:
-                    raise InputError(f"{option}: is for clips only", hint="--frames 5 makes clips of five frames")
+            hint = "--frames 5 makes clips of five frames"
+            if self.motion is not None:
+                raise InputError(f"--motion {self.motion.value}: is for clips only", hint=hint)
+            if self.gap is not None:
+                raise InputError(f"--gap {self.gap:g}: is for clips only", hint=hint)
             return
         if self.variants != 1:
             raise InputError(
                 f"--variants {self.variants}: a run makes one clip of each image",
-                hint="more clips of each image: a run of another name with another --seed",
+                hint="more clips of each image: a run of another name with another --seed=N",
             )
         if self.min_area is not None:
-            raise InputError("--min-area: clips keep and label every object", hint="leave it out")
+            raise InputError(
+                f"--min-area {self.min_area:g}: clips keep and label every object",
+                hint="leave small ones out afterwards: `ovforge pairs annotate --min-area`",
+            )
         if self.gap is not None and not 1 <= self.gap <= MOST_GAP:
             raise InputError(f"--gap {self.gap:g}: has to be from 1 to {MOST_GAP} video frames")
         if self.motion is ClipMotion.OVTRACK and self.gap is not None:
-            raise InputError("--gap: has no meaning for --motion ovtrack, whose frames are drawn one by one")
+            raise InputError(
+                f"--gap {self.gap:g}: has no meaning for --motion ovtrack, whose frames are drawn one by one"
+            )
 
     @property
     def folder(self) -> Path:
