@@ -26,6 +26,9 @@ METADATA_DIR = Path("datasets/metadata")
 EXEMPLAR_DICT = METADATA_DIR / "exemplar_dict.json"
 EXEMPLAR_CROPS = Path("datasets/lvis_exemplars_final")
 EXEMPLAR_CROPS_OVMR = Path("datasets/lvis_exemplars_ovmr_K30")
+"""Where OVMR's script writes them."""
+EXEMPLAR_CROPS_OVMR_READ = Path("datasets/lvis_exemplars_mmovod_K30")
+"""Where OVMR's training reads them."""
 
 # Tracking: downloaded
 TRACKING_DIR = Path("data")
@@ -33,6 +36,8 @@ TRACKING_LVIS_DIR = TRACKING_DIR / "lvis"
 TRACKING_IMAGES = TRACKING_LVIS_DIR / "train2017"
 TRACKING_LVIS_TRAIN = TRACKING_LVIS_DIR / "annotations/lvis_v1_train.json"
 TRACKING_COCO_TRAIN = TRACKING_DIR / "coco/annotations/instances_train2017.json"
+TRACKING_COCO_PLACES = (TRACKING_COCO_TRAIN, TRACKING_LVIS_DIR / "annotations/instances_train2017.json")
+"""Where COCO's file is looked for: in its own folder, or where OVTrack's script reads it."""
 TRACKING_CAPTIONS = TRACKING_LVIS_DIR / "annotations/captions_train2017.json"
 DIFFUSION_MODEL = Path("saved_models/stable-diffusion-v1-4")
 

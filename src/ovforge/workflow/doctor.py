@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 
 import msgspec
 
@@ -12,6 +14,7 @@ from ovforge.options import layout
 from ovforge.options.workflow import WorkflowOptions
 from ovforge.synthesis.diffusion import inspect_model_folder
 from ovforge.workflow.inventory import MODEL_SITE, InputState, take_inventory
+from ovforge.workflow.readers import ReaderFileState, look_up, steps_for
 from ovforge.workflow.steps import StepState, StepStatus, survey
 
 EXTRAS = {
@@ -42,6 +45,8 @@ class DoctorReport(msgspec.Struct, frozen=True):
     blocks: dict[str, tuple[str, ...]]
     """Input -> the steps that it blocks, directly or through another step."""
     steps: tuple[StepState, ...]
+    files: tuple[ReaderFileState, ...]
+    """The files that the reader's configuration names; empty where no reader was named."""
     extras: tuple[ExtraState, ...]
     next_command: str
 
@@ -55,14 +60,16 @@ def doctor(options: WorkflowOptions) -> DoctorReport:
     if not options.root.is_dir():
         raise MissingInputError(options.root, what="folder", hint="give the folder with datasets/ and data/ by --root")
     inputs = (*take_inventory(options.root), _model(options))
-    steps = tuple(survey(options, inputs))
+    steps = tuple(survey(steps_for(options), options.root, inputs))
+    inputs = tuple(state for state in inputs if _is_used(state, options))
     return DoctorReport(
         root=str(options.root),
         inputs=inputs,
         blocks=_blocks(inputs, steps),
         steps=steps,
+        files=look_up(options),
         extras=tuple(_extra(name, libraries) for name, libraries in EXTRAS.items()),
-        next_command=_next_command(steps),
+        next_command=_next_command(steps, options),
     )
 
 
@@ -86,14 +93,21 @@ def _model(options: WorkflowOptions) -> InputState:
     )
 
 
+def _is_used(state: InputState, options: WorkflowOptions) -> bool:
+    """Whether a step of those that are wanted reads an input."""
+    if options.reader is None:
+        return True
+    return any(state.key in (*step.needs, *step.uses) for step in steps_for(options))
+
+
 def _blocks(inputs: tuple[InputState, ...], steps: tuple[StepState, ...]) -> dict[str, tuple[str, ...]]:
     reasons: dict[str, set[str]] = {}
     for step in steps:
-        if step.standing is not StepStatus.BLOCKED:
+        if step.status is not StepStatus.BLOCKED:
             continue
         wanted = set(step.missing)
         for earlier in steps:
-            if f"`ovforge {earlier.name}`" in wanted:
+            if f"`{earlier.command}`" in wanted:
                 wanted |= reasons.get(earlier.name, set())
         reasons[step.name] = wanted
     return {
@@ -117,13 +131,16 @@ def _extra(name: str, libraries: tuple[str, ...]) -> ExtraState:
     return ExtraState(name, not missing, versions, missing, f"pip install 'ovforge[{name}]'")
 
 
-def _next_command(steps: tuple[StepState, ...]) -> str:
-    turn = [step for step in steps if step.standing in (StepStatus.READY, StepStatus.STALE)]
-    if any(step.prepared for step in turn):
-        return "ovforge prepare"
-    if turn:
-        return turn[0].command
-    blocked = [step for step in steps if step.standing is StepStatus.BLOCKED and step.missing]
+def _next_command(steps: tuple[StepState, ...], options: WorkflowOptions) -> str:
+    words = ["ovforge prepare"]
+    if options.root != Path():
+        words.append(f"--root {shlex.quote(str(options.root))}")
+    if options.reader is not None:
+        words.append(f"--for {options.reader.value}")
+    if any(step.status in (StepStatus.READY, StepStatus.STALE) for step in steps):
+        return " ".join(words)
+    blocked = [step for step in steps if step.status is StepStatus.BLOCKED and step.missing]
     if blocked:
-        return f"put {blocked[0].missing[0]} in place, then `ovforge doctor`"
+        words[0] = "ovforge doctor"
+        return f"put {blocked[0].missing[0]} in place, then `{' '.join(words)}`"
     return ""

@@ -295,7 +295,7 @@ INPUTS: tuple[Input, ...] = (
         "tracking-coco",
         "tracking",
         "COCO 2017 train instances",
-        (layout.TRACKING_COCO_TRAIN,),
+        layout.TRACKING_COCO_PLACES,
         COCO_SITE,
         "annotations_trainval2017.zip",
         _coco,
