@@ -50,8 +50,13 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
             f"{options.class_names_output}: is the file of all classes' names",
             hint=f"give another name with --class-names; the default is {BASE_CLASS_NAMES}",
         )
-    for output in (options.output, options.class_names_output):
-        check_output(output, overwrite=options.overwrite)
+    check_output(options.output, overwrite=options.overwrite)
+    # OVTrack's own list may lie there, a download: nobody is told to replace it.
+    check_output(
+        options.class_names_output,
+        overwrite=options.overwrite,
+        hint="--class-names=FILE writes the class list elsewhere",
+    )
     progress("read", 0, 2)
     with Workers(), CheckedFile(options.annotations, images=ListedImage) as source:
         categories, annotations, file = source.categories, source.annotations, source.file

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -13,28 +11,10 @@ from ovforge.errors import MissingInputError
 from ovforge.options import layout
 from ovforge.options.workflow import WorkflowOptions
 from ovforge.synthesis.diffusion import inspect_model_folder
+from ovforge.workflow.environment import Environment, read_environment
 from ovforge.workflow.inventory import MODEL_SITE, InputState, take_inventory
 from ovforge.workflow.readers import ReaderFileState, look_up, steps_for
 from ovforge.workflow.steps import StepState, StepStatus, survey
-
-EXTRAS = {
-    "sample": ("scikit-image",),
-    "diffusion": ("torch", "diffusers", "transformers", "accelerate", "safetensors"),
-    "ray": ("ray",),
-    "viewer": ("starlette", "uvicorn", "jinja2"),
-    "torch": ("torch",),
-}
-_MODULES = {"scikit-image": "skimage"}
-
-
-class ExtraState(msgspec.Struct, frozen=True):
-    """An optional extra and its libraries."""
-
-    name: str
-    present: bool
-    versions: dict[str, str]
-    missing: tuple[str, ...]
-    install: str
 
 
 class DoctorReport(msgspec.Struct, frozen=True):
@@ -47,7 +27,7 @@ class DoctorReport(msgspec.Struct, frozen=True):
     steps: tuple[StepState, ...]
     files: tuple[ReaderFileState, ...]
     """The files that the reader's configuration names; empty where no reader was named."""
-    extras: tuple[ExtraState, ...]
+    environment: Environment
     next_command: str
 
 
@@ -58,7 +38,9 @@ def doctor(options: WorkflowOptions) -> DoctorReport:
         MissingInputError: `root` is no folder.
     """
     if not options.root.is_dir():
-        raise MissingInputError(options.root, what="folder", hint="give the folder with datasets/ and data/ by --root")
+        raise MissingInputError(
+            options.root, what="folder", hint="give the folder with datasets/ and data/ by --root=DIR"
+        )
     inputs = (*take_inventory(options.root), _model(options))
     steps = tuple(survey(steps_for(options), options.root, inputs))
     inputs = tuple(state for state in inputs if _is_used(state, options))
@@ -68,7 +50,7 @@ def doctor(options: WorkflowOptions) -> DoctorReport:
         blocks=_blocks(inputs, steps),
         steps=steps,
         files=look_up(options),
-        extras=tuple(_extra(name, libraries) for name, libraries in EXTRAS.items()),
+        environment=read_environment(options.root),
         next_command=_next_command(steps, options),
     )
 
@@ -116,19 +98,6 @@ def _blocks(inputs: tuple[InputState, ...], steps: tuple[StepState, ...]) -> dic
         if not state.present
         and (blocked := tuple(step.name for step in steps if state.place in reasons.get(step.name, ())))
     }
-
-
-def _extra(name: str, libraries: tuple[str, ...]) -> ExtraState:
-    versions: dict[str, str] = {}
-    for library in libraries:
-        if find_spec(_MODULES.get(library, library)) is None:
-            continue
-        try:
-            versions[library] = version(library)
-        except PackageNotFoundError:
-            versions[library] = "of unknown version"
-    missing = tuple(library for library in libraries if library not in versions)
-    return ExtraState(name, not missing, versions, missing, f"pip install 'ovforge[{name}]'")
 
 
 def _next_command(steps: tuple[StepState, ...], options: WorkflowOptions) -> str:
