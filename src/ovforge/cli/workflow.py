@@ -70,9 +70,7 @@ def register(app: typer.Typer) -> None:
         """
         from ovforge.workflow.prepare import prepare as work
 
-        options = WorkflowOptions(
-            root=root, reader=reader, k=k, seed=seed, name=name, engine=engine, workers=workers
-        )
+        options = WorkflowOptions(root=root, reader=reader, k=k, seed=seed, name=name, engine=engine, workers=workers)
         with console.progress() as progress:
             summary = work(options, progress=progress)
         console.show(summary)
@@ -87,7 +85,7 @@ def _lines(report: DoctorReport) -> Iterator[str]:
     for extra in environment.extras:
         versions = ", ".join(f"{name} {version}" for name, version in extra.versions.items())
         yield f"  [{'x' if extra.present else ' '}] {extra.name}: " + (versions if extra.present else extra.install)
-    for job in dict.fromkeys(state.job for state in (*report.steps, *report.inputs)):
+    for job in dict.fromkeys([*(step.job for step in report.steps), *(state.job for state in report.inputs)]):
         yield ""
         yield f"{job}: inputs"
         for state in report.inputs:
@@ -103,13 +101,9 @@ def _lines(report: DoctorReport) -> Iterator[str]:
         yield "files that the reader looks for"
         for file in report.files:
             yield f"  [{'x' if file.present else ' '}] {file.path}"
-            made = f"; made by `ovforge {file.made_by}`" if file.made_by else f"; from: {file.source}" if file.source else ""
-            yield f"      read by {file.read_by}{made}"
-    if report.runs:
-        yield ""
-        yield "runs of pairs"
-        for run in report.runs:
-            yield f"  {run.name}: {run.sentence()}"
+            origin = f"; made by `ovforge {file.made_by}`" if file.made_by else ""
+            origin = origin or (f"; from: {file.source}" if file.source else "")
+            yield f"      read by {file.read_by}{origin}"
     if report.next_command:
         yield ""
         yield f"next: {report.next_command}"

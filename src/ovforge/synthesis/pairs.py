@@ -31,7 +31,7 @@ from ovforge.synthesis.randomness import generator
 from ovforge.synthesis.repaint import Repainted, RepaintJob, WorkingSize
 from ovforge.synthesis.visibility import Shown, show_objects
 
-NO_OBJECT = "without a usable object: its second view is the image itself"
+NO_OBJECT = "has no usable object: its second view is the image itself"
 LONGEST_SIDE = 32_766
 """Pixels; OpenCV's warps count them in 16 bits."""
 
@@ -95,9 +95,9 @@ class Prepared:
     """Without the variants that are still to be repainted."""
 
 
-def failed(source: SourceImage, reason: str) -> Prepared:
+def failed(source: SourceImage, reason: str, detail: str = "") -> Prepared:
     """An image that cannot be used: its record has no variants and says why."""
-    drop = Drop("image", reason, 1, (source.file_name,))
+    drop = Drop("image", reason, 1, (source.file_name,), (detail,) if detail else ())
     return Prepared(source, b"", (), (), PairRecord(source.image_id, source.file_name, [], (drop,)))
 
 
@@ -115,14 +115,14 @@ def prepare(
     Raises:
         ImageError: the bytes are no whole image, or one of another size than the annotations'.
     """
-    drops = Drops()
+    drops = Drops(keep_names=True)
     labelling = label_objects(source.annotations, source.width, source.height, settings.labels, settings.min_area)
     for reason, name in labelling.skipped:
         drops.add("annotation", reason, name)
     image = _decoded(source, data)
     kept = labelling.kept
     if not kept:
-        drops.add("image", NO_OBJECT, source.file_name)
+        drops.warn("image", NO_OBJECT, source.file_name)
         variants = [
             VariantRecord(variant_name(source.file_name, r), dict(NO_MOTION), "", settings.seed, {}, [])
             for r in range(settings.variants)

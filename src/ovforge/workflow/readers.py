@@ -152,9 +152,7 @@ def files_for(options: WorkflowOptions) -> tuple[ReaderFile, ...]:
                 file(layout.IMAGENET_DIR / "imagenet_l", "the images of imagenet_lvis_v1"),
                 file(layout.exemplars_of(5), "tools/ of the branch det"),
                 file(layout.exemplars_of(30), "tools/save_LVIS_exemplars_ovmr.py"),
-                file(
-                    layout.EXEMPLAR_CROPS_OVMR_READ / "classes.json", "dataset_dir in datasets/lvis.py (from 0)"
-                ),
+                file(layout.EXEMPLAR_CROPS_OVMR_READ / "classes.json", "dataset_dir in datasets/lvis.py (from 0)"),
             )
         case Reader.OVTRACK:
             name = options.name or OVTRACK_RUN
@@ -177,9 +175,7 @@ def files_for(options: WorkflowOptions) -> tuple[ReaderFile, ...]:
             name = options.name or DEFAULT_RUN
             return (
                 file(_PAIRS / f"annotations/{name}.json", "ann_file of a CocoVideoDataset in your configuration"),
-                file(
-                    _PAIRS / f"{name}.h5", "its images; or `ovforge pairs export --to images`"
-                ),
+                file(_PAIRS / f"{name}.h5", "its images; or `ovforge pairs export --to images`"),
             )
         case None:
             return ()
