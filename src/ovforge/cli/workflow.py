@@ -101,7 +101,7 @@ def _lines(report: DoctorReport) -> Iterator[str]:
         yield "files that the reader looks for"
         for file in report.files:
             yield f"  [{'x' if file.present else ' '}] {file.path}"
-            origin = f"; made by `ovforge {file.made_by}`" if file.made_by else ""
+            origin = f"; made by `{file.made_by}`" if file.made_by else ""
             origin = origin or (f"; from: {file.source}" if file.source else "")
             yield f"      read by {file.read_by}{origin}"
     if report.next_command:

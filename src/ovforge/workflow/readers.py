@@ -32,7 +32,7 @@ class ReaderFile:
     read_by: str
     """The reader's own file, and the setting in it."""
     made_by: str = ""
-    """The step; empty: it is downloaded, or made by other programs."""
+    """The command of the step; empty: it is downloaded, or made by other programs."""
     source: str = ""
     """Where it comes from, if no step makes it."""
 
@@ -94,10 +94,11 @@ def steps_for(options: WorkflowOptions) -> tuple[Step, ...]:
             name = options.name or DEFAULT_RUN
             steps = _pairs(options, name, reader=TracksReader.OVTR, out=Path("data/lvis_clear_75_60.json"))
             by_name = {step.name: step for step in steps}
-            names = layout.TRACKING_LVIS_DIR / "annotations/lvis_classes_v1.txt"
             return (
                 *steps,
-                tracking.link_step(names, Path("data/lvis_classes_v1.txt"), by_name["lvis base-classes"]),
+                tracking.link_step(
+                    tracking.CLASS_NAMES_FILE, Path("data/lvis_classes_v1.txt"), by_name["lvis base-classes"]
+                ),
                 tracking.link_step(
                     _PAIRS / f"{name}.h5", Path("data/lvis_filtered_train_images.h5"), by_name[f"pairs merge {name}"]
                 ),
@@ -108,7 +109,7 @@ def steps_for(options: WorkflowOptions) -> tuple[Step, ...]:
 
 def files_for(options: WorkflowOptions) -> tuple[ReaderFile, ...]:
     """Every file that the reader's configuration names; empty without a reader."""
-    made = {path: step.name for step in steps_for(options) for path in step.outputs}
+    made = {path: step.command for step in steps_for(options) for path in step.outputs}
 
     def file(path: str | Path, read_by: str, source: str = "") -> ReaderFile:
         return ReaderFile(Path(path), read_by, made.get(Path(path), ""), source)
@@ -158,7 +159,7 @@ def files_for(options: WorkflowOptions) -> tuple[ReaderFile, ...]:
             name = options.name or OVTRACK_RUN
             config = "configs/ovtrack-tao/ovtrack_r50.py"
             return (
-                file("data/lvis/annotations/lvis_classes_v1.txt", f"classes in {config}: all 1,203"),
+                file(tracking.CLASS_NAMES_FILE, f"classes in {config}: all 1,203"),
                 file(f"data/tao/annotations/ovtrack/{name}.json", f"ann_file in {config}"),
                 file(_PAIRS / f"{name}.h5", f"img_db_path in {config}"),
                 file("data/tao/annotations/validation_ours_v1.json", f"ann_file of val in {config}", "OVTrack's site"),

@@ -142,11 +142,12 @@ def _path_of(key: str, workspace: Workspace) -> Path | None:
 def _older(root: Path, made: list[Path], sources: list[Path]) -> bool:
     # A folder's own time changes when an entry comes or goes; images below are not looked at one by one.
     newest = max((_time(root / source) for source in sources), default=0)
-    return min(_time(root / path) for path in made) < newest
+    # An output may be a link to a file of an earlier step: it is as new as the link.
+    return min(max(_time(root / path), _time(root / path, follow=False)) for path in made) < newest
 
 
-def _time(path: Path) -> int:
+def _time(path: Path, *, follow: bool = True) -> int:
     try:
-        return path.stat().st_mtime_ns
+        return path.stat(follow_symlinks=follow).st_mtime_ns
     except OSError:
         return 0

@@ -9,7 +9,7 @@ from ovforge.annotations import base_classes, merge_coco
 from ovforge.annotations.pack_images import pack_images
 from ovforge.errors import OutputExistsError
 from ovforge.options import layout
-from ovforge.options.annotations import BaseClassesOptions, MergeCocoOptions
+from ovforge.options.annotations import CLASS_NAMES, BaseClassesOptions, MergeCocoOptions
 from ovforge.options.diffusion import DiffusionOptions
 from ovforge.options.pack import PackOptions
 from ovforge.options.pairs import GenerateOptions
@@ -23,6 +23,8 @@ from ovforge.synthesis.merge import merge_pairs
 from ovforge.synthesis.repaint import Engine
 from ovforge.synthesis.tracks import annotate_pairs
 from ovforge.workflow.steps import TRACKING, Step
+
+CLASS_NAMES_FILE = layout.TRACKING_LVIS_DIR / "annotations" / CLASS_NAMES
 
 
 def merge_coco_step() -> Step:
@@ -45,7 +47,8 @@ def base_classes_step() -> Step:
         step = BaseClassesOptions(annotations=options.root / layout.TRACKING_MERGED, overwrite=overwrite)
         return base_classes(step, progress=progress)
 
-    return Step("lvis base-classes", TRACKING, (layout.TRACKING_BASE,), ("lvis merge-coco",), run)
+    outputs = (layout.TRACKING_BASE, CLASS_NAMES_FILE)
+    return Step("lvis base-classes", TRACKING, outputs, ("lvis merge-coco",), run)
 
 
 def pack_images_step() -> Step:
