@@ -86,6 +86,13 @@ class PlanMismatchError(InputError):
     """A run is resumed with other options or inputs than it was started with."""
 
 
+class EmptyResultError(InputError):
+    """A step would end with nothing done: no image, no object, no class."""
+
+    def __init__(self, path: Path | str, what: str, which: str = "", *, hint: str = "") -> None:
+        super().__init__(f"{path}: there is no {what}{f' {which}' if which else ''}, so the result is empty", hint=hint)
+
+
 class ShortageError(InputError):
     """A class has fewer exemplars than were asked for."""
 

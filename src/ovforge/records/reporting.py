@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from ovforge.errors import EmptyResultError
 
 EXAMPLES_KEPT = 20
 
@@ -60,6 +63,24 @@ class Drops:
             Drop(kind, reason, count, tuple(self._examples[(kind, reason)]))
             for (kind, reason), count in sorted(self._counts.items())
         )
+
+
+def require_some(count: int, what: str, source: Path | str, which: str = "", *, hint: str = "") -> None:
+    """Refuse to end with nothing: a step that would make an empty result has failed, whatever the reason.
+
+    Every step asks this before it publishes its output, so that nothing empty is left behind.
+
+    Args:
+        count: of what the result is made of.
+        what: one of them, as `image`, `annotation`, `class`.
+        source: where they should have come from.
+        which: more words on what was looked for.
+
+    Raises:
+        EmptyResultError: `count` is 0.
+    """
+    if not count:
+        raise EmptyResultError(source, what, which, hint=hint)
 
 
 class StepSummary(msgspec.Struct, frozen=True):
