@@ -45,7 +45,7 @@ def opening_problem(head: bytes) -> Problem | None:
         if head.startswith(magic):
             return Problem(f"is compressed ({name}), not JSON", "unpack it first")
     if head.startswith(b"\xef\xbb\xbf"):
-        return Problem("starts with a byte order mark (byte 0)", _SAVE_AS_UTF8.format("UTF-8-SIG"))
+        return Problem("starts with a byte order mark (byte 0)", "save it as UTF-8 without byte order mark")
     for mark, name in _MARKS:
         if head.startswith(mark):
             return Problem(
