@@ -247,8 +247,8 @@ def open_captions(path: Path | str, image_ids: NDArray[np.int64]) -> Captions:
         if len(image_id) and not np.isin(image_id, image_ids).any():
             raise AnnotationFileError(
                 path,
-                f"none of its {len(image_id):,} captions is of an image of the annotation file (the first is of image "
-                f"{image_id[0]})",
+                f"none of its {len(image_id):,} captions is of an image of the annotation file",
+                detail=f"the first is of image {image_id[0]}",
                 hint="it is the captions file of other images: COCO's captions_train2017.json belongs to LVIS v1 train",
             )
         return Captions(Path(path), image_id, table.starts[with_text], table.stops[with_text])

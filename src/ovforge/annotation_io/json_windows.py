@@ -157,13 +157,14 @@ def exact_window(file: ByteFile, start: int, decoder: Any, *, section: str, firs
             records += decoder.decode(b"[%b]" % record)
         except (msgspec.ValidationError, RecordProblem) as error:
             raise AnnotationFileError(
-                file.path, f"{record_label(section, number)} (byte {position:,}): {_in_words(error)}"
+                file.path, _in_words(error), record=record_label(section, number), byte=position
             ) from None
         except _REFUSED as error:
             raise AnnotationFileError(
                 file.path,
-                f"{record_label(section, number)} (byte {position:,}) is not JSON: "
-                f"{json_problem(error, b'[%b]' % record, position - 1)}",
+                f"is not JSON: {json_problem(error, b'[%b]' % record, position - 1)}",
+                record=record_label(section, number),
+                byte=position,
             ) from None
     return Window(data, start, records, array_end)
 
@@ -300,14 +301,17 @@ def not_a_record(file: ByteFile, position: int, section: str, index: int) -> Ann
     )
     return MixedListError(
         file.path,
-        f'{record_label(section, index)} (byte {position:,}) is {what}: in the list "{section}" another record was '
-        "expected, an object {...}",
+        f'is {what}: in the list "{section}" another record was expected, an object {{...}}',
+        record=record_label(section, index),
+        byte=position,
         hint="take the entry out, and the comma before it",
     )
 
 
 def _in_words(error: Exception) -> str:
+    if isinstance(error, RecordProblem):
+        return str(error)
     text = re.sub(r" - at `\$\[(?:\d+|\.\.\.)\](.*)`$", lambda m: f" at {m[1].lstrip('.')}" if m[1] else "", str(error))
     if missing := re.fullmatch(r"Object missing required field `(\w+)`(.*)", text):
         return f"has no {missing[1]}{missing[2]}"
-    return text[:1].lower() + text[1:]
+    return f"has a wrong value: {text[:1].lower() + text[1:]}"

@@ -331,7 +331,7 @@ def _problem(field: Field, raw: bytes) -> str:
     except (_UnfitError, msgspec.DecodeError) as error:
         if isinstance(error, _UnfitError) and str(error):
             found = str(error)
-    return f"{field.name} is {found}; it needs {field.kind.needs}, such as {field.example}"
+    return f"has {found} as its {field.name}: it needs {field.kind.needs}, such as {field.example}"
 
 
 def _shown(value: Any) -> str:

@@ -114,11 +114,16 @@ def tabulate(path: Path, window: Window, record: RecordType, *, section: str, fi
             index = next(i for i, value in enumerate(values) if not -(2**63) <= value < 2**63)
             raise AnnotationFileError(
                 path,
-                f"{json_windows.record_label(section, first + index)}: "
-                f"{field.name} {values[index]} does not fit 64 bits",
+                f"has {values[index]} as its {field.name}, which does not fit 64 bits",
+                record=json_windows.record_label(section, first + index),
             ) from None
     if wrong := check_values(record, columns):
-        raise AnnotationFileError(path, f"{json_windows.record_label(section, first + wrong[0])}: {wrong[1]}")
+        raise AnnotationFileError(
+            path,
+            wrong[1],
+            record=json_windows.record_label(section, first + wrong[0]),
+            byte=int(json_windows.record_spans(window)[0][wrong[0]]),
+        )
     places = json_windows.record_spans(window) if spans else None
     return Block(len(window.records), places, columns, window.stop, window.array_end)
 

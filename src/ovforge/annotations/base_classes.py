@@ -18,7 +18,6 @@ from ovforge.annotation_io.schema import ID_LISTS as _ID_LISTS
 from ovforge.annotation_io.schema import Fields
 from ovforge.annotations.counts import positions
 from ovforge.annotations.frequencies import check_frequencies, excluded_categories
-from ovforge.errors import OutputExistsError
 from ovforge.files.atomic import atomic_file, check_output
 from ovforge.options.annotations import BaseClassesOptions, IdMode
 from ovforge.parallel import Workers
@@ -141,12 +140,15 @@ def _count_unknown(source: Annotations, drops: Drops) -> None:
 
 
 def _check_class_names(options: BaseClassesOptions, names: bytes) -> None:
-    """Refuse another list of names in the output's place: OVTrack's own, for one, lies there."""
+    """Refuse another list of names in the output's place: OVTrack's own, a download, lies there."""
     path = options.class_names_output
-    if not options.overwrite and path.exists() and not _holds(path, names):
-        error = OutputExistsError(path)
-        error.hint = "it lists other classes: give --class-names FILE to write this list beside it"
-        raise error
+    if not _holds(path, names):
+        # Nobody is told to replace it.
+        check_output(
+            path,
+            overwrite=options.overwrite,
+            hint="--class-names=FILE writes the class list elsewhere",
+        )
 
 
 def _holds(path: Path, names: bytes) -> bool:

@@ -29,7 +29,7 @@ def category_info(options: CategoryInfoOptions, *, progress: Progress = no_progr
     Raises:
         OutputExistsError: the output is there and `overwrite` is false.
         AnnotationFileError: the input is malformed.
-        EmptyResultError: the file has no class or no object.
+        NothingDoneError: the file has no class or no object.
     """
     _check_thresholds(options)
     check_output(options.output, overwrite=options.overwrite)
@@ -51,7 +51,7 @@ def add_frequencies(options: AddFrequenciesOptions, *, progress: Progress = no_p
     Raises:
         OutputExistsError: the output is there and `overwrite` is false.
         AnnotationFileError: the input is malformed.
-        EmptyResultError: the file has no class or no object.
+        NothingDoneError: the file has no class or no object.
     """
     _check_thresholds(options)
     check_output(options.output, overwrite=options.overwrite)

@@ -15,7 +15,7 @@ from ovforge.annotation_io.ordering import stable_order
 from ovforge.annotation_io.record_edit import edit_record
 from ovforge.annotations.coco_classes import COCO_TO_LVIS_SYNSET
 from ovforge.annotations.counts import image_and_instance_counts, positions
-from ovforge.errors import AnnotationFileError, InputError
+from ovforge.errors import AnnotationFileError, InputError, Place
 from ovforge.files.atomic import check_output
 from ovforge.options.annotations import MergeCocoOptions, MergeVariant
 from ovforge.parallel import Workers
@@ -199,7 +199,9 @@ def _matching_images(lvis_file: Annotations, coco_file: Annotations) -> Ints:
         require_some(len(file.images), "image", file.path)
     if not (rows >= 0).any():
         raise InputError(
-            f"{coco_file.path}: none of its {len(names):,} images is in {lvis_file.path}: {names[0]}, for one, is not",
+            f"none of its {len(names):,} images is in {lvis_file.path}",
+            place=Place(str(coco_file.path)),
+            detail=f"{names[0]}, for one, is not",
             hint="one of the two is a file of other images: LVIS v1 train goes with COCO's instances_train2017.json",
         )
     return rows
@@ -224,7 +226,7 @@ def _check_coco(coco_file: Annotations) -> None:
             raise AnnotationFileError(
                 coco_file.path,
                 f'has "{section}": the ids of a video data set cannot be carried over into an LVIS file',
-                hint="give a COCO instances file, such as instances_train2017.json, with --coco",
+                hint="give a COCO instances file, such as instances_train2017.json: --coco=FILE",
             )
 
 

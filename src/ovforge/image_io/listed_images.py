@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from ovforge.errors import InputError
+from ovforge.errors import InputError, Place
 from ovforge.image_io.store import ImageStore
 
 _ASKED_FIRST = 200
@@ -29,8 +30,9 @@ def require_listed_images(store: ImageStore, names: Sequence[str], listed_in: Pa
         return
     found = f"it holds {stored[0]}, for one" if stored else "it holds no files"
     raise InputError(
-        f"{store.path}: holds none of the {len(names):,} images of {listed_in}: {names[0]}, for one, is not there; "
-        f"{found}",
+        f"holds none of the {len(names):,} images of {listed_in}",
+        place=Place(str(store.path)),
+        detail=f"{names[0]}, for one, is not there; {found}",
         hint=_where_they_may_be(store.path, names[0]),
     )
 
@@ -40,5 +42,5 @@ def _where_they_may_be(path: Path, name: str) -> str:
         folders = sorted(one for one in path.iterdir() if one.is_dir())[:_FOLDERS_LOOKED_INTO]
         for folder in (*folders, path.parent):
             if (folder / name).is_file():
-                return f"they are in {folder}: give --images {folder}"
-    return "give the folder or HDF5 file of these images with --images"
+                return f"they are in {folder}: give --images={shlex.quote(str(folder))}"
+    return "--images=PATH names the folder or HDF5 file of these images"

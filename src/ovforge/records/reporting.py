@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ovforge.errors import EmptyResultError
+from ovforge.errors import NothingDoneError, Place
 
 EXAMPLES_KEPT = 20
 
@@ -77,10 +77,11 @@ def require_some(count: int, what: str, source: Path | str, which: str = "", *, 
         which: more words on what was looked for.
 
     Raises:
-        EmptyResultError: `count` is 0.
+        NothingDoneError: `count` is 0.
     """
     if not count:
-        raise EmptyResultError(source, what, which, hint=hint)
+        reason = f"there is no {what}{f' {which}' if which else ''}, so nothing would be done"
+        raise NothingDoneError(reason, place=Place(str(source)), hint=hint)
 
 
 class StepSummary(msgspec.Struct, frozen=True):

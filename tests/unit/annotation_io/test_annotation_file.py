@@ -229,12 +229,12 @@ BAD = {
     "mixed": (with_second("5"), 'annotation number 2 (byte 73) is a number: in the list "annotations"'),
     "null record": (with_second("null"), "annotation number 2 (byte 73) is null"),
     "twice": (b'{"annotations": [], "annotations": []}', 'the key "annotations" twice (again at byte 20)'),
-    "no field": (with_second('{"id": 1, "image_id": 2}'), "annotation number 2 (byte 73): has no category_id"),
+    "no field": (with_second('{"id": 1, "image_id": 2}'), "annotation number 2 (byte 73) has no category_id"),
     "wrong type": (
         with_second(SECOND.replace("3", '"3"')),
-        "annotation number 2 (byte 73): expected `int`, got `str` at category_id",
+        "annotation number 2 (byte 73) has a wrong value: expected `int`, got `str` at category_id",
     ),
-    "null": (with_second(SECOND.replace("3", "null")), "annotation number 2 (byte 73): expected `int`, got `null`"),
+    "null": (with_second(SECOND.replace("3", "null")), "has a wrong value: expected `int`, got `null`"),
     "too big": (with_second(SECOND.replace("3", "9" * 20)), "annotation number 2"),
     "garbage": (with_second(SECOND.replace("3", "3 4")), "annotation number 2 (byte 73) is not JSON"),
     "nan": (with_second(SECOND.replace("3", "NaN")), "is not JSON: NaN at byte 113: JSON has no such number"),
@@ -350,7 +350,7 @@ def test_workers_and_one_process_name_the_same_place(tmp_path: Path, monkeypatch
     byte = path.read_text().index('{"id": 400')
     with pytest.raises(AnnotationFileError) as caught:
         AnnotationFile(path, {"annotations": AnnotationKey})
-    assert f"annotation number 401 (byte {byte:,}): has no category_id" in caught.value.message
+    assert f"annotation number 401 (byte {byte:,}) has no category_id" in caught.value.message
     assert multiprocessing.active_children() == []
 
 

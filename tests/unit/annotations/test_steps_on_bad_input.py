@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ovforge.annotations import base_classes, category_info, merge_coco, remove_rare
-from ovforge.errors import AnnotationFileError, EmptyResultError, InputError, OutputExistsError
+from ovforge.errors import AnnotationFileError, InputError, NothingDoneError, OutputExistsError
 from ovforge.options.annotations import BaseClassesOptions, CategoryInfoOptions, MergeCocoOptions, RemoveRareOptions
 
 LVIS: dict[str, Any] = {
@@ -71,11 +71,11 @@ BAD = {
     "no images": (changed(lambda d: d.pop("images")), 'has no "images"'),
     "no category_id": (
         changed(lambda d: d["annotations"][1].pop("category_id")),
-        f"annotation number 2 (byte {SECOND}): has no category_id",
+        f"annotation number 2 (byte {SECOND}) has no category_id: it needs a whole number, such as 18",
     ),
     "category_id is text": (
         changed(lambda d: d["annotations"][1].update(category_id="5")),
-        f'annotation number 2 (byte {SECOND}): category_id is "5"; it needs a whole number, such as 18',
+        f'annotation number 2 (byte {SECOND}) has "5" as its category_id: it needs a whole number, such as 18',
     ),
     "unknown category": (
         changed(lambda d: d["annotations"][1].update(category_id=99999)),
@@ -178,7 +178,7 @@ def test_merging_with_a_file_without_images_is_refused(tmp_path: Path, empty: st
     data[empty] |= {"images": [], "annotations": []}
     lvis.write_text(json.dumps(data["lvis"]))
     coco.write_text(json.dumps(data["coco"]))
-    with pytest.raises(EmptyResultError, match="there is no image"):
+    with pytest.raises(NothingDoneError, match="there is no image"):
         merge_coco(MergeCocoOptions(lvis, coco, out))
     assert not out.exists()
 
