@@ -75,8 +75,9 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
         }
         with _class_names(options, names):
             write_annotation_file(options.output, sections, overwrite=options.overwrite)
-    if len(rows) < len(annotations):
-        drops.add("annotation", "its class is not a base class", count=len(annotations) - len(rows))
+        skipped = annotations["id"][~kept[where]]
+    if len(skipped):
+        drops.add_all("annotation", "its class is not a base class", skipped)
     progress("write", 2, 2)
     return StepSummary(
         step="lvis base-classes",

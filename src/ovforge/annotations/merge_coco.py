@@ -19,7 +19,7 @@ from ovforge.errors import AnnotationFileError, InputError, Place
 from ovforge.files.atomic import check_output
 from ovforge.options.annotations import MergeCocoOptions, MergeVariant
 from ovforge.parallel import Workers
-from ovforge.records.reporting import EXAMPLES_KEPT, Drops, Progress, StepSummary, no_progress, require_some
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 
 _PAIRS_AT_ONCE = 1 << 20
 
@@ -215,7 +215,7 @@ def _matching_categories(lvis_file: Annotations, coco_file: Annotations, drops: 
         synset = COCO_TO_LVIS_SYNSET.get(name)
         matches[index] = index_of.get(synset, -1) if synset else -1
         if matches[index] < 0:
-            drops.add("COCO class", "it has no counterpart among the LVIS classes", name)
+            drops.add("COCO class", "has no counterpart among the LVIS classes", name)
     return matches
 
 
@@ -254,11 +254,7 @@ def _count_unmatched(coco_file: Annotations, image_row: Ints, category: Ints, dr
 
 
 def _count(drops: Drops, annotations: RecordTable, which: Bools, reason: str) -> None:
-    rows = np.flatnonzero(which)
-    for number in annotations["id"][rows[:EXAMPLES_KEPT]].tolist():
-        drops.add("COCO annotation", reason, number)
-    if len(rows) > EXAMPLES_KEPT:
-        drops.add("COCO annotation", reason, count=len(rows) - EXAMPLES_KEPT)
+    drops.add_all("COCO annotation", reason, annotations["id"][which])
 
 
 def _order(our_image: Ints, their_image: Ints, added: Ints, image_count: int) -> tuple[NDArray[np.int8], Ints]:
