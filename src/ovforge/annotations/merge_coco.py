@@ -16,7 +16,6 @@ from ovforge.annotation_io.record_edit import edit_record
 from ovforge.annotations.checked import CheckedFile
 from ovforge.annotations.coco_classes import COCO_TO_LVIS_SYNSET
 from ovforge.annotations.counts import image_and_instance_counts, positions
-from ovforge.errors import InputError
 from ovforge.files.atomic import check_output
 from ovforge.options.annotations import MergeCocoOptions, MergeVariant
 from ovforge.parallel import Workers
@@ -45,8 +44,6 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
         OutputExistsError: the output is there and `overwrite` is false.
         AnnotationFileError: an input is malformed.
     """
-    if not 0 < options.iou_threshold <= 1:
-        raise InputError(f"--iou-threshold {options.iou_threshold}: must be above 0 and at most 1")
     check_output(options.output, overwrite=options.overwrite)
     progress("read", 0, 3)
     with (
