@@ -6,6 +6,7 @@ import typer
 
 from ovforge.cli.common import Console, command
 from ovforge.options.annotations import (
+    AddFrequenciesOptions,
     BaseClassesOptions,
     CategoryInfoOptions,
     MergeCocoOptions,
@@ -29,6 +30,15 @@ def remove_rare(console: Console, options: RemoveRareOptions) -> StepSummary:
 def category_info(console: Console, options: CategoryInfoOptions) -> StepSummary:
     """Count images and objects of each class; write the list of categories with the counts."""
     from ovforge.annotations import category_info as step
+
+    with console.progress() as progress:
+        return step(options, progress=progress)
+
+
+@command(app, "add-frequencies", example="ovforge lvis add-frequencies --ann my_data.json")
+def add_frequencies(console: Console, options: AddFrequenciesOptions) -> StepSummary:
+    """Copy an annotation file, its classes with frequency, image_count and instance_count recomputed."""
+    from ovforge.annotations import add_frequencies as step
 
     with console.progress() as progress:
         return step(options, progress=progress)

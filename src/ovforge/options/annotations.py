@@ -16,6 +16,7 @@ OVTRACK_LVIS_TRAIN = layout.TRACKING_LVIS_TRAIN
 OVTRACK_MERGED = layout.TRACKING_MERGED
 """What `merge_coco` makes of it."""
 OVTRACK_COCO_TRAIN = layout.TRACKING_COCO_TRAIN
+"""Where COCO's file is; `coco_file` finds it where OVTrack's script looks for it, too."""
 REPLACE = "Replace outputs that are there."
 CLASS_NAMES = "lvis_classes_v1.txt"
 
@@ -70,11 +71,30 @@ class CategoryInfoOptions(Options):
 
 
 @dataclass(frozen=True)
+class AddFrequenciesOptions(Options):
+    """Options of `add_frequencies`."""
+
+    annotations: Path = option(LVIS_TRAIN, "The annotation file.", "--ann")
+    out: Path | None = option(None, "The file to write.", shown="*_freq.json beside the input")
+    r_thresh: int = option(10, "Classes in fewer images are rare.", "--r_thresh", "--r-thresh")
+    c_thresh: int = option(100, "Classes in fewer images are common.", "--c_thresh", "--c-thresh")
+    bypass: bool = option(False, "Count pos_category_ids of the images instead of annotations.")
+    overwrite: bool = option(False, REPLACE)
+
+    @property
+    def output(self) -> Path:
+        """Where the copy with frequencies goes."""
+        return self.out or beside(self.annotations, "_freq")
+
+
+@dataclass(frozen=True)
 class MergeCocoOptions(Options):
     """Options of `merge_coco`."""
 
     lvis: Path = option(OVTRACK_LVIS_TRAIN, "The LVIS file.")
-    coco: Path = option(OVTRACK_COCO_TRAIN, "The COCO instances file.")
+    coco: Path = option(
+        OVTRACK_COCO_TRAIN, "The COCO instances file.", shown=f"{OVTRACK_COCO_TRAIN}, or in data/lvis/annotations"
+    )
     out: Path | None = option(
         None, "The file to write.", shown="*+coco_mask_v1.json or *+coco_box_v1.json beside the LVIS file"
     )
@@ -86,6 +106,13 @@ class MergeCocoOptions(Options):
         at_most=1,
     )
     overwrite: bool = option(False, REPLACE)
+
+    @property
+    def coco_file(self) -> Path:
+        """COCO's file: as given, or, where the default is not there, where OVTrack's script looks for it."""
+        if self.coco == OVTRACK_COCO_TRAIN and not self.coco.exists():
+            return next((place for place in layout.TRACKING_COCO_TRAIN_PLACES if place.exists()), self.coco)
+        return self.coco
 
     @property
     def output(self) -> Path:
