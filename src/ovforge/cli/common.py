@@ -30,6 +30,8 @@ class Console:
     json: bool = False
     quiet: bool = False
     debug: bool = False
+    given: frozenset[str] = frozenset()
+    """The parameters that stood on the command line; the others have their defaults."""
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -79,8 +81,8 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
         signature = inspect.signature(function, eval_str=True)
 
         @functools.wraps(function)
-        def run(*, json_: bool, quiet: bool, debug: bool, **options: Any) -> None:
-            console = Console(json=json_, quiet=quiet, debug=debug)
+        def run(*, context_: typer.Context, json_: bool, quiet: bool, debug: bool, **options: Any) -> None:
+            console = Console(json=json_, quiet=quiet, debug=debug, given=_given(context_))
             try:
                 summary = function(console, **options)
             except OvforgeError as error:
@@ -97,13 +99,20 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
             for key, kind in (("json_", JsonOption), ("quiet", QuietOption), ("debug", DebugOption))
         ]
         keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-        run.__signature__ = signature.replace(parameters=[*keyword_only, *common])  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in (*keyword_only, *common)}
+        context = inspect.Parameter("context_", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        parameters = [*keyword_only, context, *common]
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
         del run.__wrapped__  # typer would read the original's signature through it
         epilog = f"Example:  {example}"
         return app.command(name, epilog=epilog)(run)
 
     return decorate
+
+
+def _given(context: typer.Context) -> frozenset[str]:
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(name for name, source in sources.items() if source is not None and "DEFAULT" not in source.name)
 
 
 def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:

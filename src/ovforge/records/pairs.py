@@ -7,9 +7,6 @@ from typing import Any
 import msgspec
 
 from ovforge.records.reporting import Drop
-from ovforge.records.run_layout import RECORDS as RECORDS
-from ovforge.records.run_layout import variant_name as variant_name
-from ovforge.records.run_layout import variant_names as variant_names
 
 
 class VariantRecord(msgspec.Struct, omit_defaults=True):
@@ -44,4 +41,3 @@ class PairRecord(msgspec.Struct, omit_defaults=True):
     source: str = ""
     """Fingerprint of what the annotation file said of the image (`synthesis.corrections.fingerprint`): while it is
     the same, a corrected file changes no pixel of it."""
-

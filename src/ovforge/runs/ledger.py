@@ -32,8 +32,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     worker: str
     consumed_by: dict[str, int] = {}
-    """The published files that have taken the shard in, relative to the run's folder, each with its size in bytes. While
-    all of them are there, the shard's own file may be gone."""
+    """The published files that have taken the shard in, relative to the run's folder, each with its size in bytes.
+    While all of them are there, the shard's own file may be gone."""
 
 
 class Ledger:

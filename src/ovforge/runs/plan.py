@@ -17,8 +17,7 @@ import msgspec
 
 from ovforge.errors import InputError, MissingInputError, OutputExistsError, PlanMismatchError
 from ovforge.files.atomic import write_bytes
-from ovforge.records.run_layout import CORRECTIONS
-from ovforge.records.run_layout import MANIFEST as MANIFEST
+from ovforge.records.run_layout import CORRECTIONS, MANIFEST
 from ovforge.runs.task import Shard
 
 WHOLE_UP_TO = 4 << 30
@@ -134,8 +133,10 @@ def input_names(path: Path, names: Iterable[str], sample: dict[str, str] | None 
     return InputFile(str(path.absolute()), count, digest.hexdigest(), method="names", sample=sample or {})
 
 
-def find_input(plan: Plan, role: str, run_folder: Path, *, given: Path | None = None, default: Path | None = None) -> Path:
-    """Where an input of a run is now: as given, where it was, where it went with the run's folder, or the default place.
+def find_input(
+    plan: Plan, role: str, run_folder: Path, *, given: Path | None = None, default: Path | None = None
+) -> Path:
+    """Where an input of a run is now: as given, or at one of its possible places.
 
     The first place wins where something of the noted size is; the content is the caller's to compare.
 
@@ -147,19 +148,15 @@ def find_input(plan: Plan, role: str, run_folder: Path, *, given: Path | None = 
             raise MissingInputError(given, what=f"the run's {role}")
         return given
     noted = plan.inputs[role]
-    places = [Path(noted.path)]
-    if plan.folder:
-        places.append(Path(os.path.normpath(run_folder.absolute() / os.path.relpath(noted.path, plan.folder))))
-    if default is not None:
-        places.append(default)
-    there = [place for place in dict.fromkeys(places) if place.exists()]
+    places = possible_places(plan, noted.path, run_folder, default)
+    there = [place for place in places if place.exists()]
     for place in there:
         if place.is_dir() or noted.method == "names" or place.stat().st_size == noted.size:
             return place
     if there:
         return there[0]
     raise MissingInputError(
-        " or ".join(str(place) for place in dict.fromkeys(places)),
+        " or ".join(map(str, places)),
         what=f"the run's {role}",
         hint=f"it has moved, or was on another machine: say where it is now with --{role}",
     )
@@ -171,6 +168,17 @@ class _Manifest(msgspec.Struct, frozen=True):
 
 
 _FORMAT = "ovforge run 1"
+
+
+def possible_places(plan: Plan, noted: str, run_folder: Path, default: Path | None = None) -> list[Path]:
+    """Where something may be that was at `noted` when a run was started: there, where it went with the run's folder, or
+    at the default place; each once."""
+    places = [Path(noted)]
+    if plan.folder:
+        places.append(Path(os.path.normpath(run_folder.absolute() / os.path.relpath(noted, plan.folder))))
+    if default is not None:
+        places.append(default)
+    return list(dict.fromkeys(places))
 
 
 def freeze(plan: Plan, folder: Path, *, accept_versions: Collection[str] = ()) -> str:
@@ -198,7 +206,7 @@ def freeze(plan: Plan, folder: Path, *, accept_versions: Collection[str] = ()) -
             hint = (
                 "install the run's own versions, or accept the difference with "
                 f"{' '.join(f'--accept-version {name}' for name in versions)}: images made from now on may then differ "
-                "in their last bits from those that are done"
+                "in their last bits from those that are done; --overwrite throws the run away"
             )
         else:
             hint = (
@@ -254,7 +262,9 @@ def _corrected_inputs(folder: Path) -> dict[str, InputFile]:
     except FileNotFoundError:
         return {}
     except msgspec.MsgspecError as error:
-        raise InputError(f"{path}: cannot be read ({error})", hint="remove it: the manifest's inputs count then") from None
+        raise InputError(
+            f"{path}: cannot be read ({error})", hint="remove it: the manifest's inputs count then"
+        ) from None
 
 
 def differences(frozen: Plan, now: Plan, *, accept_versions: Collection[str] = ()) -> list[str]:
@@ -286,9 +296,13 @@ def _compare_inputs(role: str, before: InputFile | None, after: InputFile | None
     elif (before.size, before.sha256, before.method) != (after.size, after.sha256, after.method):
         yield f"input {role}: {_content(before)} in the run, {_content(after)} now"
     else:
-        changed = [name for name in before.sample.keys() & after.sample.keys() if before.sample[name] != after.sample[name]]
+        both = before.sample.keys() & after.sample.keys()
+        changed = [name for name in both if before.sample[name] != after.sample[name]]
         if changed:
-            yield f"input {role}: {min(changed)} in {after.path} is not the run's own ({len(changed)} differ of those sampled)"
+            yield (
+                f"input {role}: {min(changed)} in {after.path} is another image than in the run "
+                f"({len(changed)} of {len(both)} that were compared)"
+            )
 
 
 def _compare(name: str, before: Any, after: Any) -> Iterator[str]:

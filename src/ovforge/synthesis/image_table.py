@@ -16,7 +16,7 @@ from ovforge.annotation_io.record_index import RecordIndex
 from ovforge.errors import AnnotationFileError
 from ovforge.image_io.store import is_plain_name
 from ovforge.records.lvis import AnnotationKey
-from ovforge.records.pairs import variant_name
+from ovforge.records.run_layout import variant_name
 from ovforge.synthesis.pairs import SourceImage
 
 

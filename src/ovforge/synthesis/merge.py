@@ -2,7 +2,8 @@
 
 Nothing is published before it is proven complete: every planned image and each of its second views is there once,
 with the size and the CRC-32 that were noted when the partition was made. What was planned is known from the run's
-manifest, or, for partitions of the original scripts, from the annotation file and the rule by which they divide it.
+manifest and records, or, for partitions of the original scripts, from the annotation file and the rule by which they
+divide it.
 
 The HDF5 file is published last, and an old one is taken away before anything else is replaced. So where `NAME.h5` is,
 the files beside it belong to it, and a merge that was killed between its files is simply run again.
@@ -30,15 +31,20 @@ from ovforge.image_io.hdf5 import ImageReader, ImageSource, ImageWriter, Locatio
 from ovforge.image_io.store import ImageStore, open_image_store
 from ovforge.options.tracks import PAIRS_FOLDER, PAIRS_IMAGES, MergeOptions
 from ovforge.records.lvis import Image
-from ovforge.records.pairs import variant_name, variant_names
 from ovforge.records.reporting import Drop, Drops, Progress, StepSummary, no_progress
-from ovforge.records.run_layout import MANIFEST, PartitionFiles, check_run_name, find_partitions
-from ovforge.records.run_layout import merged_files as merged_files
+from ovforge.records.run_layout import (
+    MANIFEST,
+    PartitionFiles,
+    check_run_name,
+    find_partitions,
+    merged_files,
+    variant_name,
+    variant_names,
+)
 from ovforge.runs.plan import Plan, load_plan
 from ovforge.synthesis.pair_file import About, PairFileWriter, StoredImage, read_about, read_lines, read_pairs
 from ovforge.synthesis.partitions import find_total, partition_problem, partition_sizes
-from ovforge.synthesis.run_inputs import check_annotations as check_annotations
-from ovforge.synthesis.run_inputs import planned_annotations as planned_annotations
+from ovforge.synthesis.run_inputs import check_annotations, planned_annotations
 
 _SHOWN = 5
 _EVERY = 500  # images between two calls of `progress`
@@ -56,12 +62,7 @@ def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> S
     check_output(target.h5, overwrite=options.overwrite)
     run_folder = check_run_name(options.folder, options.name)
     partitions, plan = _partitions(options)
-    annotations = planned_annotations(options.annotations, plan, run_folder)
-    check_annotations(annotations, plan)
-    planned = [image.name for image in read_records(annotations, "images", Image)]
-    planned = planned[: plan.items if plan is not None else None]
-    for name in planned:
-        check_key(name, annotations)
+    planned = _planned_names(options, plan, partitions, run_folder)
     drops = Drops()
     with contextlib.ExitStack() as stack:
         parts = _open(partitions, planned, _variants(options, plan), stack)
@@ -75,6 +76,26 @@ def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> S
         drops=drops.freeze(),
         next_command=_next_command(options),
     )
+
+
+def _planned_names(
+    options: MergeOptions, plan: Plan | None, partitions: Sequence[PartitionFiles], run_folder: Path
+) -> list[str]:
+    """The names of all planned images, in order. A run of ovforge has a record of each; for partitions of the original
+    scripts, or where an annotation file is given, that file says."""
+    if plan is not None and options.annotations is None:
+        return [record.file_name for files in partitions for record in read_pairs(files.pairs, _Name)]
+    annotations = planned_annotations(options.annotations, plan, run_folder)
+    check_annotations(annotations, plan)
+    planned = [image.name for image in read_records(annotations, "images", Image)]
+    planned = planned[: plan.items if plan is not None else None]
+    for name in planned:
+        check_key(name, annotations)
+    return planned
+
+
+class _Name(msgspec.Struct, gc=False):
+    file_name: str
 
 
 def _next_command(options: MergeOptions) -> str:

@@ -19,8 +19,9 @@ import msgspec
 from ovforge.errors import ImageError, WorkError
 from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.image_io.store import ImageStore, open_image_store
-from ovforge.records.pairs import RECORDS, PairRecord, VariantRecord
+from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drops
+from ovforge.records.run_layout import RECORDS
 from ovforge.runs.task import Shard, ShardReport, Slot
 from ovforge.synthesis.image_table import ImageTable
 from ovforge.synthesis.pairs import PairSettings, Planned, Prepared, failed, failure_reason, finish, prepare
@@ -180,4 +181,3 @@ def _write(writer: ImageWriter, prepared: Prepared, record: PairRecord, finished
     writer.add(prepared.source.file_name, prepared.data)
     for position, variant in enumerate(record.variants):
         writer.add(variant.file_name, finished[position][0] if finished else prepared.data)
-

@@ -26,7 +26,6 @@ from ovforge.image_io.hdf5 import Copied, ImageReader, ImageWriter, copy_images
 from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drops
 from ovforge.records.run_layout import RECORDS, PartitionFiles, find_partitions, find_totals
-from ovforge.records.run_layout import partition_files as partition_files
 from ovforge.runs.ledger import Ledger, LedgerEntry
 from ovforge.runs.plan import Plan, load_plan
 from ovforge.runs.task import Shard, ShardReport

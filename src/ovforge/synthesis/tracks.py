@@ -30,11 +30,10 @@ from ovforge.errors import AnnotationFileError, MissingInputError
 from ovforge.files.atomic import check_output
 from ovforge.options.tracks import AnnotateOptions
 from ovforge.parallel import Workers
-from ovforge.records.pairs import variant_name
 from ovforge.records.reporting import EXAMPLES_KEPT, Drops, Progress, StepSummary, no_progress
-from ovforge.records.run_layout import MANIFEST, check_run_name, tracks_file
+from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, tracks_file, variant_name
 from ovforge.runs.plan import load_plan
-from ovforge.synthesis.merge import check_annotations, merged_files, planned_annotations
+from ovforge.synthesis.run_inputs import check_annotations, planned_annotations
 from ovforge.synthesis.second_views import SecondViews, open_second_views
 
 PAIR_MIN_AREA = 64.0 * 64.0
