@@ -139,7 +139,9 @@ def check_run_name(folder: Path, name: str) -> Path:
     """
     path = folder / name
     if not name or Path(name).name != name:
-        raise InputError(f"{name!r}: the name of a run is one word, not a path", hint="give its folder with --folder")
+        raise InputError(
+            f"{name!r}: the name of a run is one word, not a path", hint="give the folder that holds it as --folder=DIR"
+        )
     if path.is_dir() or merged_files(folder, name).h5.is_file():
         return path
     runs = find_runs(folder)
@@ -152,7 +154,7 @@ def check_run_name(folder: Path, name: str) -> Path:
         there = f"the runs there are {', '.join(runs[:_SHOWN])}{more}"
     raise InputError(
         f"{name}: there is no run of this name in {folder}; {there}",
-        hint="check the name, or give the folder that holds the run's folder with --folder",
+        hint="check the name, or give the folder that holds the run's folder as --folder=DIR",
     )
 
 

@@ -158,7 +158,7 @@ def find_input(
     raise MissingInputError(
         " or ".join(map(str, places)),
         what=f"the run's {role}",
-        hint=f"it has moved, or was on another machine: say where it is now with --{role}",
+        hint=f"it has moved, or was on another machine: say where it is now with --{role}=PATH",
     )
 
 
@@ -205,7 +205,7 @@ def freeze(plan: Plan, folder: Path, *, accept_versions: Collection[str] = ()) -
         if len(versions) == len(found):
             hint = (
                 "install the run's own versions, or accept the difference with "
-                f"{' '.join(f'--accept-version {name}' for name in versions)}: images made from now on may then differ "
+                f"{' '.join(f'--accept-version={name}' for name in versions)}: images made from now on may then differ "
                 "in their last bits from those that are done; --overwrite throws the run away"
             )
         else:

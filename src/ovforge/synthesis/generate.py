@@ -74,7 +74,8 @@ def generate_pairs(
     _check_folder(options)
     if options.overwrite and shards is not None and shards.parts > 1:
         raise InputError(
-            "--overwrite and --shards exclude each other: each part would throw away what the others have done",
+            "--overwrite and --shards=PART/PARTS exclude each other: "
+            "each part would throw away what the others have done",
             hint=f"remove {options.folder} first, then start the parts",
         )
     notes: list[str] = []
@@ -163,7 +164,7 @@ def _check_folder(options: GenerateOptions) -> None:
     if options.overwrite or (options.folder / MANIFEST).exists():
         return
     for path in list_partition_files(options.folder):
-        raise OutputExistsError(path)
+        raise OutputExistsError(path, hint=("--overwrite replaces it", "--folder=DIR writes elsewhere"))
 
 
 def _remove_partitions(options: GenerateOptions) -> None:

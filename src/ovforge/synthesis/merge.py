@@ -238,7 +238,7 @@ def _prove_complete(parts: Sequence[_Part], originals: _Originals, drops: Drops)
             if record is not None and record.file_name != name:
                 raise InputError(
                     f"{part.files.pairs}: record {seen:,} is of {record.file_name}, planned was {name}",
-                    hint="the partition was made from another annotation file; give that one with --annotations",
+                    hint="the partition was made from another annotation file; give that one with --annotations=FILE",
                 )
             if record is not None and not record.variants:
                 continue  # counted when it is merged
@@ -252,14 +252,14 @@ def _prove_complete(parts: Sequence[_Part], originals: _Originals, drops: Drops)
         if seen != len(part.planned) or next(records, None) is not None:
             raise InputError(
                 f"{part.files.pairs}: has not one record for each of {len(part.planned):,} planned images",
-                hint="the partition was made from another annotation file; give that one with --annotations",
+                hint="the partition was made from another annotation file; give that one with --annotations=FILE",
             )
         if not part.files.pkl.is_file():
             raise MissingInputError(part.files.pkl, what="the annotations of the partition")
     if lacking:
         raise InputError(
             f"{parts[0].files.h5.parent}: {len(lacking):,} images are missing: {_shown(lacking)}",
-            hint="make the partitions that lack them again, or give the originals with --images",
+            hint="make the partitions that lack them again, or give the originals with --images=PATH",
         )
 
 

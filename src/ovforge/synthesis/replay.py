@@ -107,7 +107,7 @@ class _Places:
                 ", ".join(map(str, missing.values())),
                 what=f"the run's {' and '.join(missing)}",
                 hint="moved, or on another machine: say where they are now with "
-                + " ".join(f"--{role} PATH" for role in missing),
+                + " ".join(f"--{role}=PATH" for role in missing),
             )
         return cls(found["annotations"], found.get("captions"), found["images"])
 

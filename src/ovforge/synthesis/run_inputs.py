@@ -89,7 +89,9 @@ def default_images() -> Path:
     path = _first_existing(DEFAULT_IMAGES)
     if path is None:
         raise MissingInputError(
-            " or ".join(map(str, DEFAULT_IMAGES)), what="images", hint="give their folder or HDF5 file with --images"
+            " or ".join(map(str, DEFAULT_IMAGES)),
+            what="images",
+            hint="give a folder or HDF5 file with --images=PATH",
         )
     return path
 
@@ -127,7 +129,9 @@ def planned_annotations(annotations: Path | None, plan: Plan | None, run_folder:
     path = annotations or PAIRS_ANNOTATIONS
     if not path.is_file():
         raise MissingInputError(
-            path, what="the annotation file that the pairs were made from", hint="say where it is with --annotations"
+            path,
+            what="the annotation file that the pairs were made from",
+            hint="say where it is with --annotations=FILE",
         )
     return path
 
