@@ -380,12 +380,13 @@ def test_a_run_that_lost_most_of_its_images_fails(root: Path, capsys: pytest.Cap
         path.unlink()
     pairs("generate", "a", code=1)
     said = told(capsys)
-    assert "only 3 of 8 images could be used: 5 is missing" in said
+    assert "only 3 of 8 images could be used: 5 images are missing" in said
     assert "--retry-skipped" in said
 
 
-def test_a_run_of_a_folder_that_is_not_readable_says_so(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_a_single_image_is_refused_first(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in IMAGES.iterdir():
         path.unlink()
-    pairs("generate", "a", code=1)
-    assert "none of 8 images could be used" in told(capsys)
+    pairs("generate", "a", code=2)
+    assert f"{IMAGES}: holds none of the 8 images" in told(capsys)
+    assert not RUNS.exists()

@@ -18,9 +18,10 @@ import numpy as np
 
 from ovforge import __version__
 from ovforge.errors import InputError, OutputExistsError, WorkError
+from ovforge.image_io.listed_images import require_listed_images
 from ovforge.image_io.store import open_image_store
 from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_CAPTIONS, DEFAULT_SAVE_DIR, GenerateOptions
-from ovforge.records.reporting import Progress, StepSummary, no_progress
+from ovforge.records.reporting import Progress, StepSummary, no_progress, require_some
 from ovforge.records.run_layout import MANIFEST, find_partitions, list_partition_files
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.heartbeat import worker_statuses
@@ -29,7 +30,7 @@ from ovforge.runs.presence import other_calls
 from ovforge.runs.run import RunResult, ShardSelection, run
 from ovforge.synthesis.image_table import read_images
 from ovforge.synthesis.pair_task import PairTask
-from ovforge.synthesis.pairs import NO_OBJECT, PairSettings
+from ovforge.synthesis.pairs import PairSettings
 from ovforge.synthesis.partitions import adopt_partitions, check_published, partition_sizes, publish_partitions
 from ovforge.synthesis.repaint import Engine
 from ovforge.synthesis.run_inputs import binding_plan, default_images, describe_images, with_run_values
@@ -105,6 +106,13 @@ def generate_pairs(
     result.check()
     if result.complete:
         check_published(options.folder)
+        require_some(result.counts.get("images", 0), "image", prepared.task.images, "that can be used")
+        require_some(
+            result.counts.get("objects", 0),
+            "object",
+            options.annotations or DEFAULT_ANNOTATIONS,
+            f"larger than {options.min_area:g} pixels",
+        )
     summary = _summary(options, prepared, result, notes)
     _check_enough_images(options, result)
     return summary
@@ -120,10 +128,12 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
     annotations = options.annotations or DEFAULT_ANNOTATIONS
     captions, notes = _captions(options, engine)
     table = read_images(annotations, captions, variants=options.variants, limit=options.limit)
-    if table.annotations.orphans and options.limit is None:
-        notes.append(f"{table.annotations.orphans:,} annotations belong to no image of the file")
+    require_some(table.objects, "object", annotations, "in any image: crowd regions are not followed")
+    if table.captions is not None and (lacking := table.captions.empty):
+        notes.append(f"{lacking:,} of {len(table):,} images have no caption: their prompts are made from class names")
     settings = PairSettings(options.seed, options.variants, options.min_area, options.masks, options.quality)
     with open_image_store(images) as store:
+        require_listed_images(store, table.names, annotations)
         inputs = {"annotations": input_file(annotations), "images": describe_images(store, table.names)}
     if captions is not None:
         inputs["captions"] = input_file(captions)
@@ -199,10 +209,10 @@ def _check_enough_images(options: GenerateOptions, result: RunResult) -> None:
     if not result.items or used * 2 >= result.items:
         return
     lost = sorted(
-        (drop for drop in result.drops if drop.kind == "image" and drop.reason != NO_OBJECT),
+        (drop for drop in result.drops if drop.kind == "image" and not drop.kept),
         key=lambda drop: -drop.count,
     )
-    reasons = "; ".join(f"{drop.count:,} {drop.reason} ({', '.join(drop.examples[:3])}, ...)" for drop in lost[:3])
+    reasons = "; ".join(f"{drop} ({', '.join(drop.examples[:3])}, ...)" for drop in lost[:3])
     raise WorkError(
         f"{options.folder}: {f'only {used:,}' if used else 'none'} of {result.items:,} images could be used: {reasons}",
         hint="are these the images of the annotation file? when they are in place, run the same command again with "

@@ -23,15 +23,14 @@ from pathlib import Path
 
 import msgspec
 
-from ovforge.annotation_io.annotation_file import read_records
+from ovforge.annotation_io.door import read_table
 from ovforge.errors import InputError, MissingInputError
 from ovforge.files.atomic import atomic_path, check_output
 from ovforge.files.restricted_pickle import ListWriter, load_list
-from ovforge.image_io.hdf5 import ImageReader, ImageSource, ImageWriter, Location, check_key, copy_images
+from ovforge.image_io.hdf5 import ImageReader, ImageSource, ImageWriter, Location, copy_images
 from ovforge.image_io.store import ImageStore, open_image_store
 from ovforge.options.tracks import PAIRS_FOLDER, PAIRS_IMAGES, MergeOptions
-from ovforge.records.lvis import Image
-from ovforge.records.reporting import Drop, Drops, Progress, StepSummary, no_progress
+from ovforge.records.reporting import Drop, Drops, Progress, StepSummary, no_progress, require_some
 from ovforge.records.run_layout import (
     MANIFEST,
     PartitionFiles,
@@ -63,6 +62,7 @@ def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> S
     run_folder = check_run_name(options.folder, options.name)
     partitions, plan = _partitions(options)
     planned = _planned_names(options, plan, partitions, run_folder)
+    require_some(len(planned), "image", run_folder)
     drops = Drops()
     with contextlib.ExitStack() as stack:
         parts = _open(partitions, planned, _variants(options, plan), stack)
@@ -87,11 +87,8 @@ def _planned_names(
         return [record.file_name for files in partitions for record in read_pairs(files.pairs, _Name)]
     annotations = planned_annotations(options.annotations, plan, run_folder)
     check_annotations(annotations, plan)
-    planned = [image.name for image in read_records(annotations, "images", Image)]
-    planned = planned[: plan.items if plan is not None else None]
-    for name in planned:
-        check_key(name, annotations)
-    return planned
+    planned: list[str] = read_table(annotations, "images", "name")["name"].tolist()
+    return planned[: plan.items if plan is not None else None]
 
 
 class _Name(msgspec.Struct, gc=False):

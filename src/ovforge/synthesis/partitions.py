@@ -146,7 +146,7 @@ def _enter_shards(ledger: Ledger, shards: Sequence[Shard], files: PartitionFiles
 
 def report_of(records: Sequence[PairRecord]) -> ShardReport:
     """What a shard with these records says of itself."""
-    drops, counts = Drops(), Counter[str]()
+    drops, counts = Drops(keep_names=True), Counter[str]()
     for record in records:
         drops.merge(record.drops)
         counts.update(count_record(record))
