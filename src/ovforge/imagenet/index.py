@@ -27,11 +27,12 @@ from ovforge.imagenet.index_task import ClassRows, IndexedClass, IndexTask
 from ovforge.options.imagenet import IndexOptions
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
+from ovforge.records.run_layout import MANIFEST
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
 from ovforge.runs.heartbeat import worker_statuses
-from ovforge.runs.plan import MANIFEST, InputFile, Plan, freeze, input_names
+from ovforge.runs.plan import InputFile, Plan, freeze, input_names
 from ovforge.runs.run import RunResult, ShardSelection, run
 from ovforge.sources.imagenet21k import ImageNet21k
 from ovforge.taxonomy import category_differences, releases_of, substitute_synsets, synset_to_wnid
