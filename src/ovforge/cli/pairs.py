@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ovforge.cli import pairs_replay, pairs_status, pairs_tracks
+from ovforge.cli import pairs_list, pairs_replay, pairs_status, pairs_tracks
 from ovforge.cli.common import Console, command
 from ovforge.cli.diffusion_options import refuse_diffusion_options, with_diffusion_options
 from ovforge.cli.executors import (
@@ -191,6 +191,7 @@ def sheet(
     return StepSummary(step="pairs sheet", outputs={"sheet": str(path)}, counts={"pairs": drawn})
 
 
+pairs_list.register(app)
 pairs_replay.register(app)
 pairs_status.register(app)
 pairs_tracks.register(app)
