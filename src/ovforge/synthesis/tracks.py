@@ -15,9 +15,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 
 from ovforge.annotation_io.annotation_file import AnnotationFile
@@ -102,10 +100,10 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
                     records, lists=lists, masks=options.masks and has_masks, tail=tail, tails=tails, first_track=1,
                     first_video=1,
                 )  # fmt: skip
-                sections = _sections(file, records, options, stills=stills_out == out, pairs=True)
+                sections = _sections(file, records, stills=stills_out == out, pairs=True)
             write_annotation_file(out, sections, overwrite=options.overwrite)
             if stills_out is not None and stills_out != out:
-                sections = _sections(file, records, options, stills=True, pairs=False)
+                sections = _sections(file, records, stills=True, pairs=False)
                 write_annotation_file(stills_out, sections, overwrite=options.overwrite)
     stills = len(views.used) if stills_out is not None else 0
     return StepSummary(
@@ -144,9 +142,7 @@ def _originals_sections(file: AnnotationFile, records: PairRecords) -> Sections:
     }
 
 
-def _sections(
-    file: AnnotationFile, records: PairRecords, options: AnnotateOptions, *, stills: bool, pairs: bool
-) -> Sections:
+def _sections(file: AnnotationFile, records: PairRecords, *, stills: bool, pairs: bool) -> Sections:
     """A file that every reader takes."""
     count = len(records.views.used)
     videos: list[bytes] = []
@@ -160,7 +156,7 @@ def _sections(
         videos += records.videos(records.tracks.kept, records.first_video + count)
         images.append(records.pair_images())
         objects.append(records.pair_objects())
-    sections: Sections = {"info": _info(options, pairs=pairs)}
+    sections: Sections = {"info": _info(pairs=pairs)}
     if "licenses" in file.sections:
         sections["licenses"] = file.whole("licenses")
     sections |= {
@@ -173,7 +169,6 @@ def _sections(
     return sections
 
 
-def _info(options: AnnotateOptions, *, pairs: bool) -> bytes:
-    what = "pairs of views" if pairs else "images as videos of one frame"
-    info: dict[str, Any] = {"description": f"{options.name}: {what}", "contributor": "ovforge pairs annotate"}
-    return msgspec.json.encode(info).replace(b'":"', b'": "').replace(b'","', b'", "')
+def _info(*, pairs: bool) -> bytes:
+    what = "pairs of views of still images" if pairs else "still images as videos of one frame"
+    return b'{"description": "%b", "contributor": "ovforge pairs annotate"}' % what.encode()
