@@ -290,13 +290,14 @@ def for_python(text: str) -> str:
             return f"{name}={_value(match)}"
         if match["metavar"] or re.fullmatch(r"[A-Z][A-Z_/]+", match["value"] or ""):
             return f"{name}=..."
-        return f"{name}={match['value']!r}" if match["value"] else f"{name}=True"
+        return f"{name}=True" if match["value"] is None else f"{name}={match['value']!r}"
 
     return _replaced(text, keyword)
 
 
 def _value(match: re.Match[str]) -> str:
-    return match["value"] or match["metavar"] or match["number"] or ""
+    value = match["value"] if match["value"] is not None else match["metavar"] or match["number"]
+    return "''" if value == "" else value or ""
 
 
 def _replaced(text: str, replacement: Any) -> str:

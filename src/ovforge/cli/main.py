@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from ovforge import __version__
-from ovforge.cli import exemplars, exemplars_view, imagenet, lvis, lvis_pack, pairs, pairs_view, sample_data, workflow
+from ovforge.cli import (
+    exemplars,
+    exemplars_view,
+    imagenet,
+    importing,
+    lvis,
+    lvis_pack,
+    pairs,
+    pairs_view,
+    sample_data,
+    workflow,
+)
 from ovforge.cli.common import run_app
 
 app = typer.Typer(
@@ -30,6 +41,7 @@ app.add_typer(imagenet.app, name="imagenet")
 app.add_typer(exemplars.app, name="exemplars")
 app.add_typer(pairs.app, name="pairs")
 sample_data.register(app)
+importing.register(app)
 
 
 def _show_version(value: bool) -> None:

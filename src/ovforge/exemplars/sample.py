@@ -104,7 +104,7 @@ def _check(options: SampleOptions) -> None:
     if options.nested and options.shortage is Shortage.REDRAW:
         raise InputError(
             "a nested draw cannot be drawn again as a whole when a class is short",
-            hint="give --shortage repeat, fewer or error with --nested",
+            hint="give --shortage=repeat, --shortage=fewer or --shortage=error with --nested",
         )
 
 
@@ -157,7 +157,7 @@ def _report_short(short: dict[str, int], options: SampleOptions, notes: list[str
     if options.shortage is Shortage.ERROR:
         raise ShortageError(
             f"{options.exemplars}: {classes}: {names}",
-            hint="give a smaller K, or --shortage fewer or --shortage repeat",
+            hint="give a smaller K, or --shortage=fewer or --shortage=repeat",
         )
     consequence = {
         Shortage.REPEAT: "each of theirs is taken once before one is taken again",
