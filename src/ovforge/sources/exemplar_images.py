@@ -71,9 +71,7 @@ class ExemplarImages:
         root = self.roots[dataset]
         folder, _, bare = file_name.rpartition("/")
         if not root.is_dir():
-            store = self._store(root)
-            yield store, file_name
-            yield store, bare
+            yield self._store(root), bare
         elif dataset == IMAGENET:
             if self._imagenet is None:
                 self._imagenet = ImageNet21k(root)
