@@ -17,6 +17,20 @@ def no_progress(stage: str, done: int, total: int) -> None:
     """The progress callback that shows nothing."""
 
 
+def printable(text: str) -> str:
+    r"""The text with the bytes of names that are not UTF-8 written as \xNN, so that it can be printed and stored.
+
+    >>> printable("caf\udce9.JPEG")
+    'caf\\xe9.JPEG'
+    """
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # halves of other characters, from a JSON file
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
 class Drop(msgspec.Struct, frozen=True):
     """One reason for which things of one kind were skipped."""
 
@@ -41,7 +55,7 @@ class Drops:
         self._counts[key] = self._counts.get(key, 0) + count
         examples = self._examples.setdefault(key, [])
         if name is not None and len(examples) < EXAMPLES_KEPT:
-            examples.append(str(name))
+            examples.append(printable(str(name)))
 
     def merge(self, drops: tuple[Drop, ...] | list[Drop]) -> None:
         """Add what another step, shard or worker counted."""
