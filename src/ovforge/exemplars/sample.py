@@ -72,7 +72,7 @@ def sample_exemplars(options: SampleOptions, *, progress: Progress = no_progress
         if usable < options.k:
             short[category.synset] = usable
         if usable == 0:
-            drops.add("synset", "no exemplar, so its list stays empty", category.synset)
+            drops.warn("synset", "has no exemplar, so its list stays empty", category.synset)
         drawn.append([_drawn(records[place]) for place in _places(category, records, options)])
     progress("classes", len(categories), len(categories))
 

@@ -13,7 +13,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from ovforge.errors import ArchiveError, ImageError, WorkError
+from ovforge.errors import ArchiveError, ImageError, WorkError, printable
 from ovforge.files.atomic import temporary_path
 from ovforge.files.tar_archive import Member, read_members
 from ovforge.image_io.codec import LONGEST_JPEG_SIDE, PIXEL_LIMIT, check_decodable, decode_rgb, encode_jpeg
@@ -22,7 +22,6 @@ from ovforge.image_io.read_file import read_image_file
 from ovforge.image_io.store import has_image_suffix, is_utf8
 from ovforge.imagenet.archives import ClassSource
 from ovforge.options.imagenet import PrepareOptions, Resize
-from ovforge.records.reporting import printable
 from ovforge.sources.imagenet21k import SMALL, TRAIN, VAL
 
 STATE = ".prepare"
