@@ -19,7 +19,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 from ovforge.errors import ArchiveError, StorageError
 from ovforge.files.content import describe_content
@@ -71,6 +71,9 @@ def read_members(path: Path, offset: int = 0, size: int | None = None) -> list[M
     return members
 
 
+_STREAM_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError)
+
+
 class StreamedMember(NamedTuple):
     """A file in an archive that is read from its beginning; its content has to be read before the next is asked for."""
 
@@ -78,11 +81,31 @@ class StreamedMember(NamedTuple):
     size: int
     offset: int
     """Of its first byte in the archive, uncompressed."""
-    content: BinaryIO
+    content: MemberContent
+
+
+class MemberContent:
+    """The content of a member of a streamed archive."""
+
+    def __init__(self, file: IO[bytes], explain: Callable[[Exception], ArchiveError]) -> None:
+        self._file = file
+        self._explain = explain
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, at most `size`; none at the end.
+
+        Raises:
+            ArchiveError: the archive ends before the member does, or is damaged.
+            OSError: the disk failed.
+        """
+        try:
+            return self._file.read(size)
+        except _STREAM_ERRORS as error:
+            raise self._explain(error) from error
 
 
 def stream_members(
-    path: Path, file: BinaryIO, note: Callable[[str], None], *, count_bytes: Callable[[int], None] | None = None
+    path: Path, file: BinaryIO, note: Callable[[str], None]
 ) -> Iterator[StreamedMember]:
     """The files of a tar archive that can be read from its beginning only, then whatever proves that it was whole.
 
@@ -90,7 +113,6 @@ def stream_members(
         path: what errors call the archive.
         file: the uncompressed bytes, as `gzip.open` gives them.
         note: told what is odd and does no harm: bytes behind the end of the compressed data.
-        count_bytes: told of the bytes after every member.
 
     Raises:
         ArchiveError: as for `read_members`, at the place where it is found; what came before has been given.
@@ -98,33 +120,30 @@ def stream_members(
     """
     forward = _Forward(file)
     last = ""
+
+    def explain(error: Exception) -> ArchiveError:
+        if isinstance(error, tarfile.TarError):
+            return _damaged(path, error, forward.position, last)
+        detail = f"of the uncompressed data{_behind(last)}: {error}"
+        return ArchiveError(
+            path, "is cut short or damaged", byte=forward.position, detail=detail, hint=_CHECKSUM_HINT
+        )
+
     try:
-        first = forward.peek(_BLOCK)
-        check_is_tar(path, first)
-        with tarfile.open(fileobj=forward, mode="r:", **_TAR_OPTIONS) as archive:  # type: ignore[call-overload]
+        check_is_tar(path, forward.peek(_BLOCK))
+        with tarfile.open(fileobj=forward, mode="r:", **_TAR_OPTIONS) as archive:
             while (member := archive.next()) is not None:
-                archive.members.clear()  # millions of them would fill the memory
-                name = checked_name(path, member)
-                last = name
-                if count_bytes is not None:
-                    count_bytes(member.offset_data)
+                _forget_members(archive)
+                last = checked_name(path, member)
                 if member.isreg():
-                    content = archive.extractfile(member)
-                    yield StreamedMember(name, member.size, member.offset_data, content)
+                    content = MemberContent(cast(IO[bytes], archive.extractfile(member)), explain)
+                    yield StreamedMember(last, member.size, member.offset_data, content)
             end = archive.offset
         _check_rest(path, forward.rest(end), end, last)
     except _TrailingDataError as error:
         note(f"{path}: {error}; what stands before it is whole")
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ArchiveError(
-            path,
-            "is cut short or damaged",
-            byte=forward.position,
-            detail=f"of the uncompressed data{_behind(last)}: {error}",
-            hint=_CHECKSUM_HINT,
-        ) from error
-    except tarfile.TarError as error:
-        raise _damaged(path, error, forward.position, last) from error
+    except _STREAM_ERRORS as error:
+        raise explain(error) from error
 
 
 def check_is_tar(path: Path | str, head: bytes) -> None:
@@ -199,14 +218,19 @@ class _StrictInfo(tarfile.TarInfo):
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _StrictInfo:
         """A header from its block."""
         try:
-            return super().frombuf(buf, encoding, errors)  # type: ignore[return-value]
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-            raise
+            return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
+            if type(error).__name__ == "EOFHeaderError":
+                raise
             raise _DamagedHeaderError(str(error)) from error
 
 
 _TAR_OPTIONS: dict[str, Any] = {"tarinfo": _StrictInfo, "encoding": "utf-8", "errors": "surrogateescape"}
+
+
+def _forget_members(archive: tarfile.TarFile) -> None:
+    # The standard library keeps them all: millions would fill the memory.
+    vars(archive)["members"].clear()
 
 
 def _any_members(path: Path, file: BinaryIO | io.FileIO, offset: int, end: int) -> list[Member]:
@@ -214,7 +238,7 @@ def _any_members(path: Path, file: BinaryIO | io.FileIO, offset: int, end: int) 
     position, last = 0, ""
     try:
         with tarfile.open(
-            fileobj=_Range(file, offset, end),  # type: ignore[call-overload]
+            fileobj=_Range(file, offset, end),
             mode="r:",
             **_TAR_OPTIONS,
         ) as archive:
@@ -223,7 +247,7 @@ def _any_members(path: Path, file: BinaryIO | io.FileIO, offset: int, end: int) 
                 member = archive.next()
                 if member is None:
                     break
-                archive.members.clear()
+                _forget_members(archive)
                 last = checked_name(path, member)
                 if member.isreg():
                     if offset + member.offset_data + member.size > end:

@@ -285,7 +285,7 @@ def _tar(path: Path) -> Archive:
 
 def no_classes(path: Path) -> InputError:
     """The error for an archive without a class in it."""
-    return InputError(f"{path}: no class of ImageNet in it", hint=_NO_CLASSES_HINT)
+    return InputError(f"{path}: no class tars or class folders of ImageNet in it", hint=_NO_CLASSES_HINT)
 
 
 def _class_of(name: str) -> tuple[str, str, str] | None:

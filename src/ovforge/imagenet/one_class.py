@@ -22,10 +22,7 @@ from ovforge.image_io.read_file import read_image_file
 from ovforge.image_io.store import has_image_suffix, is_utf8
 from ovforge.imagenet.archives import ClassSource
 from ovforge.options.imagenet import PrepareOptions, Resize
-from ovforge.sources.imagenet21k import SMALL, TRAIN, VAL
-
-STATE = ".prepare"
-"""The folder below the output in which a run remembers what is done."""
+from ovforge.sources.imagenet21k import SMALL, STATE, TRAIN, VAL
 
 WORK = "work"
 """Below STATE: classes that are being made, each in a folder of its own."""

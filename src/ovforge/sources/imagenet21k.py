@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+import msgspec
+
 from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError, StorageError
 from ovforge.image_io.header import read_size_of_file
 from ovforge.image_io.read_file import exists, is_folder, read_image_file
@@ -27,9 +29,44 @@ PARTS = (TRAIN, VAL, SMALL)
 
 PART_OF_FOLDER = {TRAIN: TRAIN, VAL: VAL, SMALL: SMALL, "imagenet21k_train": TRAIN, "imagenet21k_val": VAL}
 """The folder names of the parts in every release: of the processing document, and of imagenet21k_resized.tar.gz."""
+STATE = ".prepare"
+"""The folder in a tree in which `imagenet prepare` remembers what is done."""
+REPORT = "prepare_report.json"
+"""The file in a tree that says that `imagenet prepare` came to its end; written last, removed when it starts again."""
+
 _FLAT = ""
 
 WNID = re.compile(r"n\d{8}")
+
+
+class PrepareReport(msgspec.Struct, frozen=True):
+    """What `imagenet prepare` has come to."""
+
+    images: dict[str, int] = {}
+    """Part -> images in it."""
+    classes: int = 0
+    failed: list[tuple[str, str]] = []
+    """(ImageNet id, problem) of every class that could not be prepared."""
+    left_out: list[tuple[str, str]] = []
+    """(class/file, reason) of every file that is not in the tree."""
+    complete: bool = True
+    """Whether all classes are in the tree."""
+
+
+def why_unfinished(tree: Path) -> str:
+    """Why a tree that `imagenet prepare` has made is not whole; empty where it is, or where others have made it."""
+    if not exists(tree / STATE):
+        return ""
+    try:
+        report = msgspec.json.decode((tree / REPORT).read_bytes(), type=PrepareReport)
+    except FileNotFoundError:
+        return "is unfinished: `ovforge imagenet prepare` was stopped, or is at work; the same command resumes it"
+    except (OSError, msgspec.MsgspecError) as error:
+        return f"is unfinished: {REPORT} cannot be read ({error})"
+    if report.failed:
+        named = ", ".join(wnid for wnid, _ in report.failed[:3]) + (", ..." if len(report.failed) > 3 else "")
+        return f"is unfinished: {len(report.failed):,} classes could not be prepared ({named}); {REPORT} says why"
+    return "" if report.complete else "is unfinished: it holds no image"
 
 
 @dataclass(frozen=True)
