@@ -385,7 +385,11 @@ def test_a_full_disk_under_a_stream_is_a_clear_error(tmp_path: Path, monkeypatch
 
     source, out = winter21(tmp_path / "in"), tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(archives, "open", lambda path, mode, **_: Full() if "w" in mode else open(path, mode), raising=False)
+
+        def opened(path: Path, mode: str, **_: object) -> Any:
+            return Full() if "w" in mode else path.open(mode)
+
+        patch.setattr(archives, "open", opened, raising=False)
         with pytest.raises(WorkError, match="No space left"):
             run(source, out)
     run(source, out)

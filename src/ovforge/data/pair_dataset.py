@@ -24,7 +24,7 @@ Sample = tuple["torch.Tensor", "torch.Tensor", dict[str, Any]]
 class PairDataset:
     """The pairs of one run: `dataset[i]` is (view_a, view_b, targets).
 
-    Images are turned as their annotations are drawn (`image_io.codec.decode_as_annotated`), so that boxes and masks fit.
+    Images are turned as their annotations are drawn (`image_io.codec.decode_as_annotated`), so boxes and masks fit.
 
     `view_a` (the original) and `view_b` (its second view) are uint8 tensors (3, height, width), RGB. `targets` holds
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.errors import ImageError, WorkError
+from ovforge.errors import WorkError
 from ovforge.exemplars.crop_box import crop_rectangle
 from ovforge.image_io.codec import (
     apply_orientation,

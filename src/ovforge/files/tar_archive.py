@@ -1,13 +1,13 @@
 """What lies where in a tar archive, and proof that it was read to its end.
 
-A tar has no list of its members and no checksum over them, and the standard library takes a damaged header for the end of
-the archive. So both readers here are strict: every header has to be whole, the archive has to be closed by zeros,
+A tar has no list of its members and no checksum over them, and the standard library takes a damaged header for the
+end of the archive. So both readers here are strict: every header has to be whole, the archive closed by zeros,
 and nothing may follow these. Otherwise it is an error that names the byte: never half an archive in silence.
 
-An archive may itself lie inside another, uncompressed one, as ImageNet's class tars do in `fall11_whole.tar`: then it is a
-range of the outer file. Plain headers are parsed by hand there, for speed: 7 µs a member against 24 µs with the standard
-library (1,300 members; `imagenet index` takes some 20 µs for an image in all). An archive with anything beyond them
-(long names, pax records, sparse files), and every compressed one, is read by the standard library.
+An archive may itself lie inside another, uncompressed one, as ImageNet's class tars do in `fall11_whole.tar`: then it
+is a range of the outer file. Plain headers are parsed by hand there, for speed: 7 µs a member against 24 µs with the
+standard library (1,300 members; `imagenet index` takes some 20 µs for an image in all). An archive with anything beyond
+them (long names, pax records, sparse files), and every compressed one, is read by the standard library.
 """
 
 from __future__ import annotations
@@ -104,9 +104,7 @@ class MemberContent:
             raise self._explain(error) from error
 
 
-def stream_members(
-    path: Path, file: BinaryIO, note: Callable[[str], None]
-) -> Iterator[StreamedMember]:
+def stream_members(path: Path, file: BinaryIO, note: Callable[[str], None]) -> Iterator[StreamedMember]:
     """The files of a tar archive that can be read from its beginning only, then whatever proves that it was whole.
 
     Args:
@@ -125,9 +123,7 @@ def stream_members(
         if isinstance(error, tarfile.TarError):
             return _damaged(path, error, forward.position, last)
         detail = f"of the uncompressed data{_behind(last)}: {error}"
-        return ArchiveError(
-            path, "is cut short or damaged", byte=forward.position, detail=detail, hint=_CHECKSUM_HINT
-        )
+        return ArchiveError(path, "is cut short or damaged", byte=forward.position, detail=detail, hint=_CHECKSUM_HINT)
 
     try:
         check_is_tar(path, forward.peek(_BLOCK))
@@ -428,9 +424,7 @@ def _behind(last: str) -> str:
 
 
 def _goes_on_behind(path: Path, name: str, byte: int) -> ArchiveError:
-    return ArchiveError(
-        path, "is cut short: it goes on behind the end", member=name, byte=byte, hint=_CHECKSUM_HINT
-    )
+    return ArchiveError(path, "is cut short: it goes on behind the end", member=name, byte=byte, hint=_CHECKSUM_HINT)
 
 
 def _damaged(path: Path, error: tarfile.TarError, byte: int, last: str) -> ArchiveError:

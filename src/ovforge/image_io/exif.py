@@ -1,7 +1,7 @@
 """The orientation in a block of EXIF or XMP, read as Pillow reads it.
 
-EXIF is a TIFF file of its own (CIPA DC-008, 4.5); orientation is tag 274. It says how stored pixels have to be turned to
-stand upright: 1 not at all, 2 mirrored, 3 by 180 degrees, 6 by 90 degrees clockwise, 8 anti-clockwise, and so on.
+EXIF is a TIFF file of its own (CIPA DC-008, 4.5); orientation is tag 274. It says how stored pixels have to be turned
+to stand upright: 1 not at all, 2 mirrored, 3 by 180 degrees, 6 by 90 degrees clockwise, 8 anti-clockwise, and so on.
 """
 
 from __future__ import annotations

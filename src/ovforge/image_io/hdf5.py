@@ -9,8 +9,8 @@ of the images go from file to file with plain reads and writes at known offsets.
 own room by the megabyte, thousands of images lie one after the other and are copied in large pieces. The same
 images added in the same order give the same bytes, always.
 
-File locks, which many network file systems lack, are not needed: what is written here has a temporary name of its own, and
-a finished file never changes. A file from elsewhere is opened with a lock where there are any, because another program
+File locks, which many network file systems lack, are not needed: what is written here has a temporary name of its own,
+and a finished file never changes. A file is opened for reading with a lock where there are any, because another program
 may be writing it; a lock that somebody holds is an error of its own.
 
 An HDF5 file from elsewhere is input like any other: a key that could be taken for a path, a link into another file

@@ -5,8 +5,8 @@ accepted, at the same size, and orientation is what Pillow reads (the first EXIF
 they are one; without the tag, XMP is asked). Formats are told apart by their first bytes, never by the file's name:
 ImageNet has PNG and CMYK bytes under `.JPEG`. Damage inside the compressed data shows in decoding only.
 
-Hand-written, because the libraries that read sizes answer less: imagesize takes a web page with an <img> for an image, knows no
-damage and reads EXIF otherwise than the decoders; Pillow takes ten times as long (`tests/unit/image_io/test_header_speed.py`).
+Hand-written, because the libraries that read sizes answer less: imagesize takes a web page with an <img> for an image,
+knows no damage and reads EXIF otherwise than the decoders; Pillow takes PILLOW_TIMES as long and finds no cut JPEG.
 
 JPEG, PNG, WebP, GIF and BMP are read here; TIFF, PNM, JPEG 2000 and AVIF in `rare_headers`.
 """

@@ -1,7 +1,7 @@
 """Headers of the formats that data sets of photographs hardly have, but decoders read: TIFF, PNM, JPEG 2000, AVIF.
 
-Hand-written for the reasons that `header` gives, and short because what they say is little: a size, and whether the bytes
-that the header speaks of are there.
+Hand-written for the reasons that `header` gives, and short because what they say is little: a size, and whether the
+bytes that the header speaks of are there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ovforge.image_io.exif import valid_orientation
-
 
 _PIECE = 1 << 20
 
@@ -144,7 +143,7 @@ _ROTATED = {
 
 
 def _avif(source: Source) -> Header:
-    """The properties of the images in the file (ISO 23008-12): the largest is the image, smaller ones its thumbnails."""
+    """The properties of the images in the file (ISO 23008-12): the largest is the image, others its thumbnails."""
     width = height = quarter_turns = 0
     axis: int | None = None
     whole = False

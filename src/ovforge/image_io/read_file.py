@@ -1,8 +1,8 @@
 """Reading a file of a data set, and whose fault it is when that fails.
 
-Only "there is no such file, in a folder that is there" means that an image is missing. A name that leads nowhere (a link
-to itself, a folder, a pipe) is a fault of the data too. Everything else (a stale handle, a failed read, a folder that
-is away for a moment) is the disk's: taken for a broken image, half a second of it would leave images out for good.
+Only "there is no such file, in a folder that is there" means that an image is missing. A name that leads nowhere (a
+link to itself, a folder, a pipe) is a fault of the data too. Everything else (a stale handle, a failed read, a folder
+that is away for a moment) is the disk's: taken for a broken image, half a second of it would leave images out for good.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ def open_regular_file(path: Path | str, name: Path | str) -> tuple[int, int]:
     descriptor = os.open(path, OPEN_FLAGS)
     try:
         found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise ImageError(name, _DATA_FAULTS[errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.ENXIO])
-    except BaseException:
+    except OSError:
         os.close(descriptor)
         raise
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise ImageError(name, _DATA_FAULTS[errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.ENXIO])
     return descriptor, found.st_size
 
 
@@ -75,7 +76,7 @@ def read_failure(error: OSError, path: Path | str, name: Path | str) -> ImageErr
         except OSError as again:
             return StorageError(path, again)
         if is_missing:
-            return MissingImageError(name, "" if str(name) == str(path) else os.path.dirname(path))
+            return MissingImageError(name, "" if str(name) == str(path) else Path(path).parent)
         return StorageError(path, error, hint="its folder was away, or the file came back just now; try again")
     if error.errno in _DATA_FAULTS:
         return ImageError(name, _DATA_FAULTS[error.errno])
@@ -108,7 +109,7 @@ def exists(path: Path | str) -> bool:
         StorageError: the disk or network file system failed.
     """
     try:
-        os.stat(path)
+        Path(path).stat()
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:

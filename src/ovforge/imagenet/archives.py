@@ -28,7 +28,9 @@ _GZIP = b"\x1f\x8b"
 _COPY = 1 << 20
 MOST_NAMES = 1000
 """Of what is in an archive and belongs to no class: it may have millions of files."""
-_NO_CLASSES_HINT = "its classes are tars (n01440764.tar, ...) or folders (n01440764/...); give one of the official archives"
+_NO_CLASSES_HINT = (
+    "its classes are tars (n01440764.tar, ...) or folders (n01440764/...); give one of the official archives"
+)
 
 
 class ClassSource(NamedTuple):
@@ -101,7 +103,7 @@ class ClassStream:
     """
 
     def __init__(self, path: Path, spool: Path, wanted: Callable[[str], bool]) -> None:
-        """`wanted` is asked for the keys of classes (see `ClassSource.key`): what is not wanted is read and not kept."""
+        """`wanted` is asked for the keys of classes (see `ClassSource.key`): others are read and not kept."""
         self.path = path
         self.seen: set[str] = set()
         """The keys of all classes that were in it so far, wanted or not."""

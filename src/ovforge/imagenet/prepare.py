@@ -33,6 +33,7 @@ from ovforge.imagenet.prepare_task import PrepareTask, read_classes
 from ovforge.imagenet.stream import prepare_stream
 from ovforge.options.imagenet import ClassChoice, PrepareOptions, Resize
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.run_layout import SHARDS
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
@@ -225,7 +226,7 @@ def _ask_again(out: Path, plan: Plan, parts: ShardSelection) -> int:
     mine = {shard.index for shard in parts.of(plan.shards())}
     done_bytes = 0
     for shard in plan.shards():
-        path = out / STATE / "shards" / f"{shard.name}.json"
+        path = out / STATE / SHARDS / f"{shard.name}.json"
         classes = read_classes(path)
         whole = classes is not None and not classes.failed and all(one.is_there(out) for one in classes.done)
         if not whole and shard.index in mine:
@@ -292,9 +293,9 @@ def _finish(
             hint=f"{len(reports)} are done and stay; {report_file} names all; run the same command to try again",
         )
     if not any(images.values()):
-        reasons = "; ".join(str(drop) for drop in summary.skipped[:3])
+        reasons = "; ".join(str(drop) for drop in summary.skipped[:3]) or "they are empty"
         raise NothingDoneError(
-            f"{options.source}: not one readable image in {len(reports):,} classes" + (f" ({reasons})" if reasons else ""),
+            f"{options.source}: not one readable image in {len(reports):,} classes ({reasons})",
             hint=f"{report_file} names all files",
         )
     return msgspec.structs.replace(summary, outputs={**summary.outputs, "report": str(report_file)})

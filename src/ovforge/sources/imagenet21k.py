@@ -2,8 +2,8 @@
 
 All layouts are the same to a reader: classes by ImageNet id, and images by names relative to the root,
 `train/n02084071/n02084071_1.JPEG` or `n02084071/n02084071_1.JPEG`. The parts may have the names that the official
-archives give them, and lie in one folder below the root, as `imagenet21k_resized.tar.gz` unpacks. Wherever a class's folder may stand, its tar may
-stand too (`train/n02084071.tar`), with the same names. Symbolic links are followed.
+archives give them, and lie in one folder below the root, as `imagenet21k_resized.tar.gz` unpacks. Wherever a class's
+folder may stand, its tar may stand too (`train/n02084071.tar`), with the same names. Symbolic links are followed.
 """
 
 from __future__ import annotations
@@ -106,6 +106,8 @@ class ImageNet21k:
         except OSError as error:
             raise StorageError(error.filename or self.path, error) from error
         self.layout = "parts" if parts else "flat"
+        self.unfinished = why_unfinished(self.path)
+        """Why the tree is not whole; empty where it is (see `why_unfinished`)."""
         self.unrecognised.sort()
         if not self._places and not parts:
             raise InputError(f"{self.path}: neither train, val and {SMALL} nor n* folders or tars in it", hint=_WHERE)
@@ -263,6 +265,32 @@ def _single_folder(root: Path) -> list[str]:
     with os.scandir(root) as entries:
         folders = [entry.name for entry in entries if not entry.name.startswith(".") and is_folder(entry)]
     return folders if len(folders) == 1 else []
+
+
+RELEASES = ("imagenet21k_P", "imagenet22k", "imagenet21k", "imagenet21k_resized", "winter21_whole", "fall11_whole")
+"""The names under which people keep a tree in their folder of ImageNet."""
+
+
+def find_tree(folder: Path | None) -> Path | None:
+    """The tree in `folder`: in one of RELEASES below it that holds classes, else `folder` itself; None where is none.
+
+    Raises:
+        StorageError: the disk or network file system failed.
+    """
+    if folder is None or not exists(folder) or not folder.is_dir():
+        return None
+    for tree in (*(folder / name for name in RELEASES), folder):
+        if not exists(tree) or not tree.is_dir():
+            continue
+        try:
+            inner, parts = _find_parts(tree)
+            with os.scandir(tree / inner) as entries:
+                here = any(WNID.fullmatch(entry.name.removesuffix(".tar")) for entry in entries)
+        except OSError as error:
+            raise StorageError(error.filename or tree, error) from error
+        if parts or here:
+            return tree
+    return None
 
 
 def is_plain_path(name: str) -> bool:

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ovforge.errors import ImageError, MissingImageError, InputError, MissingInputError
+from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError
 from ovforge.image_io.store import ImageStore, open_image_store
 
 IMAGES = {"b.jpg": b"\xff\xd8second\xff\xd9", "a.jpg": b"\xff\xd8first\x00\x00x"}

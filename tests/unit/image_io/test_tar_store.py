@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ovforge.errors import ArchiveError, ImageError, MissingImageError, MissingInputError, StorageError
+from ovforge.errors import ArchiveError, MissingImageError, MissingInputError, StorageError
 from ovforge.files.tar_archive import Member, read_members
 from ovforge.image_io.tar_store import TarStore
 
