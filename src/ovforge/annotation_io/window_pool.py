@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ovforge import parallel
 from ovforge.annotation_io import json_windows
 from ovforge.annotation_io.json_windows import Window, WindowReader
-from ovforge.annotation_io.schema import RecordType, check_values, decoder_of, struct_of
+from ovforge.annotation_io.schema import RecordType, check_values, decoder_of, problem_of, struct_of
 from ovforge.errors import AnnotationFileError
 from ovforge.files.byte_file import ByteFile
 from ovforge.parallel import Workers
@@ -112,20 +112,18 @@ def tabulate(path: Path, window: Window, record: RecordType, *, section: str, fi
             columns[field.name] = _column(values, field.type)
         except OverflowError:
             index = next(i for i, value in enumerate(values) if not -(2**63) <= value < 2**63)
-            raise AnnotationFileError(
-                path,
-                f"has {values[index]} as its {field.name}, which does not fit 64 bits",
-                record=json_windows.record_label(section, first + index),
-            ) from None
+            problem = problem_of(record, field.name, values[index])
+            raise _error(path, window, (index, problem), section=section, first=first) from None
     if wrong := check_values(record, columns):
-        raise AnnotationFileError(
-            path,
-            wrong[1],
-            record=json_windows.record_label(section, first + wrong[0]),
-            byte=int(json_windows.record_spans(window)[0][wrong[0]]),
-        )
+        raise _error(path, window, wrong, section=section, first=first)
     places = json_windows.record_spans(window) if spans else None
     return Block(len(window.records), places, columns, window.stop, window.array_end)
+
+
+def _error(path: Path, window: Window, wrong: tuple[int, str], *, section: str, first: int) -> AnnotationFileError:
+    index, problem = wrong
+    label = json_windows.record_label(section, first + index)
+    return AnnotationFileError(path, problem, record=label, byte=int(json_windows.record_spans(window)[0][index]))
 
 
 def _column(values: list[Any], kind: Any) -> NDArray[Any]:
