@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.annotation_file import AnnotationFile, read_records
+from ovforge.annotation_io.door import categories_of, open_annotations
+from ovforge.annotation_io.ordering import find_positions
 from ovforge.errors import AnnotationFileError, ImageError, MissingImageError, MissingInputError, OvforgeError
 from ovforge.image_io.codec import stored_size
 from ovforge.image_io.hdf5 import ImageReader
@@ -30,7 +32,7 @@ from ovforge.records.run_layout import RECORDS, PartitionFiles, find_partitions
 from ovforge.runs.ledger import Ledger
 from ovforge.runs.plan import Plan, find_input, load_plan
 from ovforge.runs.task import Shard
-from ovforge.sources.pair_arrays import ObjectColumns, PairArrays, arrange, motion_row, place
+from ovforge.sources.pair_arrays import ObjectColumns, PairArrays, arrange, motion_row
 from ovforge.viewer.run_records import read_drops
 from ovforge.viewer.source import PairDetails, Snapshot
 
@@ -67,18 +69,6 @@ class _Pair(msgspec.Struct):
 
 class _Name(msgspec.Struct):
     file_name: str
-
-
-class _Image(msgspec.Struct, frozen=True):
-    id: int
-    width: int
-    height: int
-
-
-class _Object(msgspec.Struct, frozen=True, gc=False):
-    id: int
-    bbox: tuple[float, float, float, float]
-    area: float
 
 
 class _Originals(NamedTuple):
@@ -211,7 +201,7 @@ class UnfinishedSource:
             if not record.variants:
                 continue
             entries = record.variants[0].annotations
-            found = place(originals.object_id, np.array([entry.id for entry in entries], np.int64))
+            found = find_positions(originals.object_id, np.array([entry.id for entry in entries], np.int64))
             known = [(entry, int(where)) for entry, where in zip(entries, found, strict=True) if where >= 0]
             first = self._image(chunk, record.image_id, size, record.file_name)
             _extend(
@@ -241,7 +231,7 @@ class UnfinishedSource:
         return len(chunk.names) - 1
 
     def _sizes(self, first_item: int, records: Sequence[_Pair]) -> list[tuple[int, int]]:
-        found = place(self._originals.image_id, np.array([record.image_id for record in records], np.int64))
+        found = find_positions(self._originals.image_id, np.array([record.image_id for record in records], np.int64))
         sizes = []
         for offset, (record, where) in enumerate(zip(records, found.tolist(), strict=True)):
             if where >= 0:
@@ -340,10 +330,16 @@ def _read_originals(plan: Plan, folder: Path, progress: Progress) -> _Originals:
         return _Originals()
     progress("annotations", 0, 0)
     try:
-        with AnnotationFile(path, {"images": _Image, "annotations": _Object}) as file:
-            images, objects = file.table("images", _Image), file.table("annotations", _Object)
+        with open_annotations(
+            path,
+            images=("width", "height"),
+            annotations=("bbox", "area"),
+            categories=("name", "synset", "frequency"),
+            optional={"categories.name"},
+        ) as opened:
+            images, objects = opened.images, opened.annotations
         return _Originals(
-            tuple(read_records(path, "categories", Category)),
+            categories_of(opened.categories),
             images["id"],
             np.column_stack([images["width"], images["height"]]),
             objects["id"],
