@@ -74,7 +74,7 @@ def _run(folder: Path, name: str) -> PairsRun:
     return PairsRun(
         name=name,
         images=plan.items,
-        engine=str(engine.get("name", "")) if isinstance(engine, dict) else "",
+        engine=str(engine.get("engine", "")) if isinstance(engine, dict) else "",
         shards=state.shards,
         done=state.done,
         failed=state.failed,
