@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ovforge.annotation_io.door import Annotations, categories_of, open_annotations
 from ovforge.errors import InputError
 from ovforge.files.atomic import check_output, write_bytes
-from ovforge.image_io.codec import decode_rgb
+from ovforge.image_io.codec import decode_as_annotated
 from ovforge.image_io.store import open_image_store
 from ovforge.synthesis.randomness import generator
 
@@ -30,6 +30,8 @@ class _Frame(NamedTuple):
     file_name: str
     video_id: int
     frame_id: int
+    width: int
+    height: int
 
 
 class _Box(NamedTuple):
@@ -70,7 +72,11 @@ def contact_sheet(
     with open_image_store(h5) as store:
         for frames in pairs:
             views = [
-                _drawn(decode_rgb(store.read(frame.file_name), frame.file_name), boxes[frame.id], names)
+                _drawn(
+                    decode_as_annotated(store.read(frame.file_name), frame.file_name, frame.width, frame.height),
+                    boxes[frame.id],
+                    names,
+                )
                 for frame in frames
             ]
             cells.append(_side_by_side(views))

@@ -8,7 +8,7 @@ hold jobs of one padded size; all are done before the shard ends, so a shard's b
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,14 +55,17 @@ class PairTask:
             MissingInputError: the images are not there; or whatever the engine lacks.
         """
         store = open_image_store(self.images)
-        return PairWorker(self, store, self.engine.open(slot.device))
+        return PairWorker(self, store, self.engine.open(slot.device), slot.report)
 
 
 class PairWorker:
     """A `PairTask` opened in one process."""
 
-    def __init__(self, task: PairTask, store: ImageStore, repainter: Repainter) -> None:
+    def __init__(
+        self, task: PairTask, store: ImageStore, repainter: Repainter, report: Callable[[int], None] | None = None
+    ) -> None:
         self._task = task
+        self._report = report
         self._store = store
         self._repainter = repainter
         self._pool = ThreadPoolExecutor(task.threads, thread_name_prefix="pairs")
@@ -81,6 +84,8 @@ class PairWorker:
                 drops.merge(record.drops)
                 counts.update(count_record(record))
                 records.append(record)
+                if self._report is not None:
+                    self._report(len(records))
             writer.add(RECORDS, msgspec.json.encode(records))
         return ShardReport(shard.stop - shard.start, dict(counts), drops.freeze())
 
