@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ovforge.cli.common import Console, command
+from ovforge.cli.output import ForgivingStream, write_out
 from ovforge.options import layout
 from ovforge.records.run_layout import check_run_name
 
@@ -48,13 +49,12 @@ def _status(
 
         for state in _states(folder, watch=watch):
             text = msgspec.json.encode(state)
-            sys.stdout.write((text if watch else msgspec.json.format(text)).decode() + "\n")
-            sys.stdout.flush()
+            write_out((text if watch else msgspec.json.format(text)).decode() + "\n")
         return
     from rich.console import Console as RichConsole
     from rich.live import Live
 
-    screen = RichConsole()
+    screen = RichConsole(file=ForgivingStream(sys.stdout))  # type: ignore[arg-type]
     if not watch or not screen.is_terminal:
         for state in _states(folder, watch=watch):
             screen.print(_table(state))
