@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from ovforge.annotation_io.ordering import stable_order
 from ovforge.options.tracks import PairObjects
-from ovforge.records.pairs import variant_name
 from ovforge.records.reporting import Drops
+from ovforge.records.run_layout import variant_name
 from ovforge.synthesis.annotated_columns import ImageColumns, ObjectColumns
 from ovforge.synthesis.second_views import SecondViews
 

@@ -19,8 +19,9 @@ from pycocotools import mask as coco_mask
 from ovforge.errors import ImageError
 from ovforge.image_io.codec import decode_rgb, encode_jpeg
 from ovforge.options.labels import Labels, Outside
-from ovforge.records.pairs import PairRecord, VariantRecord, variant_name
+from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drop, Drops
+from ovforge.records.run_layout import variant_name
 from ovforge.synthesis.compose import Composed, compose, outlines, to_image_size, to_working_size, without_objects
 from ovforge.synthesis.fidelity import fidelity
 from ovforge.synthesis.labelling import LabelledObject, Labelling, label_objects
