@@ -35,7 +35,7 @@ from ovforge.records.reporting import EXAMPLES_KEPT, Drops, Progress, StepSummar
 from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, tracks_file, variant_name
 from ovforge.runs.plan import load_plan
 from ovforge.synthesis.image_table import USED
-from ovforge.synthesis.run_inputs import check_annotations, planned_annotations
+from ovforge.synthesis.run_inputs import check_annotations, check_labels, planned_annotations
 from ovforge.synthesis.second_views import SecondViews, open_second_views
 
 PAIR_MIN_AREA = 64.0 * 64.0
@@ -66,6 +66,7 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
     for needed, what in ((merged.h5, "the merged images"), (merged.pkl, "the merged annotations")):
         if not needed.is_file():
             raise MissingInputError(needed, what=what, hint=f"`ovforge pairs merge {options.name}` makes them")
+    check_labels(merged, plan)
     drops = Drops()
     with Workers(), tempfile.TemporaryDirectory(prefix="ovforge-") as scratch, ThreadPoolExecutor(1) as thread:
         checked = thread.submit(check_annotations, path, plan)  # hashing a gigabyte: meanwhile the workers read it
