@@ -94,6 +94,7 @@ _STANDINGS = {
     "done": "[green]done[/green]",
     "ready": "[cyan]ready[/cyan]",
     "stale": "[yellow]stale[/yellow]",
+    "unfinished": "[yellow]unfinished[/yellow]",
     "blocked": "[red]blocked[/red]",
 }
 

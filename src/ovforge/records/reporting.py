@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ovforge.errors import NothingDoneError, Place
+from ovforge.errors import NothingDoneError, Place, printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,7 +124,8 @@ class Drops:
         examples = self._examples.setdefault(key, [])
         # The names of a shard are listed by the process that merges its report.
         write = None if listed or self._kept_names is None else _writer()
-        for name, place in names:
+        for item, where in names:
+            name, place = printable(item), printable(where)
             if self._kept_names is None or len(examples) < self._kept_names:
                 examples.append((name, place))
             elif write is None:

@@ -15,6 +15,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,17 @@ def open_pair_index(path: Path, *, progress: Progress = no_progress) -> PairInde
 
 def _index_folders(path: Path) -> tuple[Path, Path]:
     key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = _cache_folder()
     return path.parent / f".{path.name}.index", cache / "ovforge" / f"{path.name}-{key}.index"
+
+
+def _cache_folder() -> Path:
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:  # no HOME and no such user, as in many containers
+        return Path(tempfile.gettempdir()) / f"ovforge-cache-{os.getuid()}"
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ovforge.annotation_io.door import Annotations, categories_of, open_annotations
 from ovforge.errors import InputError
 from ovforge.files.atomic import check_output, write_bytes
-from ovforge.image_io.codec import decode_rgb
+from ovforge.image_io.codec import decode_as_annotated
 from ovforge.image_io.store import open_image_store
 from ovforge.synthesis.randomness import generator
 
@@ -30,6 +30,11 @@ class _Frame(NamedTuple):
     file_name: str
     video_id: int
     frame_id: int
+    width: int
+    height: int
+
+
+_FRAME_COLUMNS = ("id", "frame_name", "video_id", "frame_id", "width", "height")
 
 
 class _Box(NamedTuple):
@@ -59,7 +64,7 @@ def contact_sheet(
     check_output(out, overwrite=overwrite)
     with open_annotations(
         json,
-        images=("frame_name", "video_id", "frame_id"),
+        images=_FRAME_COLUMNS[1:],
         annotations=("track_id", "bbox"),
         categories=("name",),
         optional={"categories.name"},
@@ -70,7 +75,11 @@ def contact_sheet(
     with open_image_store(h5) as store:
         for frames in pairs:
             views = [
-                _drawn(decode_rgb(store.read(frame.file_name), frame.file_name), boxes[frame.id], names)
+                _drawn(
+                    decode_as_annotated(store.read(frame.file_name), frame.file_name, frame.width, frame.height),
+                    boxes[frame.id],
+                    names,
+                )
                 for frame in frames
             ]
             cells.append(_side_by_side(views))
@@ -91,7 +100,7 @@ def _chosen(opened: Annotations, count: int, seed: int) -> tuple[list[list[_Fram
     """Frames of the chosen pairs, and the boxes of each image in them."""
     videos: dict[int, list[_Frame]] = defaultdict(list)
     images, annotations = opened.images, opened.annotations
-    for frame in map(_Frame, *(images[name].tolist() for name in ("id", "frame_name", "video_id", "frame_id"))):
+    for frame in map(_Frame, *(images[name].tolist() for name in _FRAME_COLUMNS)):
         videos[frame.video_id].append(frame)
     several = {video: sorted(f, key=lambda one: one.frame_id) for video, f in videos.items() if len(f) > 1}
     order = generator(seed, 0, 0, "contact sheet").permutation(sorted(several)).tolist() if several else []

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from ovforge.errors import ImageError
-from ovforge.image_io.codec import decode_rgb, encode_jpeg
+from ovforge.image_io.codec import decode_as_annotated, encode_jpeg
 from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drop, Drops
 from ovforge.records.run_layout import variant_name
@@ -42,7 +42,7 @@ class PairSettings:
     variants: int = 1
     min_area: float = 64.0**2
     """Square pixels; only objects with a larger annotated area are kept and followed."""
-    masks: bool = False
+    masks: bool = True
     quality: int = 95
     """JPEG quality of the second views."""
 
@@ -168,21 +168,9 @@ def finish(
 
 def _decoded(source: SourceImage, data: bytes) -> NDArray[np.uint8]:
     """The image at the size that its annotations are drawn on: as stored, or else turned upright."""
-    wanted = (source.height, source.width)
-    if max(wanted) > LONGEST_SIDE:
+    if max(source.width, source.height) > LONGEST_SIDE:
         raise ImageError(source.file_name, f"is longer than {LONGEST_SIDE:,} pixels")
-    image = decode_rgb(data, source.file_name)
-    if image.shape[:2] == wanted:
-        return image
-    if image.shape[1::-1] == wanted:
-        upright = decode_rgb(data, source.file_name, upright=True)
-        if upright.shape[:2] == wanted:
-            return upright
-    raise ImageError(
-        source.file_name,
-        "is another image than the annotations'",
-        detail=f"{image.shape[1]}x{image.shape[0]} pixels instead of {source.width}x{source.height}",
-    )
+    return decode_as_annotated(data, source.file_name, source.width, source.height)
 
 
 def _names_by_size(objects: Sequence[UsableObject], class_names: dict[int, str]) -> list[str]:
