@@ -106,9 +106,9 @@ def test_a_missing_input_is_named(
     ("arguments", "message"),
     [
         (["remove-rare", "--exclude", "x"], "not a frequency"),
-        (["merge-coco", "--variant", "outline"], "'outline' is not one of 'mask', 'box'"),
+        (["merge-coco", "--variant", "outline"], "--variant outline: must be mask or box"),
         (["merge-coco", "--iou-threshold", "7"], "must be above 0 and at most 1"),
-        (["base-classes", "--mode", "renumber"], "'renumber' is not one of 'compact', 'keep-ids'"),
+        (["base-classes", "--mode", "renumber"], "--mode renumber: must be compact or keep-ids"),
         (["category-info", "--r_thresh", "many"], "should be a valid integer"),
         (["category-info", "--anno", "x"], "No such option"),
         (["count"], "No such command"),
@@ -137,6 +137,12 @@ def test_a_class_list_that_was_downloaded_is_never_said_to_be_replaced(
     monkeypatch.chdir(root)
     source = ["base-classes", "--ann", "datasets/lvis/lvis_v1_train.json", "--out", "base.json"]
     (root / "lvis_classes_v1.txt").write_text("downloaded\n")
+    assert run_app(app, source) == 2
+    told = capsys.readouterr().err
+    assert "--out FILE writes all files to another folder" in told
+    assert "--overwrite" not in told
+    (root / "lvis_classes_v1.txt").unlink()
+    (root / "lvis_classes_v1_base.txt").write_text("somebody's\n")
     assert run_app(app, source) == 2
     told = capsys.readouterr().err
     assert "--class-names FILE writes the class list elsewhere" in told

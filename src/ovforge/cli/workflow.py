@@ -4,76 +4,44 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from ovforge.cli.common import Console, command
-from ovforge.options.workflow import PairsEngine, Reader, WorkflowOptions
+from ovforge.options.workflow import WorkflowOptions
+from ovforge.records.reporting import StepSummary
 
 if TYPE_CHECKING:
     from ovforge.workflow.doctor import DoctorReport
     from ovforge.workflow.inventory import InputState
     from ovforge.workflow.steps import StepState
 
-RootOption = Annotated[Path, typer.Option("--root", help="The folder with datasets/ and data/.")]
-KOption = Annotated[int, typer.Option("-k", "-K", help="Exemplars a class.", min=1)]
-ForOption = Annotated[
-    Reader | None,
-    typer.Option("--for", help="Whose training reads the files.", show_default="what the documents name"),
-]
-NameOption = Annotated[
-    str | None,
-    typer.Option("--name", help="The run of pairs.", show_default="as in the reader's configuration, or my_pairs"),
-]
-EngineOption = Annotated[PairsEngine, typer.Option("--engine", help="Who makes the background of the pairs.")]
-
 
 def register(app: typer.Typer) -> None:
     """Add `doctor` and `prepare` to the top level."""
 
     @command(app, "doctor", example="ovforge doctor --for ovmr --root /data/lvis-project")
-    def doctor(
-        console: Console,
-        *,
-        root: RootOption = Path(),
-        reader: ForOption = None,
-        k: KOption = 5,
-        name: NameOption = None,
-        engine: EngineOption = PairsEngine.FILL,
-    ) -> None:
+    def doctor(console: Console, options: WorkflowOptions) -> None:
         """What is here, what is missing, and what comes next."""
         from ovforge.workflow.doctor import doctor as diagnose
 
-        report = diagnose(WorkflowOptions(root=root, reader=reader, k=k, name=name, engine=engine))
+        report = diagnose(options)
         if console.json:
             console.print_json(report)
         else:
             sys.stdout.write("\n".join(_lines(report)) + "\n")
 
     @command(app, "prepare", example="ovforge prepare --for ovtrack --root /data/lvis-project")
-    def prepare(
-        console: Console,
-        *,
-        root: RootOption = Path(),
-        reader: ForOption = None,
-        k: KOption = 5,
-        seed: Annotated[int, typer.Option(help="Seed of the exemplars' draws.")] = 42,
-        name: NameOption = None,
-        engine: EngineOption = PairsEngine.FILL,
-        workers: Annotated[int | None, typer.Option(help="Processes; the default is one per core.", min=1)] = None,
-    ) -> None:
+    def prepare(console: Console, options: WorkflowOptions) -> StepSummary:
         """Run every step whose turn it is, of both jobs or to the last file that a reader wants.
 
         That is: its inputs are here, and its output is missing or older than they are. Run again, it resumes.
         """
         from ovforge.workflow.prepare import prepare as work
 
-        options = WorkflowOptions(root=root, reader=reader, k=k, seed=seed, name=name, engine=engine, workers=workers)
         with console.progress() as progress:
-            summary = work(options, progress=progress)
-        console.show(summary)
+            return work(options, progress=progress)
 
 
 def _lines(report: DoctorReport) -> Iterator[str]:
@@ -104,6 +72,11 @@ def _lines(report: DoctorReport) -> Iterator[str]:
             origin = f"; made by `{file.made_by}`" if file.made_by else ""
             origin = origin or (f"; from: {file.source}" if file.source else "")
             yield f"      read by {file.read_by}{origin}"
+    if report.runs:
+        yield ""
+        yield "runs of pairs"
+        for run in report.runs:
+            yield f"  {run.name}: {run.describe()}"
     if report.next_command:
         yield ""
         yield f"next: {report.next_command}"
@@ -120,9 +93,8 @@ def _input_lines(state: InputState, report: DoctorReport) -> Iterator[str]:
 
 
 def _step_lines(step: StepState) -> Iterator[str]:
-    mark = {"done": "x", "ready": ">", "stale": "!", "blocked": " "}[step.status.value]
-    problem = f" ({step.problem})" if step.problem else ""
-    yield f"  [{mark}] {step.name}: {step.status.value}{problem}: {step.output}"
+    mark = {"done": "x", "blocked": " ", "ready": ">"}.get(step.status.value, "!")
+    yield f"  [{mark}] {step.name}: {step.status.value}: {step.output}"
     if step.missing:
         yield f"      waits for {', '.join(step.missing)}"
     elif step.without and step.status.value != "done":

@@ -9,9 +9,6 @@ import msgspec
 
 from ovforge.records.reporting import Drop
 
-RECORDS = "__records__"
-"""The data set of a shard file that holds the JSON list of its `PairRecord`s."""
-
 
 class VariantRecord(msgspec.Struct, omit_defaults=True):
     """One second view of an image."""
@@ -43,6 +40,9 @@ class PairRecord(msgspec.Struct, omit_defaults=True):
     file_name: str
     variants: list[VariantRecord]
     drops: tuple[Drop, ...] = ()
+    source: str = ""
+    """Fingerprint of what the annotation file said of the image (`synthesis.fingerprints.fingerprint`): while it is
+    the same, a corrected file changes no pixel of it."""
 
 
 OBJECTS, REGIONS = "objects", "ignore regions"
@@ -58,8 +58,8 @@ def count_objects(record: PairRecord) -> dict[str, int]:
         OBJECTS: len(objects),
         REGIONS: len(entries) - len(objects),
         LEFT: sum(1 for entry in objects if not entry["area"]),
-        HALF_HIDDEN: sum(1 for entry in objects if entry["area"] and entry["visibility"] < 0.5),
-        OLD_COPIES: sum(1 for entry in objects if entry["old_copy"] > 0),
+        HALF_HIDDEN: sum(1 for entry in objects if entry["area"] and entry.get("visibility", 1.0) < 0.5),
+        OLD_COPIES: sum(1 for entry in objects if entry.get("old_copy", 0.0) > 0),
     }
 
 
@@ -73,21 +73,3 @@ def visibility_text(counts: Mapping[str, int]) -> str:
         f"of the objects in second views {1 - left - hidden:.1%} are visible by half or more, {hidden:.1%} by less, "
         f"{left:.1%} left the image; {old:.1%} are still seen at their old place"
     )
-
-
-def variant_name(file_name: str, variant: int) -> str:
-    """`<stem>_v<r>.jpg`."""
-    return f"{_stem(file_name)}_v{variant}.jpg"
-
-
-def variant_names(file_name: str, variants: int) -> list[str]:
-    """The names of an image's first `variants` second views."""
-    stem = _stem(file_name)
-    return [f"{stem}_v{variant}.jpg" for variant in range(variants)]
-
-
-def _stem(file_name: str) -> str:
-    """What `PurePosixPath.stem` is, without a path's cost: it is asked for every second view of a run."""
-    name = file_name.rpartition("/")[2]
-    dot = name.rfind(".")
-    return name[:dot] if 0 < dot < len(name) - 1 else name

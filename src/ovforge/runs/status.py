@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from pathlib import Path
 
 import msgspec
 
+from ovforge.records.run_layout import FAILED
 from ovforge.runs.heartbeat import RunningWorker, WorkerStatus, worker_statuses
 from ovforge.runs.ledger import Ledger, LedgerEntry
 from ovforge.runs.plan import Plan, load_plan
@@ -65,6 +67,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Workers that left their file behind: killed, or not heard of."""
     problems: dict[int, str]
     """Failed shard -> what went wrong last."""
+    counts: dict[str, int] = {}
+    """What the finished shards have counted, added up."""
 
 
 def status(folder: Path) -> RunStatus:
@@ -104,7 +108,15 @@ def status(folder: Path) -> RunStatus:
         at_work=tuple(at_work),
         lost=tuple(_lost(seen)),
         problems={index: problems[index] for index in sorted(failed)},
+        counts=_counts(list(entries.values())),
     )
+
+
+def _counts(entries: list[LedgerEntry]) -> dict[str, int]:
+    total = Counter[str]()
+    for entry in entries:
+        total.update({key: value for key, value in entry.report.counts.items() if isinstance(value, int)})
+    return dict(total)
 
 
 def _rate(entries: list[LedgerEntry]) -> float | None:
@@ -140,7 +152,7 @@ def _lost(seen: list[WorkerStatus]) -> list[RunningWorker]:
 
 def _problems(folder: Path) -> dict[int, str]:
     found: dict[int, str] = {}
-    for path in sorted((folder / "failed").glob("*.json")):
+    for path in sorted((folder / FAILED).glob("*.json")):
         with contextlib.suppress(OSError, msgspec.MsgspecError):
             record = msgspec.json.decode(path.read_bytes(), type=FailedShard)
             found[record.shard] = record.attempts[-1].problem if record.attempts else ""

@@ -6,38 +6,45 @@ import colorsys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.annotation_io.annotation_file import read_records
+from ovforge.annotation_io.door import Annotations, categories_of, open_annotations
 from ovforge.errors import InputError
 from ovforge.files.atomic import check_output, write_bytes
-from ovforge.image_io.codec import decode_rgb
+from ovforge.image_io.codec import decode_as_annotated
 from ovforge.image_io.store import open_image_store
-from ovforge.records.lvis import Category
 from ovforge.synthesis.randomness import generator
 
 CELL = (400, 300)
 """Width and height in pixels of the space for one image."""
 GAP = 8
 PAPER = 245
+IGNORED = (128, 128, 128)
+"""RGB, of ignore regions."""
 
 
-class _Frame(msgspec.Struct, frozen=True):
+class _Frame(NamedTuple):
     id: int
     file_name: str
     video_id: int
     frame_id: int
+    width: int
+    height: int
 
 
-class _Box(msgspec.Struct, frozen=True):
+_FRAME_COLUMNS = ("id", "frame_name", "video_id", "frame_id", "width", "height")
+
+
+class _Box(NamedTuple):
     image_id: int
     category_id: int
     track_id: int
     bbox: tuple[float, float, float, float]
+    iscrowd: int = 0
 
 
 def contact_sheet(
@@ -58,13 +65,24 @@ def contact_sheet(
         InputError: an input is missing or malformed, or holds no pair with a track in both views.
     """
     check_output(out, overwrite=overwrite)
-    pairs, boxes = _chosen(json, count, seed)
-    names = {category.id: category.name for category in read_records(json, "categories", Category)}
+    with open_annotations(
+        json,
+        images=_FRAME_COLUMNS[1:],
+        annotations=("track_id", "bbox", "iscrowd"),
+        categories=("name",),
+        optional={"categories.name"},
+    ) as opened:
+        pairs, boxes = _chosen(opened, count, seed)
+        names = {one.id: one.name for one in categories_of(opened.categories) if one.name}
     cells = []
     with open_image_store(h5) as store:
         for frames in pairs:
             views = [
-                _drawn(decode_rgb(store.read(frame.file_name), frame.file_name), boxes[frame.id], names)
+                _drawn(
+                    decode_as_annotated(store.read(frame.file_name), frame.file_name, frame.width, frame.height),
+                    boxes[frame.id],
+                    names,
+                )
                 for frame in frames
             ]
             cells.append(_side_by_side(views))
@@ -81,29 +99,30 @@ def track_colour(track_id: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _chosen(json: Path, count: int, seed: int) -> tuple[list[list[_Frame]], dict[int, list[_Box]]]:
+def _chosen(opened: Annotations, count: int, seed: int) -> tuple[list[list[_Frame]], dict[int, list[_Box]]]:
     """Frames of the chosen pairs, and the boxes of each image in them."""
     videos: dict[int, list[_Frame]] = defaultdict(list)
-    for frame in read_records(json, "images", _Frame):
+    images, annotations = opened.images, opened.annotations
+    for frame in map(_Frame, *(images[name].tolist() for name in _FRAME_COLUMNS)):
         videos[frame.video_id].append(frame)
     several = {video: sorted(f, key=lambda one: one.frame_id) for video, f in videos.items() if len(f) > 1}
     order = generator(seed, 0, 0, "contact sheet").permutation(sorted(several)).tolist() if several else []
     # A few more than asked for are looked at: some pairs have no object that is in both views.
     wanted = {frame.id for video in order[: 4 * count + 16] for frame in several[video]}
     boxes: dict[int, list[_Box]] = defaultdict(list)
-    for box in read_records(json, "annotations", _Box):
-        if box.image_id in wanted:
-            boxes[box.image_id].append(box)
+    rows = np.flatnonzero(np.isin(annotations["image_id"], sorted(wanted)))
+    for box in map(_Box, *(annotations[name][rows].tolist() for name in _Box._fields)):
+        boxes[box.image_id].append(box)
     pairs: list[list[_Frame]] = []
     for video in order[: 4 * count + 16]:
         first, *others = several[video]
-        tracks = {box.track_id for box in boxes[first.id]}
-        seconds = [f for f in others if any(box.track_id in tracks for box in boxes[f.id])]
+        tracks = {box.track_id for box in boxes[first.id] if not box.iscrowd}
+        seconds = [f for f in others if any(box.track_id in tracks and not box.iscrowd for box in boxes[f.id])]
         if seconds and len(pairs) < count:
             pairs.append([first, seconds[0]])
     if not pairs:
         raise InputError(
-            f"{json}: holds no pair with an object in both views", hint="is it the JSON of `pairs annotate`?"
+            f"{opened.path}: holds no pair with an object in both views", hint="is it the JSON of `pairs annotate`?"
         )
     return pairs, boxes
 
@@ -117,10 +136,11 @@ def _drawn(image: NDArray[np.uint8], boxes: Sequence[_Box], names: dict[int, str
         x, y, width, height = (value * scale for value in box.bbox)
         if width < 1 or height < 1:
             continue
-        colour = track_colour(box.track_id)
+        colour = IGNORED if box.iscrowd else track_colour(box.track_id)
         corner, opposite = (round(x), round(y)), (round(x + width) - 1, round(y + height) - 1)
         cv2.rectangle(canvas, corner, opposite, colour, 2)
-        _label(canvas, f"{names.get(box.category_id, box.category_id)} {box.track_id}", corner, colour)
+        name = names.get(box.category_id, box.category_id)
+        _label(canvas, f"{name} ignored" if box.iscrowd else f"{name} {box.track_id}", corner, colour)
     cell = np.full((CELL[1], CELL[0], 3), PAPER, np.uint8)
     left, top = (CELL[0] - size[0]) // 2, (CELL[1] - size[1]) // 2
     cell[top : top + size[1], left : left + size[0]] = canvas

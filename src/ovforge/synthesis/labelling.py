@@ -42,13 +42,15 @@ class Labelling:
         objects: those that second views carry, in file order.
         removed: masks that must not be seen where the moved image is: they are completed before the engine repaints.
         annotated: masks of all annotated objects: nothing of them may be seen where the moved image is not.
-        skipped: (reason, name) of every annotation skipped or changed.
+        skipped: (reason, name) of every annotation that second views do not carry.
+        warnings: (reason, name) of those that they carry otherwise than as an object with its whole mask.
     """
 
     objects: tuple[LabelledObject, ...]
     removed: tuple[Rle, ...]
     annotated: tuple[Rle, ...]
     skipped: tuple[tuple[str, str], ...]
+    warnings: tuple[tuple[str, str], ...] = ()
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -88,8 +90,9 @@ def label_objects(
         usable, skipped = usable_objects(records, width, height, min_area)
         kept = tuple(LabelledObject(one.annotation, one.rle) for one in usable)
         return Labelling(kept, (), (), tuple(skipped))
-    skipped = []
-    found = [_decoded(record, width, height, skipped) for record in records]
+    skipped = list[tuple[str, str]]()
+    warnings = list[tuple[str, str]]()
+    found = [_decoded(record, width, height, skipped, warnings) for record in records]
     located = [(one, one.rle) for one in found if one.rle is not None]
     small = set[int]()
     if labels is Labels.KEPT:
@@ -104,15 +107,17 @@ def label_objects(
             continue
         reason = f"area not above {min_area:g} square pixels"
         if together is not None and _share_on(rle, together) > SHOWN_ON_KEPT:
-            skipped.append((f"{reason}, on a kept object: an ignore region", one.name))
+            warnings.append((f"{reason}, on a kept object: an ignore region", one.name))
             objects.append(LabelledObject(one.annotation, rle, is_region=True))
         else:
             skipped.append((f"{reason}: removed", one.name))
             removed.append(rle)
-    return Labelling(tuple(objects), tuple(removed), tuple(rle for _, rle in located), tuple(skipped))
+    return Labelling(tuple(objects), tuple(removed), tuple(rle for _, rle in located), tuple(skipped), tuple(warnings))
 
 
-def _decoded(record: bytes | memoryview, width: int, height: int, skipped: list[tuple[str, str]]) -> _Annotated:
+def _decoded(
+    record: bytes | memoryview, width: int, height: int, skipped: list[tuple[str, str]], warnings: list[tuple[str, str]]
+) -> _Annotated:
     annotation = msgspec.json.decode(record)
     name = f"annotation {annotation.get('id')}"
     is_crowd = bool(annotation.get("iscrowd"))
@@ -121,10 +126,13 @@ def _decoded(record: bytes | memoryview, width: int, height: int, skipped: list[
         rle = rasterise(segmentation, width, height)
     except UnusableMaskError as error:
         box = _box(annotation.get("bbox"), width, height)
-        skipped.append((f"{error}: its box is an ignore region" if box is not None else str(error), name))
+        if box is None:
+            skipped.append((str(error), name))
+        else:
+            warnings.append((f"{error}: its box is an ignore region", name))
         return _Annotated(annotation, name, box, True, str(error))
     if degenerate_polygons(segmentation):
-        skipped.append(("part of a mask: polygon of fewer than three points", name))
+        warnings.append(("part of a mask: polygon of fewer than three points", name))
     return _Annotated(annotation, name, rle, is_crowd)
 
 

@@ -19,6 +19,7 @@ from ovforge.options.workflow import WorkflowOptions
 from ovforge.records.reporting import Progress, StepSummary
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
+from ovforge.sources.imagenet21k import find_tree
 from ovforge.workflow.steps import DETECTION, Step
 
 _CROP_SOURCES = ("imagenet", "visual-genome-images-1", "visual-genome-images-2")
@@ -67,7 +68,7 @@ def prepare_imagenet_step(root: Path) -> Step:
         (layout.IMAGENET_21K,),
         ("imagenet-archive",),
         run,
-        given=(layout.IMAGENET_DIR / "imagenet22k",),
+        makes="imagenet",
         typed=f"ovforge imagenet prepare {archive}",
     )
 
@@ -112,7 +113,7 @@ def collate_step() -> Step:
             return options.root / path if (options.root / path).exists() else None
 
         step = CollateOptions(
-            output=options.root / layout.EXEMPLAR_DICT,
+            out=options.root / layout.EXEMPLAR_DICT,
             lvis_dir=options.root / layout.LVIS_DIR,
             imagenet_dir=if_present(_imagenet(options.root)),
             visual_genome_dir=if_present(layout.VISUAL_GENOME_DIR),
@@ -132,7 +133,7 @@ def sample_step(k: int) -> Step:
         step = SampleOptions(
             exemplars=options.root / layout.EXEMPLAR_DICT,
             categories=options.root / layout.LVIS_TRAIN,
-            output=options.root / out,
+            out=options.root / out,
             k=k,
             seed=options.seed,
             overwrite=overwrite,
@@ -145,7 +146,7 @@ def sample_step(k: int) -> Step:
 
 def crop_step(k: int) -> Step:
     """The crops of K exemplars a class, in folders named by category ids."""
-    sampled, out = layout.exemplars_of(k), layout.EXEMPLAR_CROPS
+    sampled, out = layout.exemplars_of(k), layout.crops_of(k)
 
     def run(options: WorkflowOptions, overwrite: bool, progress: Progress) -> StepSummary:
         step = replace(_crop_options(options, k, out), overwrite=overwrite)
@@ -158,7 +159,7 @@ def crop_step(k: int) -> Step:
         (f"exemplars sample -k {k}", "coco-train-images"),
         run,
         uses=_CROP_SOURCES,
-        typed=f"ovforge exemplars crop --exemplars {sampled}",
+        typed=f"ovforge exemplars crop --exemplars {sampled}" + ("" if k == layout.DEFAULT_K else f" --out {out}"),
     )
 
 
@@ -189,7 +190,7 @@ def crop_lists_step(k_val: int, k_train: int, out: Path) -> Step:
 def _crop_options(options: WorkflowOptions, k: int, out: Path) -> CropOptions:
     return CropOptions(
         exemplars=options.root / _sampled(options.root, k),
-        output=options.root / out,
+        out=options.root / out,
         lvis_images=options.root / layout.COCO_DIR,
         imagenet_images=options.root / _imagenet(options.root),
         visual_genome_images=options.root / layout.VISUAL_GENOME_DIR,
@@ -201,8 +202,9 @@ def _executor(options: WorkflowOptions) -> Executor:
 
 
 def _imagenet(root: Path) -> Path:
-    flat = layout.IMAGENET_DIR / "imagenet22k"
-    return flat if not (root / layout.IMAGENET_21K).exists() and (root / flat).exists() else layout.IMAGENET_21K
+    """The tree of ImageNet, relative to `root`."""
+    found = find_tree(root / layout.IMAGENET_DIR)
+    return found.relative_to(root) if found is not None else layout.IMAGENET_21K
 
 
 def _sampled(root: Path, k: int) -> Path:

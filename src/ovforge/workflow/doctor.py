@@ -11,6 +11,7 @@ from ovforge.errors import MissingInputError
 from ovforge.options import layout
 from ovforge.options.workflow import WorkflowOptions
 from ovforge.synthesis.diffusion import inspect_model_folder
+from ovforge.synthesis.run_list import PairsRun, list_runs
 from ovforge.workflow.environment import Environment, read_environment
 from ovforge.workflow.inventory import MODEL_SITE, InputState, take_inventory
 from ovforge.workflow.readers import ReaderFileState, look_up, steps_for
@@ -27,6 +28,7 @@ class DoctorReport(msgspec.Struct, frozen=True):
     steps: tuple[StepState, ...]
     files: tuple[ReaderFileState, ...]
     """The files that the reader's configuration names; empty where no reader was named."""
+    runs: tuple[PairsRun, ...]
     environment: Environment
     next_command: str
 
@@ -50,6 +52,7 @@ def doctor(options: WorkflowOptions) -> DoctorReport:
         blocks=_blocks(inputs, steps),
         steps=steps,
         files=look_up(options),
+        runs=tuple(list_runs(options.root / layout.PAIRS_DIR)),
         environment=read_environment(options.root),
         next_command=_next_command(steps, options),
     )
@@ -106,7 +109,7 @@ def _next_command(steps: tuple[StepState, ...], options: WorkflowOptions) -> str
         words.append(f"--root {shlex.quote(str(options.root))}")
     if options.reader is not None:
         words.append(f"--for {options.reader.value}")
-    if any(step.status in (StepStatus.READY, StepStatus.STALE) for step in steps):
+    if any(step.is_due for step in steps):
         return " ".join(words)
     blocked = [step for step in steps if step.status is StepStatus.BLOCKED and step.missing]
     if blocked:

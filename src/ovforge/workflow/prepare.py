@@ -28,7 +28,7 @@ def prepare(options: WorkflowOptions, *, progress: Progress = no_progress) -> St
     counts = dict.fromkeys(("steps run", "steps that were done", "steps blocked"), 0)
     for step in steps_for(options):
         state = step_state(step, workspace)
-        if state.status in (StepStatus.READY, StepStatus.STALE):
+        if state.is_due:
             try:
                 summary = step.run(options, state.status is StepStatus.STALE, progress)
             except OvforgeError as error:

@@ -29,7 +29,9 @@ class StepStatus(str, Enum):
     DONE = "done"
     READY = "ready"
     STALE = "stale"
-    """Its output is older than one of its inputs, or was begun and not finished."""
+    """Its output is older than one of its inputs."""
+    UNFINISHED = "unfinished"
+    """It was begun and stopped; it resumes."""
     BLOCKED = "blocked"
     """An input is missing."""
 
@@ -42,6 +44,7 @@ class Step:
     """The command without `ovforge`, with the options that tell it from another of its kind."""
     job: str
     outputs: tuple[Path, ...]
+    """The first one tells how old they are: others, such as lists of names, stay as they are where nothing changes."""
     needs: tuple[str, ...]
     """Inputs and earlier steps without which it cannot run."""
     run: RunStep
@@ -51,8 +54,8 @@ class Step:
     """Files from elsewhere that stand in for its output."""
     typed: str = ""
     """The whole command, where it has more to it than the name."""
-    unfinished: Callable[[Path], str] = lambda root: ""
-    """Asked with the root, once the outputs are there: why they are not whole; empty if they are."""
+    makes: str = ""
+    """The input that its output is for later steps: it is done when that is there, and whole."""
 
     @property
     def command(self) -> str:
@@ -73,8 +76,11 @@ class StepState(msgspec.Struct, frozen=True):
     """Where the missing inputs belong, or which step makes them."""
     without: tuple[str, ...] = ()
     """Where inputs belong that it would use, but can do without."""
-    problem: str = ""
-    """Why an output that is there does not count."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it can run, and has something to do."""
+        return self.status in (StepStatus.READY, StepStatus.STALE, StepStatus.UNFINISHED)
 
 
 @dataclass(frozen=True)
@@ -100,15 +106,18 @@ def step_state(step: Step, workspace: Workspace) -> StepState:
     without = tuple(place for use in step.uses if (place := _missing(use, workspace)))
     made = [path for path in step.outputs if (workspace.root / path).exists()]
     given = next((path for path in step.given if (workspace.root / path).exists()), None)
-    problem = ""
-    if len(made) == len(step.outputs):
-        problem = step.unfinished(workspace.root)
-        if not problem and not missing:
-            sources = [path for key in (*step.needs, *step.uses) if (path := _path_of(key, workspace)) is not None]
-            problem = "older than what it is made from" if _older(workspace.root, made, sources) else ""
-        status = StepStatus.STALE if problem and not missing else StepStatus.DONE
-        if problem and missing:
+    if step.makes:
+        whole = workspace.inputs[step.makes]
+        given = Path(whole.place) if whole.present else None
+        if whole.present:
+            status = StepStatus.DONE
+        elif missing:
             status = StepStatus.BLOCKED
+        else:
+            status = StepStatus.UNFINISHED if made else StepStatus.READY
+    elif len(made) == len(step.outputs):
+        sources = [path for key in (*step.needs, *step.uses) if (path := _path_of(key, workspace)) is not None]
+        status = StepStatus.STALE if not missing and _older(workspace.root, made[0], sources) else StepStatus.DONE
     elif given is not None:
         status = StepStatus.DONE
     else:
@@ -118,10 +127,9 @@ def step_state(step: Step, workspace: Workspace) -> StepState:
         job=step.job,
         status=status,
         command=step.command,
-        output=str(given if given is not None and not made else step.outputs[0]),
+        output=str(given if given is not None and (step.makes or not made) else step.outputs[0]),
         missing=missing if status is StepStatus.BLOCKED else (),
         without=without,
-        problem=problem,
     )
 
 
@@ -139,11 +147,11 @@ def _path_of(key: str, workspace: Workspace) -> Path | None:
     return Path(workspace.inputs[key].place) if workspace.inputs[key].present else None
 
 
-def _older(root: Path, made: list[Path], sources: list[Path]) -> bool:
+def _older(root: Path, made: Path, sources: list[Path]) -> bool:
     # A folder's own time changes when an entry comes or goes; images below are not looked at one by one.
     newest = max((_time(root / source) for source in sources), default=0)
     # An output may be a link to a file of an earlier step: it is as new as the link.
-    return min(max(_time(root / path), _time(root / path, follow=False)) for path in made) < newest
+    return max(_time(root / made), _time(root / made, follow=False)) < newest
 
 
 def _time(path: Path, *, follow: bool = True) -> int:

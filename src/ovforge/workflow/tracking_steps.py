@@ -31,7 +31,7 @@ def merge_coco_step() -> Step:
     """LVIS with the COCO objects that it lacks."""
 
     def run(options: WorkflowOptions, overwrite: bool, progress: Progress) -> StepSummary:
-        coco = next(path for path in layout.TRACKING_COCO_PLACES if (options.root / path).exists())
+        coco = next(path for path in layout.TRACKING_COCO_TRAIN_PLACES if (options.root / path).exists())
         step = MergeCocoOptions(
             lvis=options.root / layout.TRACKING_LVIS_TRAIN, coco=options.root / coco, overwrite=overwrite
         )
