@@ -61,7 +61,7 @@ def contact_sheet(
     check_output(out, overwrite=overwrite)
     with open_annotations(
         json,
-        images=("frame_name", "video_id", "frame_id"),
+        images=("frame_name", *_Frame._fields[2:]),
         annotations=("track_id", "bbox"),
         categories=("name",),
         optional={"categories.name"},
@@ -97,7 +97,7 @@ def _chosen(opened: Annotations, count: int, seed: int) -> tuple[list[list[_Fram
     """Frames of the chosen pairs, and the boxes of each image in them."""
     videos: dict[int, list[_Frame]] = defaultdict(list)
     images, annotations = opened.images, opened.annotations
-    for frame in map(_Frame, *(images[name].tolist() for name in ("id", "frame_name", "video_id", "frame_id"))):
+    for frame in map(_Frame, *(images[name].tolist() for name in ("id", "frame_name", *_Frame._fields[2:]))):
         videos[frame.video_id].append(frame)
     several = {video: sorted(f, key=lambda one: one.frame_id) for video, f in videos.items() if len(f) > 1}
     order = generator(seed, 0, 0, "contact sheet").permutation(sorted(several)).tolist() if several else []
