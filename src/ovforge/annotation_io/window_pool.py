@@ -6,10 +6,9 @@ parent checks the windows in order (see `json_windows`) and does by itself what 
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -73,34 +72,27 @@ class WindowPool(Workers):
         self, file: ByteFile, start: int, record: RecordType, *, section: str, first: int, spans: bool
     ) -> Generator[Block, None, tuple[int, int, bool]]:
         """Yield blocks while the guesses hold; return (position, record number, whether the array has ended)."""
-        waiting: deque[tuple[int, Future[Block | None]]] = deque()
-        ahead = start
-        try:
-            while True:
-                while len(waiting) < 2 * self.count and ahead < file.size:
-                    stop, following = json_windows.guess_boundary(
-                        file, ahead + WINDOWS_A_JOB * json_windows.WINDOW_BYTES
-                    )
-                    job = self.submit(_block_there, file.path, ahead, stop, record, section=section, spans=spans)
-                    waiting.append((following, job))
-                    ahead = following
-                if not waiting:
-                    return start, first, False
-                following, job = waiting.popleft()
-                block = job.result()
+        followings: deque[int] = deque()
+
+        def jobs() -> Iterator[tuple[Any, ...]]:
+            ahead = start
+            while ahead < file.size:
+                stop, following = json_windows.guess_boundary(file, ahead + WINDOWS_A_JOB * json_windows.WINDOW_BYTES)
+                followings.append(following)
+                yield file.path, (ahead, stop), record, section, spans
+                ahead = following
+
+        with contextlib.closing(self.ordered(_block_there, jobs())) as blocks:
+            for block in blocks:
                 if block is None:
-                    return start, first, False
+                    break
                 yield block
                 first += block.records
+                following = followings.popleft()
                 if block.array_end is not None:
                     return start, first, True
                 start = following
-        except BrokenProcessPool:
-            self.give_up()
-            return start, first, False
-        finally:
-            for _, job in waiting:
-                job.cancel()
+        return start, first, False
 
 
 def tabulate(path: Path, window: Window, record: RecordType, *, section: str, first: int, spans: bool) -> Block:
@@ -136,9 +128,10 @@ def _column(values: list[Any], kind: Any) -> NDArray[Any]:
     return np.fromiter(values, object, len(values))
 
 
-def _block_there(path: Path, start: int, stop: int, record: RecordType, *, section: str, spans: bool) -> Block | None:
-    """The windows of [start, stop) in a worker; None where the parent has to look more closely."""
+def _block_there(path: Path, span: tuple[int, int], record: RecordType, section: str, spans: bool) -> Block | None:
+    """The windows of a span of bytes in a worker; None where the parent has to look more closely."""
     blocks: list[Block] = []
+    start, stop = span
     with ByteFile(path) as file:
         reader = WindowReader(file, _decoder(record))
         while start < stop:

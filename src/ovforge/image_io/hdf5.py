@@ -24,8 +24,8 @@ import errno
 import os
 import re
 import zlib
-from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
@@ -34,7 +34,8 @@ import numpy as np
 from h5py import h5d, h5f, h5l, h5o, h5p, h5s, h5t
 
 from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError, StorageError, WorkError
-from ovforge.files.range_copy import RangeCopier, copy_ranges, write_at
+from ovforge.files.range_copy import copy_ranges, write_at
+from ovforge.parallel import map_ordered
 
 # Fixed, so that every release of the library writes the same bytes: HDF5's oldest structures, which every reader knows
 # and which are made in less time than those of 1.8.
@@ -43,10 +44,9 @@ _METADATA_BLOCK = 1 << 20  # bytes; headers lie together in blocks of this size,
 # Bytes, the most that the library allows. All names are one piece in its cache: at its default of 32 MB datasets took
 # several times as long when there were more than 800,000, because nothing else was kept beside the names.
 _METADATA_CACHE = 128 << 20
-_BATCH = 8 << 20  # bytes of images handed to a helper at once
-_BATCH_IMAGES = 256  # at most: the names of a batch and its answer have to fit into a pipe
-_ALONE = 64 << 20  # bytes; fewer are copied faster than a helper starts
-_HELPERS = 2
+_BATCH = 8 << 20  # bytes of images handed to a thread at once
+_BATCH_IMAGES = 256
+_THREADS = 2
 
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -319,8 +319,8 @@ class ImageReader:
 def copy_images(images: Iterable[tuple[ImageSource, str, Location | None]], writer: ImageWriter) -> Iterator[Copied]:
     """Copy images under their own names into `writer`, in order, and say what each was.
 
-    Beyond the first megabytes, bytes are copied and checked by helper processes while the library makes the next
-    datasets here; what is under way is bounded, so memory does not grow with the bytes.
+    Bytes are copied and checked by threads while the library makes the next datasets here; what is in flight is
+    bounded, so memory does not grow with the bytes.
 
     Args:
         images: (source, name, place); the place only where it is known already. Sources stay open meanwhile.
@@ -329,95 +329,66 @@ def copy_images(images: Iterable[tuple[ImageSource, str, Location | None]], writ
         InputError: a source ends before an image does.
         OSError: as reading and writing do.
     """
-    with contextlib.closing(_Copying(writer)) as copying:
+    with ThreadPoolExecutor(_THREADS) as threads:
         try:
-            for source, name, place in images:
-                found = place or source.locate(name)
-                if copying.is_full(source):
-                    yield from copying.send()
-                if isinstance(found, bytes):
-                    yield from copying.finish()
-                    yield copying.store(name, found)
-                else:
-                    copying.add(source, name, found)
-            yield from copying.finish()
+            jobs = ((batch, writer.descriptor) for batch in _batches(images, writer))
+            for copied in map_ordered(threads, _copy_batch, jobs, ahead=2 * _THREADS):
+                yield from copied
         except EOFError as error:
             raise InputError(f"{error}: cut short", hint="write or fetch the file again") from error
 
 
-class _Copying:
-    """Images on their way into a writer, in batches of one source each."""
+class _Batch(NamedTuple):
+    """Images of one source that are copied together, or the bytes of one image."""
 
-    def __init__(self, writer: ImageWriter) -> None:
-        self._writer = writer
-        self._copier: RangeCopier | None = None
-        self._copied = 0
-        self._source: ImageSource | None = None
-        self._names: list[str] = []
-        self._ranges: list[tuple[int, int, int]] = []
-        self._bytes = 0
-        self._under_way: deque[tuple[list[str], list[tuple[int, int, int]]]] = deque()
-
-    def is_full(self, source: ImageSource) -> bool:
-        """Whether the batch has to go before an image of `source` is added."""
-        return source is not self._source or self._bytes >= _BATCH or len(self._names) >= _BATCH_IMAGES
-
-    def add(self, source: ImageSource, name: str, place: Location) -> None:
-        """Take one image into the batch."""
-        self._source = source
-        self._names.append(name)
-        self._ranges.append((*place, self._writer.reserve(name, place.size)))
-        self._bytes += place.size
-
-    def store(self, name: str, data: bytes) -> Copied:
-        """Store one image now."""
-        offset = self._writer.reserve(name, len(data))
-        write_at(self._writer.descriptor, data, offset)
-        return Copied(name, len(data), zlib.crc32(data), offset)
-
-    def finish(self) -> Iterator[Copied]:
-        """Hand back all that is not done yet."""
-        yield from self.send()
-        if self._copier is not None:
-            yield from self._hand_back(self._copier.finish())
-
-    def close(self) -> None:
-        """End the helpers."""
-        if self._copier is not None:
-            self._copier.close()
-
-    def send(self) -> Iterator[Copied]:
-        """Have the batch copied; hands back what is done by then."""
-        names, ranges, source = self._names, self._ranges, self._source
-        self._copied += self._bytes
-        self._names, self._ranges, self._bytes = [], [], 0
-        if source is None or not names:
-            return
-        self._under_way.append((names, ranges))
-        if self._copier is None and self._copied > _ALONE:
-            self._copier = RangeCopier(_HELPERS)
-        if self._copier is None:
-            try:
-                sums = copy_ranges(source.descriptor, self._writer.descriptor, ranges)
-            except EOFError:
-                raise EOFError(source.path) from None
-            yield from self._hand_back(iter([sums]))
-        else:
-            _announce(source.descriptor, ranges)
-            yield from self._hand_back(self._copier.submit(str(source.path), str(self._writer.path), ranges))
-
-    def _hand_back(self, answers: Iterator[list[int]]) -> Iterator[Copied]:
-        for sums in answers:
-            names, ranges = self._under_way.popleft()
-            for name, (_, size, offset), crc32 in zip(names, ranges, sums, strict=True):
-                yield Copied(name, size, crc32, offset)
+    source: ImageSource
+    names: list[str]
+    ranges: list[tuple[int, int, int]]
+    data: bytes | None = None
 
 
-def _announce(descriptor: int, ranges: list[tuple[int, int, int]]) -> None:
-    """Have the disk read a batch ahead: to the system each helper seems to jump, for it reads every other batch."""
-    start, stop = ranges[0][0], ranges[-1][0] + ranges[-1][1]
+def _batches(images: Iterable[tuple[ImageSource, str, Location | None]], writer: ImageWriter) -> Iterator[_Batch]:
+    """The images in order, with the places that they get in the writer's file."""
+    batch: _Batch | None = None
+    size = 0
+    for source, name, place in images:
+        found = place or source.locate(name)
+        is_full = size >= _BATCH or (batch is not None and len(batch.names) >= _BATCH_IMAGES)
+        if batch is not None and (source is not batch.source or is_full or isinstance(found, bytes)):
+            yield _announced(batch)
+            batch, size = None, 0
+        if isinstance(found, bytes):
+            yield _Batch(source, [name], [(0, len(found), writer.reserve(name, len(found)))], found)
+            continue
+        batch = batch or _Batch(source, [], [])
+        batch.names.append(name)
+        batch.ranges.append((*found, writer.reserve(name, found.size)))
+        size += found.size
+    if batch is not None:
+        yield _announced(batch)
+
+
+def _copy_batch(batch: _Batch, target: int) -> list[Copied]:
+    if batch.data is not None:
+        write_at(target, batch.data, batch.ranges[0][2])
+        sums = [zlib.crc32(batch.data)]
+    else:
+        try:
+            sums = copy_ranges(batch.source.descriptor, target, batch.ranges)
+        except EOFError:
+            raise EOFError(batch.source.path) from None
+    return [
+        Copied(name, size, crc32, offset)
+        for name, (_, size, offset), crc32 in zip(batch.names, batch.ranges, sums, strict=True)
+    ]
+
+
+def _announced(batch: _Batch) -> _Batch:
+    """Have the disk read a batch ahead: to the system each thread seems to jump, for it reads every other batch."""
+    start, stop = batch.ranges[0][0], batch.ranges[-1][0] + batch.ranges[-1][1]
     if hasattr(os, "posix_fadvise") and 0 < stop - start <= 2 * _BATCH:
-        os.posix_fadvise(descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
+        os.posix_fadvise(batch.source.descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
+    return batch
 
 
 def _read(descriptor: int, place: Location, path: Path, name: str) -> bytes:

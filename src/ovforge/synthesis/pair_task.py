@@ -19,6 +19,7 @@ import msgspec
 from ovforge.errors import ImageError, WorkError
 from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.image_io.store import ImageStore, open_image_store
+from ovforge.parallel import map_ordered
 from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drops
 from ovforge.records.run_layout import RECORDS
@@ -101,16 +102,10 @@ class PairWorker:
         """The shard's images with their finished second views, in order, each as soon as it and all before are."""
         batch_size = max(self._repainter.batch_size, 1)
         ahead = 2 * batch_size + self._task.threads
-        todo = iter(range(shard.start, shard.stop))
-        loading: deque[Future[Prepared]] = deque()
+        todo = ((index,) for index in range(shard.start, shard.stop))
         buckets: dict[tuple[int, ...], list[_Waiting]] = {}
         unfinished: deque[tuple[Prepared, list[Future[Finished]]]] = deque()
-        while True:
-            while len(loading) < ahead and (index := next(todo, None)) is not None:
-                loading.append(self._pool.submit(self._prepare, index))
-            if not loading:
-                break
-            prepared = loading.popleft().result()
+        for prepared in map_ordered(self._pool, self._prepare, todo, ahead=ahead - 1):
             # Without its planned views it holds no pixels: those are freed as soon as they are encoded.
             slim = replace(prepared, planned=())
             promises: list[Future[Finished]] = [Future() for _ in prepared.planned]

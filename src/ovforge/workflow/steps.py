@@ -332,7 +332,7 @@ def all_steps(options: WorkflowOptions) -> tuple[Step, ...]:
         Step(
             "pairs generate",
             "tracking",
-            f"ovforge pairs generate my_pairs --engine {'diffusion' if model else 'warp'}",
+            f"ovforge pairs generate my_pairs --engine {'diffusion' if model else 'fill'}",
             (layout.PAIRS_DIR,),
             ("lvis base-classes", "tracking-images"),
             ("diffusion-model", "tracking-captions"),
