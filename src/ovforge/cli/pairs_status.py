@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ovforge.cli.common import Console, command
-from ovforge.errors import InputError
+from ovforge.cli.output import ForgivingStream, write_out
 from ovforge.options import layout
 from ovforge.records.pairs import visibility_text
+from ovforge.records.run_layout import check_run_name
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -43,21 +44,18 @@ def _status(
     """
     from ovforge.runs.status import status
 
-    if not name or Path(name).name != name:
-        raise InputError(f"{name}: the name of a run is one word, not a path", hint="give its folder by --folder=DIR")
-    folder = save_dir / name
+    folder = check_run_name(save_dir, name)
     if console.json:
         import msgspec
 
         for state in _states(folder, watch=watch):
             text = msgspec.json.encode(state)
-            sys.stdout.write((text if watch else msgspec.json.format(text)).decode() + "\n")
-            sys.stdout.flush()
+            write_out((text if watch else msgspec.json.format(text)).decode() + "\n")
         return
     from rich.console import Console as RichConsole
     from rich.live import Live
 
-    screen = RichConsole()
+    screen = RichConsole(file=ForgivingStream(sys.stdout))  # type: ignore[arg-type]
     if not watch or not screen.is_terminal:
         for state in _states(folder, watch=watch):
             screen.print(_table(state))

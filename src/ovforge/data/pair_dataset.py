@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError, ImageError, MissingExtraError
-from ovforge.image_io.codec import decode_rgb
+from ovforge.image_io.codec import decode_as_annotated
 from ovforge.image_io.store import open_image_store
 from ovforge.sources.pair_index import PairIndex, open_pair_index
 
@@ -23,6 +23,8 @@ Sample = tuple["torch.Tensor", "torch.Tensor", dict[str, Any]]
 
 class PairDataset:
     """The pairs of one run: `dataset[i]` is (view_a, view_b, targets).
+
+    Images are turned as their annotations are drawn (`image_io.codec.decode_as_annotated`), so boxes and masks fit.
 
     `view_a` (the original) and `view_b` (its second view) are uint8 tensors (3, height, width), RGB. `targets` holds
 
@@ -47,7 +49,8 @@ class PairDataset:
         MissingExtraError: torch is not installed.
         MissingInputError: one of the files is not there.
         AnnotationFileError: the JSON is not a pairs JSON.
-        ImageError: at `dataset[i]`, an image that is not in the HDF5 file, or is damaged.
+        ImageError: at `dataset[i]`, an image that is not in the HDF5 file, is damaged, or has another size than the
+            JSON says.
     """
 
     def __init__(
@@ -79,8 +82,8 @@ class PairDataset:
         row_a, row_b = (int(row) for row in index.pairs[position])
         names = index.file_name(row_a), index.file_name(row_b)
         view_a, view_b = (
-            torch.from_numpy(np.ascontiguousarray(decode_rgb(self.get(name), name).transpose(2, 0, 1)))
-            for name in names
+            torch.from_numpy(np.ascontiguousarray(self._decode(index, row, name).transpose(2, 0, 1)))
+            for row, name in zip((row_a, row_b), names, strict=True)
         )
         tracks_a, tracks_b = (np.asarray(index.track_id[index.objects(row)]) for row in (row_a, row_b))
         targets = {
@@ -106,6 +109,11 @@ class PairDataset:
         if not name:
             raise ImageError(os.fspath(file_name), "names no image")
         return self._store.read(name)
+
+    def _decode(self, index: PairIndex, row: int, name: str) -> NDArray[np.uint8]:
+        """The image the way up that its boxes are drawn."""
+        width, height = (int(side) for side in index.image_size[row])
+        return decode_as_annotated(self.get(name), name, width, height)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_index": None}

@@ -11,19 +11,21 @@ import cv2
 import msgspec
 
 from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError, OutputExistsError
-from ovforge.exemplars.crop_image import Crop, EmptyBoxError, SourceImage, cut_out, decode, turned
+from ovforge.exemplars.crop_image import Crop, EmptyBoxError, SourceImage, cut_out, decode
 from ovforge.exemplars.crop_plan import PlannedClass, PlannedCrop, lists_share_their_images, plan_crops, samples_of
 from ovforge.exemplars.sheet import draw_sheet
 from ovforge.files.atomic import write_bytes
 from ovforge.files.small_files import has_size, remove_stale_files, write_small_file
+from ovforge.image_io.codec import apply_orientation
 from ovforge.image_io.header import read_orientation
 from ovforge.options.exemplars import CropForm, CropOptions
 from ovforge.records.crops import CLASSES_FILE, CropIndex, CroppedClass
 from ovforge.records.exemplar import DATASETS, IMAGENET, LVIS, VISUAL_GENOME
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.run_layout import MANIFEST, SHARDS
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
-from ovforge.runs.plan import MANIFEST, Plan, input_file
+from ovforge.runs.plan import Plan, input_file
 from ovforge.runs.run import ShardSelection, run
 from ovforge.runs.task import Shard, ShardReport, Slot, Worker
 from ovforge.sources.exemplar_images import ExemplarImages, missing_hint
@@ -205,18 +207,11 @@ def _tile(planned: PlannedCrop, crop: Crop) -> tuple[str, SourceImage]:
     name = planned.exemplar.file_name
     split, _, rest = planned.files[-1].partition("/")
     number = re.sub(r"^(train|val)_", "", rest.rpartition("/")[2]).partition("_")[0]
-    return f"{split} {number} {planned.exemplar.dataset}", turned(
-        decode(crop.data, name), read_orientation(crop.data, name)
-    )
+    upright = apply_orientation(decode(crop.data, name), read_orientation(crop.data, name))
+    return f"{split} {number} {planned.exemplar.dataset}", upright
 
 
 def _check(options: CropOptions) -> None:
-    if not 1 <= options.quality <= 100:
-        raise InputError(f"--quality {options.quality}: JPEG quality goes from 1 to 100")
-    if options.context < 0:
-        raise InputError(f"--context {options.context}: 0 is the box itself, there is no less")
-    if options.train_shots < 0:
-        raise InputError(f"--train-shots {options.train_shots}: 0 or more")
     if options.form is CropForm.SPLIT and options.train_exemplars is not None:
         raise InputError("the form split makes train and val from one list", hint="choose --form=lists for two")
     if options.overwrite or (options.output / RUN_FOLDER / MANIFEST).exists():
@@ -276,7 +271,7 @@ def _plan(classes: list[PlannedClass], options: CropOptions) -> Plan:
 
 def _ask_again_for_lost_crops(output: Path, shards: list[Shard]) -> None:
     """Strike those of `shards` of which a crop was deleted or cut since, so that they are done once more."""
-    for path in (output / RUN_FOLDER / "shards" / f"{shard.name}.json" for shard in shards):
+    for path in (output / RUN_FOLDER / SHARDS / f"{shard.name}.json" for shard in shards):
         if not path.exists():
             continue
         files = {file: size for each in _read_receipt(path) for file, size in each.files.items()}

@@ -16,6 +16,7 @@ from ovforge.files.atomic_folder import atomic_folder
 from ovforge.image_io.store import open_image_store
 from ovforge.options.exports import ExportFormat, ExportOptions
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.run_layout import merged_files, tracks_file
 
 MARK = "ovforge-export.json"
 """Says what a folder is, so that `--overwrite` replaces nothing else."""
@@ -40,17 +41,19 @@ def export_pairs(options: ExportOptions, *, progress: Progress = no_progress) ->
         InputError: one of them cannot be used, or the format needs what the run does not have; says what.
         OutputExistsError: the folder is there and `overwrite` is false.
     """
+    pairs_json = options.annotations or tracks_file(options.folder, options.name)
+    images = options.images or merged_files(options.folder, options.name).h5
     drops = Drops()
     with contextlib.ExitStack() as stack:
         # Before a gigabyte is read: whether the place is free.
         folder = stack.enter_context(atomic_folder(options.output, overwrite=options.overwrite, mark=MARK))
-        file = stack.enter_context(VideoFile(options.pairs_json))
-        store = stack.enter_context(open_image_store(options.image_store)) if options.copy_images else None
+        file = stack.enter_context(VideoFile(pairs_json))
+        store = stack.enter_context(open_image_store(images)) if options.copy_images else None
         numbers = selected(file, options.only)
         if not len(numbers):
             raise InputError(
                 "has no video of more than one frame to export",
-                place=Place(str(options.pairs_json)),
+                place=Place(str(pairs_json)),
                 hint="`ovforge pairs annotate NAME` says why objects and pairs were skipped",
             )
         if file.stills:

@@ -76,13 +76,3 @@ class ExportOptions:
     def output(self) -> Path:
         """The folder to write."""
         return self.out or self.folder / "exports" / f"{self.name}-{self.to.value}"
-
-    @property
-    def pairs_json(self) -> Path:
-        """The file that `pairs annotate` wrote."""
-        return self.annotations or self.folder / "annotations" / f"{self.name}.json"
-
-    @property
-    def image_store(self) -> Path:
-        """Where the images are."""
-        return self.images or self.folder / f"{self.name}.h5"

@@ -44,8 +44,9 @@ class GenerateOptions:
         name: the name of the run: its folder and its files are called so.
         save_dir: the folder that holds the run's folder.
         images: folder or HDF5 file of the images; None: the first of DEFAULT_IMAGES that is there.
-        annotations: LVIS or COCO annotation file.
+        annotations: LVIS or COCO annotation file; None: DEFAULT_ANNOTATIONS.
         captions: COCO caption file; None: DEFAULT_CAPTIONS if it is there, else prompts from class names.
+        no_captions: use no caption file, even if DEFAULT_CAPTIONS is there.
         partitions: how many HDF5 files the run is published in.
         variants: second views per image.
         frames: 2 makes pairs; 3 to 64: clips of so many frames, the image itself the first.
@@ -57,16 +58,22 @@ class GenerateOptions:
         outside: what is seen where the moved image does not reach. None: as the engine's default is.
         masks: store the warped masks and the kept region with each second view.
         quality: JPEG quality of the second views.
-        limit: only the first so many images, for a trial.
+        limit: only the first so many images, for a trial; None: all.
         shard_size: images per unit of work; None: an eighth of what 8 workers would get, 8 to 128.
         overwrite: throw away a run of the same name that was started with other options or inputs.
+        accept_versions: libraries whose version may differ from the one that the run was started with.
+        retry_skipped: make those images again that an earlier call could not use.
+        remake_changed: make those images again of which a corrected annotation file says something else.
+
+    On resuming, what is None (images, annotations, captions, limit, shard_size) is taken from the run.
     """
 
     name: str
     save_dir: Path = DEFAULT_SAVE_DIR
     images: Path | None = None
-    annotations: Path = DEFAULT_ANNOTATIONS
+    annotations: Path | None = None
     captions: Path | None = None
+    no_captions: bool = False
     partitions: int = 1
     variants: int = 1
     frames: int = PAIR_FRAMES
@@ -80,6 +87,9 @@ class GenerateOptions:
     limit: int | None = None
     shard_size: int | None = None
     overwrite: bool = False
+    accept_versions: tuple[str, ...] = ()
+    retry_skipped: bool = False
+    remake_changed: bool = False
 
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name or self.name.startswith(".") or "\0" in self.name:
@@ -92,6 +102,8 @@ class GenerateOptions:
         _at_least(1, "--limit", self.limit)
         _at_least(1, "--shard-size", self.shard_size)
         self._check_clips()
+        if self.no_captions and self.captions is not None:
+            raise InputError("--captions and --no-captions exclude each other", hint="leave one of them out")
         if not 1 <= self.quality <= 100:
             raise InputError(f"--quality {self.quality}: has to be from 1 to 100")
 
@@ -101,7 +113,7 @@ class GenerateOptions:
         if self.frames == PAIR_FRAMES:
             hint = "--frames 5 makes clips of five frames"
             if self.motion is not None:
-                raise InputError(f"--motion {self.motion.value}: is for clips only", hint=hint)
+                raise InputError(f"--motion {ClipMotion(self.motion).value}: is for clips only", hint=hint)
             if self.gap is not None:
                 raise InputError(f"--gap {self.gap:g}: is for clips only", hint=hint)
             return
@@ -117,7 +129,7 @@ class GenerateOptions:
             )
         if self.gap is not None and not 1 <= self.gap <= MOST_GAP:
             raise InputError(f"--gap {self.gap:g}: has to be from 1 to {MOST_GAP} video frames")
-        if self.motion is ClipMotion.OVTRACK and self.gap is not None:
+        if self.motion == ClipMotion.OVTRACK and self.gap is not None:
             raise InputError(
                 f"--gap {self.gap:g}: has no meaning for --motion ovtrack, whose frames are drawn one by one"
             )

@@ -110,17 +110,11 @@ class AnnotateOptions:
     original: bool = False
     overwrite: bool = False
 
-    @property
-    def output(self) -> Path:
-        """The file of the pairs."""
-        return self.out or self.folder / "annotations" / f"{self.name}.json"
-
-    @property
-    def stills_out(self) -> Path | None:
+    def stills_out(self, out: Path) -> Path | None:
         """Where the one-frame videos go: the file of the pairs itself, `*.stills.json` beside it, or nowhere."""
         if self.original or (self.stills and self.reader is Reader.OVTRACK):
-            return self.output
-        return self.output.with_suffix(".stills.json") if self.stills else None
+            return out
+        return out.with_suffix(".stills.json") if self.stills else None
 
     @property
     def listed(self) -> CategoryList:

@@ -7,11 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.records.reporting import Drop
-
-RECORDS = "__records__"
-"""The data set of a shard file that holds the JSON list of its `PairRecord`s."""
 
 
 class VariantRecord(msgspec.Struct, omit_defaults=True):
@@ -46,6 +42,9 @@ class PairRecord(msgspec.Struct, omit_defaults=True):
     file_name: str
     variants: list[VariantRecord]
     drops: tuple[Drop, ...] = ()
+    source: str = ""
+    """Fingerprint of what the annotation file said of the image (`synthesis.fingerprints.fingerprint`): while it is
+    the same, a corrected file changes no pixel of it."""
 
 
 OBJECTS, REGIONS = "objects", "ignore regions"
@@ -61,8 +60,8 @@ def count_objects(record: PairRecord) -> dict[str, int]:
         OBJECTS: len(objects),
         REGIONS: len(entries) - len(objects),
         LEFT: sum(1 for entry in objects if not entry["area"]),
-        HALF_HIDDEN: sum(1 for entry in objects if entry["area"] and entry["visibility"] < 0.5),
-        OLD_COPIES: sum(1 for entry in objects if entry["old_copy"] > 0),
+        HALF_HIDDEN: sum(1 for entry in objects if entry["area"] and entry.get("visibility", 1.0) < 0.5),
+        OLD_COPIES: sum(1 for entry in objects if entry.get("old_copy", 0.0) > 0),
     }
 
 
@@ -76,38 +75,3 @@ def visibility_text(counts: Mapping[str, int]) -> str:
         f"of the objects in second views {1 - left - hidden:.1%} are visible by half or more, {hidden:.1%} by less, "
         f"{left:.1%} left the image; {old:.1%} are still seen at their old place"
     )
-
-
-def variant_name(file_name: str, variant: int) -> str:
-    """`<stem>_v<r>.jpg`."""
-    return f"{_stem(file_name)}_v{variant}.jpg"
-
-
-def variant_names(file_name: str, variants: int) -> list[str]:
-    """The names of an image's first `variants` second views."""
-    stem = _stem(file_name)
-    return [f"{stem}_v{variant}.jpg" for variant in range(variants)]
-
-
-def frame_name(file_name: str, frame: int) -> str:
-    """`<stem>_v0_f<frame>.jpg`, frame 1 and on: frame 0 is the image itself."""
-    return f"{_stem(file_name)}_v0_f{frame:03d}.jpg"
-
-
-def view_name(file_name: str, view: int, frames: int) -> str:
-    """The name of an image's view number `view`: a second view, or, of clips of `frames` frames, a frame."""
-    return variant_name(file_name, view) if frames <= PAIR_FRAMES else frame_name(file_name, view + 1)
-
-
-def view_names(file_name: str, views: int, frames: int) -> list[str]:
-    """The names of an image's first `views` views."""
-    if frames <= PAIR_FRAMES:
-        return variant_names(file_name, views)
-    return [frame_name(file_name, view + 1) for view in range(views)]
-
-
-def _stem(file_name: str) -> str:
-    """What `PurePosixPath.stem` is, without a path's cost: it is asked for every second view of a run."""
-    name = file_name.rpartition("/")[2]
-    dot = name.rfind(".")
-    return name[:dot] if 0 < dot < len(name) - 1 else name

@@ -10,56 +10,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
+from ovforge.annotation_io.annotation_file import RecordTable
+from ovforge.annotation_io.door import Annotations
 from ovforge.annotation_io.ordering import stable_order
 from ovforge.annotation_io.record_edit import edit_record
 from ovforge.options.tracks import CategoryList
 from ovforge.taxonomy import lvis_classes
 
-MISSING = -1
-"""In the column `iscrowd`: the record has no such field."""
-
 Ints = NDArray[np.int64]
-
-
-class ImageRow(msgspec.Struct, frozen=True):
-    """What OVTrack's own file needs of an image."""
-
-    id: int
-    width: int
-    height: int
-    file_name: str = ""
-    coco_url: str = ""
-
-
-class ListedImageRow(ImageRow, frozen=True):
-    """An image with LVIS's lists of classes."""
-
-    neg_category_ids: list[int] | None = None
-    not_exhaustive_category_ids: list[int] | None = None
-
-
-class ObjectRow(msgspec.Struct, frozen=True, gc=False):
-    """What OVTrack's own file needs of an annotation."""
-
-    id: int
-    image_id: int
-    area: float
-    iscrowd: int = MISSING
-
-
-class BoxedObjectRow(ObjectRow, frozen=True, gc=False, kw_only=True):
-    """An annotation with its class and box."""
-
-    category_id: int
-    bbox: tuple[float, float, float, float]
-
-
-class _Category(msgspec.Struct, frozen=True):
-    id: int
-    name: str
-    synset: str | None = None
-    frequency: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +38,7 @@ class ImageColumns:
 class ObjectColumns:
     """The objects without crowds of the images that the run has: by image, within it in file order."""
 
+    file: Annotations
     table: RecordTable
     rows: Ints
     """Record numbers."""
@@ -116,25 +75,14 @@ class Classes:
         return np.array([self.new_id[old] for old in known.tolist()], np.int64)[np.searchsorted(known, ids)]
 
 
-def image_columns(table: RecordTable) -> ImageColumns:
-    """The images, checked: ids are unique, and each has a name."""
-    table.check_unique()
-    names = []
-    for index, (name, url) in enumerate(zip(table["file_name"], table["coco_url"], strict=True)):
-        bare = (name or url).rpartition("/")[2]
-        if not bare:
-            raise table.error(index, "has neither file_name nor coco_url")
-        names.append(bare)
-    return ImageColumns(table, names)
+def image_columns(file: Annotations) -> ImageColumns:
+    """The images and their names."""
+    return ImageColumns(file.images, file.images["name"].tolist())
 
 
-def object_columns(
-    table: RecordTable, images: ImageColumns, used: Ints, classes: Classes | None = None
-) -> ObjectColumns:
-    """The objects of the images at the positions `used`, checked; with `classes`, only of those."""
-    ids = images.table["id"]
-    table.check_unique()
-    table.check_known("image_id", ids, "images")
+def object_columns(file: Annotations, used: Ints, classes: Classes | None = None) -> ObjectColumns:
+    """The objects of the images at the positions `used`; with `classes`, only of those."""
+    ids, table = file.images["id"], file.annotations
     by_id = stable_order(ids)
     number_of = np.full(len(ids), -1)
     number_of[used] = np.arange(len(used))
@@ -145,24 +93,24 @@ def object_columns(
     is_crowd = table["iscrowd"] >= 1
     rows, crowds = np.flatnonzero(is_wanted & ~is_crowd), np.flatnonzero(is_wanted & is_crowd)
     rows = rows[stable_order(number[rows])]
-    return ObjectColumns(table, rows, number[rows], int(table["id"].max(initial=0)), crowds, number[crowds])
+    return ObjectColumns(file, table, rows, number[rows], int(table["id"].max(initial=0)), crowds, number[crowds])
 
 
-def listed_classes(file: AnnotationFile, listed: CategoryList) -> Classes:
+def listed_classes(file: Annotations, listed: CategoryList) -> Classes:
     """The classes that the new file lists.
 
     Raises:
         AnnotationFileError: all of LVIS's classes are asked for, and the annotation file has others.
     """
-    table = file.table("categories", _Category)
+    table = file.categories
     ids: list[int] = table["id"].tolist()
     if listed is CategoryList.ALL:
-        return _all_classes(file, table, ids)
+        return _all_classes(table, ids)
     kept = [n for n in range(len(ids)) if listed is not CategoryList.BASE or table["frequency"][n] != "r"]
     return Classes(tuple(table.raw(n) for n in kept), {ids[n]: ids[n] for n in kept})
 
 
-def _all_classes(file: AnnotationFile, table: RecordTable, ids: Sequence[int]) -> Classes:
+def _all_classes(table: RecordTable, ids: Sequence[int]) -> Classes:
     by_synset, by_name = ({getattr(c, field): c.id for c in lvis_classes()} for field in ("synset", "name"))
     raw, new_id, used = dict[int, bytes](), dict[int, int](), set[int]()
     for n, old in enumerate(ids):

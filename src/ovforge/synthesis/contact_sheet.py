@@ -8,18 +8,19 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.annotation_io.annotation_file import read_records
+from ovforge.annotation_io.door import Annotations, categories_of, open_annotations
 from ovforge.errors import InputError
 from ovforge.files.atomic import atomic_path, check_output, write_bytes
-from ovforge.image_io.codec import decode_rgb
+from ovforge.image_io.codec import decode_as_annotated
 from ovforge.image_io.store import ImageStore, open_image_store
-from ovforge.records.lvis import Category
+from ovforge.records.run_layout import frame_name
 from ovforge.synthesis.randomness import generator
 
 CELL = (400, 300)
@@ -37,19 +38,28 @@ FRAMES_PER_SECOND = 30.0
 
 
 class _Motion(msgspec.Struct, frozen=True):
-    kind: str = ""
     gap: float = 15.0
 
 
-class _Frame(msgspec.Struct, frozen=True):
+class _Moved(msgspec.Struct, frozen=True):
+    motion: _Motion = _Motion()
+
+
+class _Frame(NamedTuple):
     id: int
     file_name: str
     video_id: int
     frame_id: int
-    motion: _Motion | None = None
+    width: int
+    height: int
+    row: int
+    """In the file's table of images."""
 
 
-class _Box(msgspec.Struct, frozen=True):
+_FRAME_COLUMNS = ("id", "frame_name", "video_id", "frame_id", "width", "height")
+
+
+class _Box(NamedTuple):
     image_id: int
     category_id: int
     track_id: int
@@ -85,18 +95,27 @@ def contact_sheet(
             clips to be written as videos, or OpenCV cannot write them.
     """
     check_output(out, overwrite=overwrite)
-    pairs, boxes = _chosen(json, count, seed)
-    names = {category.id: category.name for category in read_records(json, "categories", Category)}
+    with open_annotations(
+        json,
+        images=_FRAME_COLUMNS[1:],
+        annotations=("track_id", "bbox", "iscrowd"),
+        categories=("name",),
+        optional={"categories.name"},
+    ) as opened:
+        pairs, boxes = _chosen(opened, count, seed)
+        names = {one.id: one.name for one in categories_of(opened.categories) if one.name}
+        gaps = [
+            msgspec.json.decode(opened.images.raw(frames[-1].row), type=_Moved).motion.gap
+            for frames in pairs
+            if _is_clip(frames)
+        ]
     cells = []
     with open_image_store(h5) as store:
         if mp4 is not None:
-            _write_videos(mp4, pairs, boxes, store=store, names=names, overwrite=overwrite)
+            _write_videos(mp4, pairs, gaps, boxes, store=store, names=names, overwrite=overwrite)
         for frames in pairs:
             shown = [frames[index] for index in _evenly(len(frames), MOST_IN_A_STRIP)]
-            views = [
-                _drawn(decode_rgb(store.read(frame.file_name), frame.file_name), boxes[frame.id], names)
-                for frame in shown
-            ]
+            views = [_drawn(_read(store, frame), boxes[frame.id], names) for frame in shown]
             cells.append(_side_by_side(views))
     columns = 1 if any(_is_clip(frames) for frames in pairs) else columns
     done, png = cv2.imencode(".png", cv2.cvtColor(_grid(cells, columns), cv2.COLOR_RGB2BGR))
@@ -107,8 +126,11 @@ def contact_sheet(
 
 
 def _is_clip(frames: Sequence[_Frame]) -> bool:
-    last = frames[-1].motion
-    return last is not None and last.kind == "clip"
+    return frames[1].file_name == frame_name(frames[0].file_name, 1)
+
+
+def _read(store: ImageStore, frame: _Frame) -> NDArray[np.uint8]:
+    return decode_as_annotated(store.read(frame.file_name), frame.file_name, frame.width, frame.height)
 
 
 def _evenly(count: int, most: int) -> list[int]:
@@ -121,6 +143,7 @@ def _evenly(count: int, most: int) -> list[int]:
 def _write_videos(
     folder: Path,
     clips: Sequence[Sequence[_Frame]],
+    gaps: Sequence[float],
     boxes: dict[int, list[_Box]],
     *,
     store: ImageStore,
@@ -134,14 +157,10 @@ def _write_videos(
     for path in paths:
         check_output(path, overwrite=overwrite)
     folder.mkdir(parents=True, exist_ok=True)
-    for path, frames in zip(paths, clips, strict=True):
-        motion = frames[-1].motion
-        rate = FRAMES_PER_SECOND / (motion.gap if motion is not None else 15.0)
-        images = (
-            _boxed(decode_rgb(store.read(frame.file_name), frame.file_name), boxes[frame.id], names) for frame in frames
-        )
+    for path, frames, gap in zip(paths, clips, gaps, strict=True):
+        images = (_boxed(_read(store, frame), boxes[frame.id], names) for frame in frames)
         with atomic_path(path, overwrite=overwrite) as temporary:
-            write_mp4(temporary, images, rate)
+            write_mp4(temporary, images, FRAMES_PER_SECOND / gap)
 
 
 def write_mp4(path: Path, images: Iterable[NDArray[np.uint8]], rate: float) -> None:
@@ -173,19 +192,20 @@ def track_colour(track_id: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _chosen(json: Path, count: int, seed: int) -> tuple[list[list[_Frame]], dict[int, list[_Box]]]:
+def _chosen(opened: Annotations, count: int, seed: int) -> tuple[list[list[_Frame]], dict[int, list[_Box]]]:
     """Frames of the chosen pairs, and the boxes of each image in them."""
     videos: dict[int, list[_Frame]] = defaultdict(list)
-    for frame in read_records(json, "images", _Frame):
+    images, annotations = opened.images, opened.annotations
+    for frame in map(_Frame, *(images[name].tolist() for name in _FRAME_COLUMNS), range(len(images))):
         videos[frame.video_id].append(frame)
     several = {video: sorted(f, key=lambda one: one.frame_id) for video, f in videos.items() if len(f) > 1}
     order = generator(seed, 0, 0, "contact sheet").permutation(sorted(several)).tolist() if several else []
     # A few more than asked for are looked at: some pairs have no object that is in both views.
     wanted = {frame.id for video in order[: 4 * count + 16] for frame in several[video]}
     boxes: dict[int, list[_Box]] = defaultdict(list)
-    for box in read_records(json, "annotations", _Box):
-        if box.image_id in wanted:
-            boxes[box.image_id].append(box)
+    rows = np.flatnonzero(np.isin(annotations["image_id"], sorted(wanted)))
+    for box in map(_Box, *(annotations[name][rows].tolist() for name in _Box._fields)):
+        boxes[box.image_id].append(box)
     pairs: list[list[_Frame]] = []
     for video in order[: 4 * count + 16]:
         first, *others = several[video]
@@ -195,7 +215,7 @@ def _chosen(json: Path, count: int, seed: int) -> tuple[list[list[_Frame]], dict
             pairs.append(several[video] if _is_clip(several[video]) else [first, seconds[0]])
     if not pairs:
         raise InputError(
-            f"{json}: holds no pair with an object in both views", hint="is it the JSON of `pairs annotate`?"
+            f"{opened.path}: holds no pair with an object in both views", hint="is it the JSON of `pairs annotate`?"
         )
     return pairs, boxes
 

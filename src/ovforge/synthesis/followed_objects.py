@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from ovforge.annotation_io.ordering import stable_order
 from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.options.tracks import PairObjects
-from ovforge.records.pairs import view_name
 from ovforge.records.reporting import Drops
+from ovforge.records.run_layout import view_name
 from ovforge.synthesis.annotated_columns import ImageColumns, ObjectColumns
 from ovforge.synthesis.second_views import SecondViews
 

@@ -8,7 +8,7 @@ hold jobs of one padded size; all are done before the shard ends, so a shard's b
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,22 +20,16 @@ from ovforge.errors import ImageError, WorkError
 from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.image_io.store import ImageStore, open_image_store
 from ovforge.options.pairs import PAIR_FRAMES
-from ovforge.parallel import keep_freed_memory
-from ovforge.records.pairs import RECORDS, PairRecord, VariantRecord, count_objects
+from ovforge.parallel import keep_freed_memory, map_ordered
+from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drops
+from ovforge.records.run_layout import RECORDS
 from ovforge.runs.task import Shard, ShardReport, Slot
 from ovforge.synthesis.clips.make import PlannedClip, finish_clip, prepare_clip
+from ovforge.synthesis.fingerprints import fingerprint, reads_prompts
 from ovforge.synthesis.image_table import ImageTable
-from ovforge.synthesis.pairs import (
-    PairSettings,
-    Planned,
-    PlannedView,
-    Prepared,
-    SourceImage,
-    failed,
-    finish,
-    prepare,
-)
+from ovforge.synthesis.pairs import PairSettings, Planned, PlannedView, Prepared, SourceImage, failed, finish, prepare
+from ovforge.synthesis.partitions import count_record
 from ovforge.synthesis.repaint import Engine, Repainted, Repainter, WorkingSize
 
 Finished = tuple[bytes, VariantRecord, tuple[tuple[str, str], ...]]
@@ -93,14 +87,17 @@ class PairTask:
             MissingInputError: the images are not there; or whatever the engine lacks.
         """
         store = open_image_store(self.images)
-        return PairWorker(self, store, self.engine.open(slot.device))
+        return PairWorker(self, store, self.engine.open(slot.device), slot.report)
 
 
 class PairWorker:
     """A `PairTask` opened in one process."""
 
-    def __init__(self, task: PairTask, store: ImageStore, repainter: Repainter) -> None:
+    def __init__(
+        self, task: PairTask, store: ImageStore, repainter: Repainter, report: Callable[[int], None] | None = None
+    ) -> None:
         self._task = task
+        self._report = report
         self._store = store
         self._repainter = repainter
         self._pool = ThreadPoolExecutor(task.threads, thread_name_prefix="pairs")
@@ -115,11 +112,15 @@ class PairWorker:
         drops, counts = Drops(keep_names=True), Counter[str]()
         with ImageWriter(out) as writer:
             for prepared, finished in self._pairs(shard):
-                record = _whole_record(prepared, finished)
+                record = msgspec.structs.replace(
+                    _whole_record(prepared, finished), source=self._fingerprint(prepared.source)
+                )
                 _write(writer, prepared, record, finished)
                 drops.merge(record.drops)
-                counts.update(_counted(record))
+                counts.update(count_record(record))
                 records.append(record)
+                if self._report is not None:
+                    self._report(len(records))
             writer.add(RECORDS, msgspec.json.encode(records))
         return ShardReport(shard.stop - shard.start, dict(counts), drops.freeze())
 
@@ -131,20 +132,17 @@ class PairWorker:
         self._task.table.close()
         cv2.setNumThreads(self._cv2_threads)
 
+    def _fingerprint(self, source: SourceImage) -> str:
+        return fingerprint(source, self._task.table.class_names, reads_prompts=reads_prompts(self._task.engine))
+
     def _pairs(self, shard: Shard) -> Iterator[tuple[Prepared, list[Finished]]]:
         """The shard's images with their finished second views, in order, each as soon as it and all before are."""
         batch_size = max(self._repainter.batch_size, 1)
         ahead = 2 * batch_size + self._task.threads
-        todo = iter(range(shard.start, shard.stop))
-        loading: deque[Future[Prepared]] = deque()
+        todo = ((index,) for index in range(shard.start, shard.stop))
         buckets: dict[tuple[int, ...], list[_Waiting]] = {}
         unfinished: deque[tuple[Prepared, list[Future[list[Finished]]]]] = deque()
-        while True:
-            while len(loading) < ahead and (index := next(todo, None)) is not None:
-                loading.append(self._pool.submit(self._prepare, index))
-            if not loading:
-                break
-            prepared = loading.popleft().result()
+        for prepared in map_ordered(self._pool, self._prepare, todo, ahead=ahead - 1):
             # Without its planned views it holds no pixels: those are freed as soon as they are encoded.
             slim = replace(prepared, planned=())
             promises: list[Future[list[Finished]]] = [Future() for _ in prepared.planned]
@@ -219,12 +217,3 @@ def _write(writer: ImageWriter, prepared: Prepared, record: PairRecord, finished
     writer.add(prepared.source.file_name, prepared.data)
     for position, variant in enumerate(record.variants):
         writer.add(variant.file_name, finished[position][0] if finished else prepared.data)
-
-
-def _counted(record: PairRecord) -> dict[str, int]:
-    return {
-        "images": 1 if record.variants else 0,
-        "second views": len(record.variants),
-        "second views with objects": sum(1 for variant in record.variants if variant.annotations),
-        **count_objects(record),
-    }

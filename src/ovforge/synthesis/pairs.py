@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from ovforge.errors import ImageError
-from ovforge.image_io.codec import decode_rgb, encode_jpeg
+from ovforge.image_io.codec import decode_as_annotated, encode_jpeg
 from ovforge.options.labels import Labels, Outside
 from ovforge.options.pairs import DEFAULT_GAP, PAIR_FRAMES, ClipMotion
-from ovforge.records.pairs import PairRecord, VariantRecord, variant_name
+from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drop, Drops
+from ovforge.records.run_layout import variant_name
 from ovforge.synthesis.compose import Composed, compose, outlines, to_image_size, to_working_size, without_objects
 from ovforge.synthesis.fidelity import fidelity
 from ovforge.synthesis.labelling import LabelledObject, Labelling, label_objects
@@ -215,21 +216,9 @@ def finish(
 
 def decode_source(source: SourceImage, data: bytes) -> NDArray[np.uint8]:
     """The image at the size that its annotations are drawn on: as stored, or else turned upright."""
-    wanted = (source.height, source.width)
-    if max(wanted) > LONGEST_SIDE:
+    if max(source.width, source.height) > LONGEST_SIDE:
         raise ImageError(source.file_name, f"is longer than {LONGEST_SIDE:,} pixels")
-    image = decode_rgb(data, source.file_name)
-    if image.shape[:2] == wanted:
-        return image
-    if image.shape[1::-1] == wanted:
-        upright = decode_rgb(data, source.file_name, upright=True)
-        if upright.shape[:2] == wanted:
-            return upright
-    raise ImageError(
-        source.file_name,
-        "is another image than the annotations'",
-        detail=f"{image.shape[1]}x{image.shape[0]} pixels instead of {source.width}x{source.height}",
-    )
+    return decode_as_annotated(data, source.file_name, source.width, source.height)
 
 
 def leaves_a_gap(motion: Motion, width: int, height: int) -> bool:

@@ -18,11 +18,10 @@ from ovforge.files.restricted_pickle import load_list
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.labels import Labels
 from ovforge.options.pairs import PAIR_FRAMES
-from ovforge.records.pairs import variant_name, view_name
 from ovforge.records.reporting import Drops
+from ovforge.records.run_layout import PartitionFiles, variant_name, view_name
 from ovforge.synthesis.pair_columns import Entries, EntryFields, Ints, entry_columns, join_entries, read_pair_columns
 from ovforge.synthesis.pair_file import About, read_about
-from ovforge.synthesis.partitions import PartitionFiles
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def open_second_views(
     about = read_about(merged.pairs) if merged.pairs.is_file() else None
     frames = int(about.options.get("frames", PAIR_FRAMES)) if about is not None else PAIR_FRAMES
     if frames > PAIR_FRAMES and variants is not None:
-        raise InputError("--variants: a clip has all its frames or none", hint="leave it out")
+        raise InputError(f"--variants {variants}: a clip has all its frames or none", hint="leave it out")
     with ImageReader(merged.h5) as reader:
         found = max((_count_views(reader, name, frames) for name in names[:1000] if name in reader), default=0)
     if variants is not None and variants > found:

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.edited_records import KEEP, Choice, Conversion, EditedRecords
-from ovforge.records.pairs import view_name
 from ovforge.records.reporting import Progress
-from ovforge.synthesis.annotated_columns import MISSING, Classes, ImageColumns, ObjectColumns
+from ovforge.records.run_layout import view_name
+from ovforge.synthesis.annotated_columns import Classes, ImageColumns, ObjectColumns
 from ovforge.synthesis.clear_objects import clear_objects
 from ovforge.synthesis.followed_objects import Tracks
+from ovforge.synthesis.image_table import LISTS
 from ovforge.synthesis.rle_text import compressed
 from ovforge.synthesis.second_views import SecondViews
 
@@ -28,19 +29,13 @@ NOT_MOVED = b', "caption": "", "seed": null, "motion": {"kind": "none"}'
 """What an image that is no second view says of itself, so that all images have the same keys: mmdet's loaders for
 videos turn the frames' dictionaries into a dictionary of lists."""
 _NO_MASK = b', "keep_mask": null'
-_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
 _TOGETHER = 5000  # records written at once
 
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class ClassLists:
-    """LVIS's lists of classes of each image of the run, by the new ids, as JSON."""
-
-    values: dict[str, list[bytes]]
-    is_new: dict[str, list[bool]]
-    """Whether the image's record has another list, or none."""
+ClassLists = dict[str, list[bytes]]
+"""LVIS's lists of classes of each image of the run, by the new ids, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +145,7 @@ class PairRecords:
         more: dict[str, Any] = {}
         appended = {"instance_id": track, "track_id": track, "video_id": self.first_video + objects.number}
         if self.is_full:
-            appended["iscrowd"] = _crowd(objects.column("iscrowd"))
+            appended["iscrowd"] = np.zeros(len(track), np.int64)
             more = self._full_fields(objects.rows, objects.column("bbox"), objects.number)
             if with_pairs:
                 more |= self._masks(objects.number, np.ones(len(objects.rows), np.bool_))
@@ -159,6 +154,7 @@ class PairRecords:
             np.zeros(len(track), np.int8),
             objects.table.starts[objects.rows],
             objects.table.stops[objects.rows],
+            texts=objects.file.filled_in(objects.rows),
             appended=appended,
             stage="videos of one frame",
             progress=self.progress,
@@ -186,7 +182,7 @@ class PairRecords:
         numbers = {"id": tracks.id, "image_id": tracks.image_id}
         if self.is_full:
             appended["ori_ann_id"] = table["id"][tracks.original_row]
-            appended["iscrowd"] = np.where(tracks.is_region, 1, _crowd(table["iscrowd"][tracks.original_row]))
+            appended["iscrowd"] = tracks.is_region.astype(np.int64)
             full = self._full_fields(
                 tracks.original_row, column(table["bbox"], entries.box), tracks.image_id, tracks.is_region
             )
@@ -203,6 +199,10 @@ class PairRecords:
             column(table.starts, entries.start),
             column(table.stops, entries.stop),
             numbers=numbers,
+            texts={
+                field: _scattered(values, is_original)
+                for field, values in self.objects.file.filled_in(tracks.row[is_original]).items()
+            },
             appended=appended,
             stage="pairs",
             progress=self.progress,
@@ -221,7 +221,7 @@ class PairRecords:
             form = b'{"id": %d, "name": %b, "width": %d, "height": %d, "neg_category_ids": %b, '
             form += b'"not_exhaustive_category_ids": %b}'
             names = self._video_names(numbers, prefix)
-            lists = [[self.lists.values[name][number] for number in numbers.tolist()] for name in _LISTS]
+            lists = [[self.lists[name][number] for number in numbers.tolist()] for name in LISTS]
             records = [form % video for video in zip(ids, names, widths, heights, *lists, strict=True)]
         return _together(records)
 
@@ -267,10 +267,7 @@ class PairRecords:
     def _list_texts(self, number: Ints) -> dict[str, list[bytes | None]]:
         if self.lists is None:
             return {}
-        return {
-            name: [self.lists.values[name][one] if self.lists.is_new[name][one] else None for one in number.tolist()]
-            for name in _LISTS
-        }
+        return {name: [self.lists[name][one] for one in number.tolist()] for name in LISTS}
 
     def _video_names(self, numbers: Ints, prefix: str) -> list[bytes]:
         """Unique names: the images' without their suffix, or with it where two would be the same."""
@@ -282,14 +279,11 @@ class PairRecords:
 
 def class_lists(images: ImageColumns, used: Ints, classes: Classes) -> ClassLists:
     """LVIS's lists of classes for the images at the positions `used`; an image without one gets an empty one."""
-    values, is_new = dict[str, list[bytes]](), dict[str, list[bool]]()
-    for name in _LISTS:
-        values[name], is_new[name] = [], []
-        for old in images.table[name][used].tolist():
-            new = [classes.new_id[one] for one in old or () if one in classes.new_id]
-            values[name].append(str(new).encode())
-            is_new[name].append(new != old)
-    return ClassLists(values, is_new)
+    new_id = classes.new_id
+    return {
+        name: [str([new_id[one] for one in old if one in new_id]).encode() for old in images.table[name][used].tolist()]
+        for name in LISTS
+    }
 
 
 def image_tails(views: SecondViews) -> tuple[bytes, list[bytes]]:
@@ -303,9 +297,10 @@ def image_tails(views: SecondViews) -> tuple[bytes, list[bytes]]:
     return NOT_MOVED + _NO_MASK, tails
 
 
-def _crowd(noted: Ints) -> Ints:
-    """`iscrowd` where it is missing."""
-    return np.where(noted == MISSING, 0, KEEP)
+def _scattered(values: list[bytes | None], where: NDArray[np.bool_]) -> list[bytes | None]:
+    """The values at the places of `where` that are true, in order; None at the others."""
+    remaining = iter(values)
+    return [next(remaining) if is_there else None for is_there in where.tolist()]
 
 
 def _together(records: Sequence[bytes]) -> Iterator[bytes]:

@@ -15,9 +15,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 
 from ovforge.annotation_io.annotation_file import AnnotationFile
@@ -27,19 +25,13 @@ from ovforge.files.atomic import check_output
 from ovforge.files.byte_file import FileRange
 from ovforge.options.tracks import AnnotateOptions, PairObjects
 from ovforge.parallel import Workers
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.runs.plan import MANIFEST, load_plan
-from ovforge.synthesis.annotated_columns import (
-    BoxedObjectRow,
-    ImageRow,
-    ListedImageRow,
-    ObjectRow,
-    image_columns,
-    listed_classes,
-    object_columns,
-)
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
+from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, tracks_file
+from ovforge.runs.plan import load_plan
+from ovforge.synthesis.annotated_columns import image_columns, listed_classes, object_columns
 from ovforge.synthesis.followed_objects import MIN_MOVED_AREA, PAIR_MIN_AREA, Rules, follow
-from ovforge.synthesis.merge import check_annotations, merged_files, planned_annotations
+from ovforge.synthesis.image_table import open_for_pairs
+from ovforge.synthesis.run_inputs import check_annotations, check_labels, planned_annotations
 from ovforge.synthesis.second_views import SecondViews, open_second_views
 from ovforge.synthesis.track_records import PairRecords, class_lists, image_tails
 
@@ -58,32 +50,35 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
         InputError: they do not belong together; says why.
         OutputExistsError: the file is there and `overwrite` is false.
     """
-    out, stills_out = options.output, options.stills_out
+    out = options.out or tracks_file(options.folder, options.name)
+    stills_out = options.stills_out(out)
     for output in (out, stills_out):
         if output is not None:
             check_output(output, overwrite=options.overwrite)
-    run_folder = options.folder / options.name
+    run_folder = check_run_name(options.folder, options.name)
     plan = load_plan(run_folder)[0] if (run_folder / MANIFEST).is_file() else None
-    path = planned_annotations(options.annotations, plan)
+    path = planned_annotations(options.annotations, plan, run_folder)
     merged = merged_files(options.folder, options.name)
     for needed, what in ((merged.h5, "the merged images"), (merged.pkl, "the merged annotations")):
         if not needed.is_file():
             raise MissingInputError(needed, what=what, hint=f"`ovforge pairs merge {options.name}` makes them")
-    image_row, object_row = (ImageRow, ObjectRow) if options.original else (ListedImageRow, BoxedObjectRow)
+    check_labels(merged, plan)
     drops = Drops()
     with Workers(), tempfile.TemporaryDirectory(prefix="ovforge-") as scratch, ThreadPoolExecutor(1) as thread:
         checked = thread.submit(check_annotations, path, plan)  # hashing a gigabyte: meanwhile the workers read it
         try:
-            file = AnnotationFile(path, {"images": image_row, "annotations": object_row})
+            file = open_for_pairs(path, lists=not options.original)
         except AnnotationFileError:
             checked.result()  # what is wrong with another file is of no interest
             raise
         with file:
             checked.result()
-            images = image_columns(file.table("images", image_row))
+            images = image_columns(file)
             views = open_second_views(merged, images.names, options.variants, scratch=Path(scratch), drops=drops)
+            require_some(len(views.used), "image", merged.h5, "that is in the annotation file")
             classes = None if options.original else listed_classes(file, options.listed)
-            objects = object_columns(file.table("annotations", object_row), images, views.used, classes)
+            objects = object_columns(file, views.used, classes)
+            require_some(len(objects.rows), "object", path, "in the images of the run")
             tracks = follow(images, objects, views, _rules(options, views), drops)
             records = PairRecords(
                 path, images, objects, views, tracks, classes, None, masks=True, tails=views.extras or [],
@@ -91,7 +86,7 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
             )  # fmt: skip
             notes: list[str] = []
             if classes is None:
-                sections = _originals_sections(file, records)
+                sections = _originals_sections(file.file, records)
             else:
                 lists = class_lists(images, views.used, classes)
                 tail, tails = image_tails(views)
@@ -102,10 +97,10 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
                     records, lists=lists, masks=options.masks and has_masks, tail=tail, tails=tails, first_track=1,
                     first_video=1,
                 )  # fmt: skip
-                sections = _sections(file, records, options, stills=stills_out == out, pairs=True)
+                sections = _sections(file.file, records, stills=stills_out == out, pairs=True)
             write_annotation_file(out, sections, overwrite=options.overwrite)
             if stills_out is not None and stills_out != out:
-                sections = _sections(file, records, options, stills=True, pairs=False)
+                sections = _sections(file.file, records, stills=True, pairs=False)
                 write_annotation_file(stills_out, sections, overwrite=options.overwrite)
     stills = len(views.used) if stills_out is not None else 0
     return StepSummary(
@@ -150,9 +145,7 @@ def _originals_sections(file: AnnotationFile, records: PairRecords) -> Sections:
     }
 
 
-def _sections(
-    file: AnnotationFile, records: PairRecords, options: AnnotateOptions, *, stills: bool, pairs: bool
-) -> Sections:
+def _sections(file: AnnotationFile, records: PairRecords, *, stills: bool, pairs: bool) -> Sections:
     """A file that every reader takes."""
     count = len(records.views.used)
     videos: list[bytes] = []
@@ -166,7 +159,7 @@ def _sections(
         videos += records.videos(records.tracks.kept, records.first_video + count)
         images.append(records.pair_images())
         objects.append(records.pair_objects())
-    sections: Sections = {"info": _info(options, pairs=pairs)}
+    sections: Sections = {"info": _info(pairs=pairs)}
     if "licenses" in file.sections:
         sections["licenses"] = file.whole("licenses")
     sections |= {
@@ -179,7 +172,6 @@ def _sections(
     return sections
 
 
-def _info(options: AnnotateOptions, *, pairs: bool) -> bytes:
-    what = "pairs of views" if pairs else "images as videos of one frame"
-    info: dict[str, Any] = {"description": what, "contributor": "ovforge pairs annotate"}
-    return msgspec.json.encode(info).replace(b'":"', b'": "').replace(b'","', b'", "')
+def _info(*, pairs: bool) -> bytes:
+    what = "pairs of views of still images" if pairs else "still images as videos of one frame"
+    return b'{"description": "%b", "contributor": "ovforge pairs annotate"}' % what.encode()

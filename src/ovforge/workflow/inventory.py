@@ -6,17 +6,27 @@ annotation files say which release they look like, folders how many images or cl
 
 from __future__ import annotations
 
-import os
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from ovforge.annotation_io.annotation_file import read_records
-from ovforge.errors import OvforgeError
+from ovforge.annotation_io.door import Annotations, open_annotations, read_table
+from ovforge.annotation_io.json_text import opening_problem
+from ovforge.errors import AnnotationFileError, OvforgeError
+from ovforge.image_io.read_file import exists
 from ovforge.options import layout
-from ovforge.records.lvis import Category
+from ovforge.workflow.image_probes import (
+    ImageProbe,
+    probe_imagenet,
+    probe_imagenet_archive,
+    probe_images,
+    probe_visual_genome_images,
+)
 
 LVIS_SITE = "lvisdataset.org/dataset"
 COCO_SITE = "cocodataset.org/#download"
@@ -71,17 +81,28 @@ def take_inventory(root: Path) -> list[InputState]:
     return [_state(root, wanted) for wanted in INPUTS]
 
 
+def _probe(wanted: Input, path: Path) -> ProbeResult:
+    try:
+        return wanted.look(path)
+    except OvforgeError as error:
+        return ProbeResult(problem=error.message)
+    except OSError as error:
+        return ProbeResult(problem=f"cannot be read: {error.strerror or error}")
+
+
 def _state(root: Path, wanted: Input) -> InputState:
-    found = next((place for place in wanted.places if (root / place).exists()), None)
+    here = [place for place in wanted.places if exists(root / place)]
     dangling = next((place for place in wanted.places if (root / place).is_symlink()), None)
-    look = ProbeResult(problem="a link that leads nowhere" if dangling and not found else "")
-    if found is not None:
-        try:
-            look = wanted.look(root / found)
-        except OvforgeError as error:
-            look = ProbeResult(problem=error.message)
-        except OSError as error:
-            look = ProbeResult(problem=f"cannot be read: {error.strerror or error}")
+    look = ProbeResult(problem="a link that leads nowhere" if dangling and not here else "")
+    found = here[0] if here else None
+    for place in here:
+        result = _probe(wanted, root / place)
+        if not result.problem or place == here[0]:
+            found, look = place, result
+        if not result.problem:
+            break
+    if found == layout.IMAGENET_DIR and look.problem and not look.files:  # it is there for other things
+        found, look = None, ProbeResult()
     return InputState(
         key=wanted.key,
         job=wanted.job,
@@ -97,25 +118,55 @@ def _state(root: Path, wanted: Input) -> InputState:
     )
 
 
-def _annotations(path: Path) -> ProbeResult:
-    categories = list(read_records(path, "categories", Category))
-    frequencies = {category.frequency for category in categories} - {""}
+def _lvis(path: Path, *, split: str) -> ProbeResult:
+    with open_annotations(path, images=_SPLIT_FROM, categories=("frequency",), spans=()) as opened:
+        count, frequencies = len(opened.categories), set(opened.categories["frequency"]) - {""}
+        splits = _splits(opened)
     releases = {1203: "LVIS v1", 1230: "LVIS v0.5", 80: "COCO instances"}
-    name = releases.get(len(categories), f"{len(categories):,} classes, no release known here")
-    if len(categories) not in (80,) and not frequencies:
+    name = releases.get(count, f"{count:,} classes, no release known here")
+    if count != 80 and not frequencies:
         return ProbeResult(looks_like=name, problem="its categories have no frequency (r, c, f): not an LVIS file")
+    # LVIS's val file has images of COCO's train2017, too; its train file has none of val2017.
+    of_val = sum(number for (_, part), number in splits.items() if part == "val")
+    if split == "train" and of_val:
+        return ProbeResult(
+            looks_like=name,
+            problem=f"holds val images ({of_val:,} of {splits.total():,}): the val file in train's place",
+        )
+    if split == "val" and splits and not of_val:
+        return ProbeResult(looks_like=name, problem="holds train images only: the train file in val's place")
     return ProbeResult(looks_like=name)
 
 
+_SPLIT_FROM = ("file_name", "coco_url")
+_SPLIT = re.compile(r"(train|val|test)(2014|2015|2017)(?![0-9])")
+
+
+def _splits(opened: Annotations) -> Counter[tuple[str, str]]:
+    """How many images are of which year and part of COCO, by their addresses and names; others are not counted."""
+    columns = (opened.images[name].tolist() for name in _SPLIT_FROM)
+    matches = (_SPLIT.search(url) or _SPLIT.search(name) for name, url in zip(*columns, strict=True))
+    return Counter((match[2], match[1]) for match in matches if match)
+
+
 def _coco(path: Path) -> ProbeResult:
-    count = sum(1 for _ in read_records(path, "categories", Category))
+    with open_annotations(path, images=_SPLIT_FROM, categories=(), spans=()) as opened:
+        count, splits = len(opened.categories), _splits(opened)
     if count != 80:
         return ProbeResult(looks_like=f"{count:,} classes", problem="COCO instances have 80 classes")
-    return ProbeResult(looks_like="COCO 2017 instances" if "2017" in path.name else "COCO instances")
+    if not splits:
+        return ProbeResult(looks_like="COCO instances")
+    (year, part), _ = splits.most_common(1)[0]
+    name = f"COCO {year} {part} instances"
+    if (year, part) != ("2017", "train"):
+        return ProbeResult(looks_like=name, problem=f"holds images of {part}{year}, not of train2017: {name}")
+    return ProbeResult(looks_like="COCO 2017 instances")
 
 
 def _captions(path: Path) -> ProbeResult:
-    # The first records tell: a captions file of 118,287 images need not be read to its end.
+    if not len(read_table(path, "annotations", optional={"annotations.id"})):
+        return ProbeResult(problem="has no annotations, so no captions")
+    # The first records tell.
     with open(path, "rb") as file:
         head = file.read(1 << 16)
         file.seek(max(0, path.stat().st_size - (1 << 16)))
@@ -126,46 +177,27 @@ def _captions(path: Path) -> ProbeResult:
 
 
 def _images(path: Path) -> ProbeResult:
-    if path.is_file():
-        return ProbeResult(looks_like="packed images")
-    names = [entry.name for entry in os.scandir(path) if entry.name.lower().endswith((".jpg", ".jpeg", ".png"))]
-    if not names:
-        return ProbeResult(files=0, problem="holds no images")
-    if any(name.startswith("COCO_") for name in names):
-        naming = "named as in COCO 2014 (COCO_train2014_...)"
-    elif all(len(name) == len("000000000139.jpg") and name[:12].isdigit() for name in names):
-        naming = "named as in COCO 2017"
-    else:
-        naming = ""
-    return ProbeResult(files=len(names), looks_like=f"{len(names):,} images" + (f", {naming}" if naming else ""))
+    return _result(probe_images(path))
 
 
 def _imagenet(path: Path) -> ProbeResult:
-    def classes(folder: Path) -> int:
-        return sum(_is_wnid(entry.name) for entry in os.scandir(folder)) if folder.is_dir() else 0
-
-    split = {name: classes(path / name) for name in ("train", "val", "imagenet21k_small_classes")}
-    if any(split.values()):
-        shown = ", ".join(f"{count:,} in {name}" for name, count in split.items())
-        missing = [name for name, count in split.items() if not count and name != "val"]
-        return ProbeResult(
-            files=split["train"] + split["imagenet21k_small_classes"],
-            looks_like=f"ImageNet-21K-P: classes {shown}" + (f"; no {missing[0]}" if missing else ""),
-        )
-    flat = classes(path)
-    if flat:
-        return ProbeResult(files=flat, looks_like=f"a flat copy of {flat:,} classes")
-    return ProbeResult(files=0, problem="holds no class folders (nXXXXXXXX)")
+    return _result(probe_imagenet(path))
 
 
 def _archive(path: Path) -> ProbeResult:
-    release = "Fall 2011" if path.name.startswith("fall11") else "Winter 2021, which lacks classes that Fall 2011 has"
-    return ProbeResult(looks_like=f"ImageNet-21K {release}, {path.stat().st_size / 1e9:,.1f} GB")
+    return _result(probe_imagenet_archive(path))
+
+
+def _visual_genome_images(path: Path, *, folder: str) -> ProbeResult:
+    return _result(probe_visual_genome_images(path, folder))
+
+
+def _result(probe: ImageProbe) -> ProbeResult:
+    return ProbeResult(probe.files, probe.looks_like, probe.problem)
 
 
 def _visual_genome(path: Path) -> ProbeResult:
-    with open(path, "rb") as file:
-        head = file.read(1 << 16)
+    head = _head_of_list(path)
     if b'"objects"' not in head:
         return ProbeResult(problem='has no "objects": Visual Genome\'s objects.json is another file')
     if b'"synsets"' not in head:
@@ -175,15 +207,29 @@ def _visual_genome(path: Path) -> ProbeResult:
     return ProbeResult(looks_like="with synsets (v1.2 or later)")
 
 
-def _json(path: Path) -> ProbeResult:
+def _image_list(path: Path) -> ProbeResult:
+    if b'"url"' not in _head_of_list(path):
+        return ProbeResult(problem='has no "url": Visual Genome\'s image_data.json is another file')
+    return ProbeResult()
+
+
+def _head_of_list(path: Path) -> bytes:
+    """The first bytes of a JSON list that is whole, as far as its two ends tell.
+
+    Raises:
+        AnnotationFileError: it is something else; says what.
+    """
     with open(path, "rb") as file:
-        head = file.read(64).lstrip()
-    return ProbeResult() if head[:1] in (b"{", b"[") else ProbeResult(problem="is not JSON")
-
-
-def _is_wnid(name: str) -> bool:
-    name = name.removesuffix(".tar")
-    return len(name) == 9 and name[0] == "n" and name[1:].isdigit()
+        head = file.read(1 << 16)
+        file.seek(max(0, path.stat().st_size - 64))
+        tail = file.read().rstrip()
+    if problem := opening_problem(head):
+        raise AnnotationFileError(path, problem.text, hint=problem.hint)
+    if not head.lstrip().startswith(b"["):
+        raise AnnotationFileError(path, "is not a JSON list")
+    if not tail.endswith(b"]"):
+        raise AnnotationFileError(path, "is cut short: its list has no end")
+    return head
 
 
 def _place(folder: Path, name: str) -> tuple[Path, ...]:
@@ -198,7 +244,7 @@ INPUTS: tuple[Input, ...] = (
         (layout.LVIS_TRAIN,),
         LVIS_SITE,
         "lvis_v1_train.json.zip",
-        _annotations,
+        partial(_lvis, split="train"),
     ),
     Input(
         "lvis-val",
@@ -207,7 +253,7 @@ INPUTS: tuple[Input, ...] = (
         (layout.LVIS_VAL,),
         LVIS_SITE,
         "lvis_v1_val.json.zip",
-        _annotations,
+        partial(_lvis, split="val"),
     ),
     Input(
         "coco-train-images",
@@ -233,7 +279,7 @@ INPUTS: tuple[Input, ...] = (
         "ImageNet-21K archive (only to make imagenet21k_P)",
         layout.IMAGENET_ARCHIVES,
         IMAGENET_SITE,
-        "fall11_whole.tar or winter21_whole.tar.gz",
+        "fall11_whole.tar, winter21_whole.tar.gz or imagenet21k_resized.tar.gz",
         _archive,
         optional=True,
     ),
@@ -241,7 +287,7 @@ INPUTS: tuple[Input, ...] = (
         "imagenet",
         "detection",
         "ImageNet-21K images by class",
-        (layout.IMAGENET_21K, layout.IMAGENET_DIR / "imagenet22k"),
+        (layout.IMAGENET_21K, layout.IMAGENET_DIR / "imagenet22k", layout.IMAGENET_DIR),
         IMAGENET_SITE,
         "fall11_whole.tar, then `ovforge imagenet prepare`; or link an existing copy",
         _imagenet,
@@ -262,25 +308,25 @@ INPUTS: tuple[Input, ...] = (
         _place(layout.VISUAL_GENOME_DIR, "image_data.json"),
         VISUAL_GENOME_SITE,
         "image_data.json.zip",
-        _json,
+        _image_list,
     ),
     Input(
         "visual-genome-images-1",
         "detection",
         "Visual Genome images, part 1",
-        _place(layout.VISUAL_GENOME_DIR, "VG_100K"),
+        (layout.VISUAL_GENOME_DIR / "VG_100K", layout.VISUAL_GENOME_DIR / "VG_100K_2"),
         VISUAL_GENOME_SITE,
         "images.zip",
-        _images,
+        partial(_visual_genome_images, folder="VG_100K"),
     ),
     Input(
         "visual-genome-images-2",
         "detection",
         "Visual Genome images, part 2",
-        _place(layout.VISUAL_GENOME_DIR, "VG_100K_2"),
+        (layout.VISUAL_GENOME_DIR / "VG_100K_2", layout.VISUAL_GENOME_DIR / "VG_100K"),
         VISUAL_GENOME_SITE,
         "images2.zip",
-        _images,
+        partial(_visual_genome_images, folder="VG_100K_2"),
     ),
     Input(
         "tracking-lvis",
@@ -289,13 +335,13 @@ INPUTS: tuple[Input, ...] = (
         (layout.TRACKING_LVIS_TRAIN,),
         LVIS_SITE,
         "lvis_v1_train.json.zip",
-        _annotations,
+        partial(_lvis, split="train"),
     ),
     Input(
         "tracking-coco",
         "tracking",
         "COCO 2017 train instances",
-        (layout.TRACKING_COCO_TRAIN,),
+        layout.TRACKING_COCO_TRAIN_PLACES,
         COCO_SITE,
         "annotations_trainval2017.zip",
         _coco,

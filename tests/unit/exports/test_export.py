@@ -128,7 +128,7 @@ def test_formats_of_masks_say_which_object_has_none(
     ("change", "problem"),
     [
         (lambda d: d.pop("videos"), r'has no "videos"'),
-        (lambda d: d["images"][2].pop("video_id"), r"image number 3 \(byte [\d,]+\): has no video_id"),
+        (lambda d: d["images"][2].pop("video_id"), r"image number 3 \(byte [\d,]+\) has no video_id"),
         (lambda d: d["images"][2].update(video_id=8), r'image number 3 .* has video_id 8, which is not in "videos"'),
         (lambda d: d["annotations"][1].update(image_id=1), r"annotation number 2 .* has image_id 1, which is not in"),
         (lambda d: d["annotations"][1].update(bbox=[1, 2]), r"annotation number 2 .* does not fit"),

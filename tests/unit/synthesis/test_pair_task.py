@@ -16,7 +16,8 @@ from ovforge.errors import WorkError
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.diffusion import DiffusionOptions, Sampler
 from ovforge.options.labels import Labels, Outside
-from ovforge.records.pairs import RECORDS, PairRecord
+from ovforge.records.pairs import PairRecord
+from ovforge.records.run_layout import RECORDS
 from ovforge.runs.task import Shard, ShardReport, Slot
 from ovforge.synthesis.diffusion import DiffusionEngine
 from ovforge.synthesis.image_table import read_images

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ovforge.image_io.codec import encode_jpeg
 from ovforge.options.pairs import ClipMotion
-from ovforge.records.pairs import PairRecord, VariantRecord, frame_name
+from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drops
+from ovforge.records.run_layout import frame_name
 from ovforge.synthesis.clips.clip import ClipPlan, ClipSettings, plan_clip, render_clip
 from ovforge.synthesis.clips.plate import replace_missing
 from ovforge.synthesis.clips.truth import ObjectTruth
@@ -55,6 +56,8 @@ def prepare_clip(
     labelling = label_objects(source.annotations, source.width, source.height, settings.labels, settings.min_area)
     for reason, name in labelling.skipped:
         drops.add("annotation", reason, name)
+    for reason, name in labelling.warnings:
+        drops.warn("annotation", reason, name)
     image = decode_source(source, data)
     if not labelling.kept:
         drops.add("image", NO_OBJECT, source.file_name)
