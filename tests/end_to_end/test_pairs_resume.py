@@ -50,7 +50,7 @@ def root(mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pairs(command: str, *options: object, code: int = 0) -> None:
-    quick = ["--workers", "1", "--shard-size", "2"] if command == "generate" else []
+    quick = ["--workers", "1", "--shard-size", "2"] if command in ("generate", "check") else []
     assert run_app(app, [command, *map(str, options), *quick, "--quiet"]) == code
 
 
@@ -377,11 +377,77 @@ def test_an_unknown_run_is_named_with_those_that_are_there(
 
 def test_a_run_that_lost_most_of_its_images_fails(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in sorted(IMAGES.iterdir())[:5]:
-        path.unlink()
+        path.write_bytes(path.read_bytes()[:2000])
     pairs("generate", "a", code=1)
     said = told(capsys)
-    assert "only 3 of 8 images could be used: 5 images are missing" in said
+    assert "only 3 of 8 images could be used: 5 images" in said
     assert "--retry-skipped" in said
+    assert len(published(RUNS / "a")) == 3  # what could be used is there all the same
+    pairs("generate", "a", code=1)
+
+
+def test_most_images_missing_is_said_before_the_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in sorted(IMAGES.iterdir())[:5]:
+        path.unlink()
+    for command in ("check", "generate"):
+        pairs(command, "a", code=2)
+        assert "5 of 8 images are not there: 0000" in told(capsys)
+    assert not RUNS.exists()
+
+
+# pairs check
+
+
+def test_a_check_says_what_a_run_will_skip_write_and_take(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (IMAGES / FIRST).unlink()
+    correct(lambda content: followed(content).update(iscrowd=1))
+    told(capsys)
+    pairs("check", "a", "--json")
+    checked = json.loads(capsys.readouterr().out)
+    assert not RUNS.exists()
+    assert checked["next_command"] == "ovforge pairs generate a"
+    assert checked["counts"]["images that are there"] == COUNT - 1
+    assert {"estimated time, 1 worker", "disk for the partitions", "disk free"} <= checked["counts"].keys()
+    foreseen = {(drop["kind"], drop["reason"]): drop["count"] for drop in checked["drops"]}
+    pairs("generate", "a", "--json")
+    made = json.loads(capsys.readouterr().out)
+    assert foreseen["image", "is missing"] == 1
+    assert foreseen["annotation", "is a crowd region"] >= 1
+    assert checked["counts"]["objects to follow"] >= made["counts"]["objects"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda content: content["annotations"][0].update(image_id=1), "image"),
+        (lambda content: content["annotations"][0].update(category_id=77_777), "77777"),
+        (lambda content: content["annotations"][0].pop("image_id"), "image_id"),
+        (lambda content: content["images"][0].update(width=0), "width"),
+        (lambda content: content["annotations"].append(content["annotations"][0]), "id"),
+        (lambda content: content["images"].clear(), "image"),
+        (lambda content: content["annotations"].clear(), "object"),
+    ],
+)
+def test_what_a_later_step_would_refuse_is_refused_first(
+    root: Path, capsys: pytest.CaptureFixture[str], change: Any, said: str
+) -> None:
+    correct(change)
+    for command in ("check", "generate"):
+        pairs(command, "a", code=2)
+        assert said in told(capsys)
+    assert not RUNS.exists()
+
+
+def test_a_check_of_a_run_that_is_there(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs("generate", "a", "--seed", 3, "--shards", "1/2")
+    told(capsys)
+    pairs("check", "a")
+    assert "the run that is there would be resumed" in told(capsys)
+    pairs("check", "a", "--seed", 4, code=2)
+    assert "seed: 3 in the run, 4 now" in told(capsys)
+    correct(lambda content: content["annotations"][0].update(note="new"))
+    pairs("check", "a")
+    assert "no image has to be made again" in told(capsys)
 
 
 def test_a_folder_without_a_single_image_is_refused_first(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

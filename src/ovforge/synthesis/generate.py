@@ -35,7 +35,13 @@ from ovforge.synthesis.pair_task import PairTask
 from ovforge.synthesis.pairs import PairSettings
 from ovforge.synthesis.partitions import adopt_partitions, check_published, partition_sizes, publish_partitions
 from ovforge.synthesis.repaint import Engine
-from ovforge.synthesis.run_inputs import binding_plan, default_images, describe_images, with_run_values
+from ovforge.synthesis.run_inputs import (
+    binding_plan,
+    default_images,
+    describe_images,
+    require_most_images,
+    with_run_values,
+)
 
 SMALLEST_SHARD, LARGEST_SHARD, SHARDS_AIMED_AT = 8, 128, 64
 
@@ -155,6 +161,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
     settings = PairSettings(options.seed, options.variants, options.min_area, options.masks, options.quality)
     with open_image_store(images) as store:
         require_listed_images(store, table.names, annotations)
+        require_most_images(store, table.names)
         inputs = {"annotations": input_file(annotations), "images": describe_images(store, table.names)}
     if captions is not None:
         inputs["captions"] = input_file(captions)
@@ -183,6 +190,12 @@ def _partition_sizes(table: int, partitions: int) -> tuple[int, ...]:
     if partitions > table:
         raise InputError(f"--partitions {partitions}: there are only {table} images")
     return partition_sizes(table, partitions)
+
+
+def next_generate_command(options: GenerateOptions) -> str:
+    """The command that resumes a run, or starts it with the default options."""
+    folder = [] if options.save_dir == DEFAULT_SAVE_DIR else ["--folder", str(options.save_dir)]
+    return shlex.join(["ovforge", "pairs", "generate", options.name, *folder])
 
 
 def shard_size(table: int) -> int:
