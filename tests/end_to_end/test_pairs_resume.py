@@ -156,7 +156,7 @@ def test_a_partition_of_another_run_is_not_taken_for_this_one_s(root: Path, caps
 
 def test_two_that_publish_at_the_same_moment_do_no_harm(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs("generate", "whole")
-    monkeypatch.setattr("ovforge.synthesis.generate.publish_partitions", lambda folder: [])
+    monkeypatch.setattr("ovforge.synthesis.generate.publish_partitions", lambda *_: [])
     monkeypatch.setattr("ovforge.synthesis.generate.check_published", lambda folder: None)
     pairs("generate", "a")
     assert not published(RUNS / "a")
@@ -190,7 +190,7 @@ def test_two_that_publish_at_the_same_moment_do_no_harm(root: Path, monkeypatch:
 def test_whoever_publishes_second_finds_the_shards_gone_and_goes_on(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ovforge.synthesis.generate.publish_partitions", lambda folder: [])
+    monkeypatch.setattr("ovforge.synthesis.generate.publish_partitions", lambda *_: [])
     monkeypatch.setattr("ovforge.synthesis.generate.check_published", lambda folder: None)
     pairs("generate", "a")
     publish = partitions.publish_partition

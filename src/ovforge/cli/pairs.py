@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -18,6 +19,7 @@ from ovforge.cli.executors import (
     ShardsOption,
     WorkersOption,
     make_executor,
+    resolve_auto,
     select_shards,
 )
 from ovforge.errors import InputError
@@ -152,7 +154,10 @@ def _generate(
     from ovforge.synthesis.generate import generate_pairs
 
     engine, diffusion = _of_run(options, engine, diffusion, console.given)
-    device = diffusion.device if engine is EngineName.DIFFUSION else None
+    device = None
+    if engine is EngineName.DIFFUSION:
+        device = resolve_auto(executor, address, diffusion.device)
+        diffusion = replace(diffusion, device=device)
     pool = make_executor(executor, workers=workers, address=address, device=device)
     with console.progress() as progress:
         if only_check:

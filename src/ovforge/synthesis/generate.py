@@ -29,6 +29,7 @@ from ovforge.runs.plan import Plan, input_file
 from ovforge.runs.presence import other_calls
 from ovforge.runs.run import RunResult, ShardSelection, run
 from ovforge.synthesis.corrections import make_again, relabel, skipped_images, take_corrections
+from ovforge.synthesis.engines import pinned
 from ovforge.synthesis.fingerprints import reads_prompts
 from ovforge.synthesis.image_table import read_images
 from ovforge.synthesis.pair_task import PairTask
@@ -165,6 +166,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         inputs = {"annotations": input_file(annotations), "images": describe_images(store, table.names)}
     if captions is not None:
         inputs["captions"] = input_file(captions)
+    described = engine.describe()
     plan = Plan(
         task="pairs",
         items=len(table),
@@ -174,7 +176,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         options={
             **{key: value for key, value in asdict(settings).items() if key != "seed"},
             "limit": options.limit,
-            "engine": engine.describe(),
+            "engine": described,
             "image_list": table.digest(),
         },
         inputs=inputs,
@@ -182,7 +184,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         not_compared=("engine.model",),
     )
     # Workers on other machines have another current folder.
-    task = PairTask(table, images.absolute(), engine, settings, threads)
+    task = PairTask(table, images.absolute(), pinned(engine, described), settings, threads)
     return PairRun(plan, task, tuple(notes))
 
 
@@ -274,6 +276,8 @@ def _summary(
         notes.append(f"{total - len(result.entries):,} of {total:,} shards are still to be done, by other parts")
     if result.done_before:
         notes.append(f"{result.done_before:,} shards were done by an earlier call")
+    if devices := counts.pop("on", {}):
+        notes.append("made on " + ", ".join(f"{name}: {count:,} images" for name, count in devices.items()))
     total_partitions = len(prepared.plan.groups) or 1
     folder = [] if options.save_dir == DEFAULT_SAVE_DIR else ["--folder", str(options.save_dir)]
     stem = find_partitions(options.folder, total_partitions)[0].h5.name.removesuffix("0.h5")
