@@ -310,7 +310,7 @@ def test_captions_and_packed_images_that_appear_change_nothing(root: Path, capsy
 
 
 def test_a_resume_takes_the_run_s_own_options(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--seed", 5, "--variants", 2, "--partitions", 2, "--min-area", 9000, "--limit", 6]
+    options = ["--engine", "warp", "--seed", 5, "--variants", 2, "--partitions", 2, "--no-masks", "--limit", 6]
     pairs("generate", "whole", *options)
     pairs("generate", "a", *options, "--shards", "1/2")
     told(capsys)
@@ -412,7 +412,7 @@ def test_a_check_says_what_a_run_will_skip_write_and_take(root: Path, capsys: py
     pairs("generate", "a", "--json")
     made = json.loads(capsys.readouterr().out)
     assert foreseen["image", "is missing"] == 1
-    assert foreseen["annotation", "is a crowd region"] >= 1
+    assert foreseen["annotation", "is a crowd region: it becomes an ignore region"] >= 1
     assert checked["counts"]["objects to follow"] >= made["counts"]["objects"]
 
 

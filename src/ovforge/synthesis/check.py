@@ -20,6 +20,7 @@ import numpy as np
 from ovforge.annotation_io.door import open_annotations
 from ovforge.errors import InputError
 from ovforge.image_io.store import open_image_store
+from ovforge.options.labels import Labels
 from ovforge.options.pairs import DEFAULT_ANNOTATIONS, GenerateOptions
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.runs.plan import Plan, differences
@@ -27,7 +28,6 @@ from ovforge.runs.task import Shard, Slot
 from ovforge.synthesis.corrections import changed_images
 from ovforge.synthesis.fingerprints import reads_prompts
 from ovforge.synthesis.generate import PairRun, next_generate_command, plan_pairs
-from ovforge.synthesis.image_table import USED
 from ovforge.synthesis.repaint import Engine
 from ovforge.synthesis.run_inputs import binding_plan, missing_images, with_run_values
 
@@ -122,14 +122,18 @@ def _skipped(options: GenerateOptions, prepared: PairRun) -> tuple[Drops, dict[s
         missing = missing_images(store, table.names)
     drops.add_all("image", "is missing", missing, place=prepared.task.images)
     annotations = options.annotations or DEFAULT_ANNOTATIONS
-    with open_annotations(annotations, images=("name",), annotations=USED, categories=()) as file:
+    min_area = prepared.task.settings.min_area
+    with open_annotations(annotations, images=("name",), annotations=("area", "iscrowd"), categories=()) as file:
         columns = file.annotations
         mine = np.isin(columns["image_id"], table.ids)
         crowd = mine & (columns["iscrowd"] != 0)
-        small = mine & ~crowd & ~(columns["area"] > options.min_area)
+        small = mine & ~crowd & ~(columns["area"] > min_area)
         followed = mine & ~crowd & ~small
-        drops.add_all("annotation", "is a crowd region", columns["id"][crowd])
-        drops.add_all("annotation", f"is not larger than {options.min_area:g} square pixels", columns["id"][small])
+        if prepared.task.settings.labels is not Labels.ALL:
+            drops.add_all("annotation", "is a crowd region", columns["id"][crowd])
+        elif crowd.any():
+            drops.warn("annotation", "is a crowd region: it becomes an ignore region", count=int(crowd.sum()))
+        drops.add_all("annotation", f"is not larger than {min_area:g} square pixels", columns["id"][small])
         with_objects = set(columns["image_id"][followed].tolist())
     for image_id, name in zip(table.ids.tolist(), table.names, strict=True):
         if image_id not in with_objects:

@@ -1,4 +1,4 @@
-"""Where shards are worked on when it is not as usual: a cluster without room, a daemonic process, an unguarded script."""
+"""Unusual places to work: a cluster without room, a daemonic process, a script without a main guard."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[3]
     ("said", "told", "helps"),
     [
         (
-            "validate_socket_filename failed: AF_UNIX path length cannot exceed 107 bytes: /a/b",
+            "AF_UNIX path length cannot exceed 107 bytes: /a/b",
             "too long",
             "RAY_TMPDIR",
         ),
