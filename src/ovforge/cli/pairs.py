@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -17,6 +19,7 @@ from ovforge.cli.executors import (
     ShardsOption,
     WorkersOption,
     make_executor,
+    resolve_auto,
     select_shards,
 )
 from ovforge.errors import InputError
@@ -45,9 +48,8 @@ def _group() -> None:
     """Tracking data: second views and their tracks."""
 
 
-@command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")
 @with_diffusion_options
-def generate(
+def _generate(
     console: Console,
     name: Annotated[str, typer.Argument(help="The run's name: its folder and its files are called so.")],
     *,
@@ -147,6 +149,9 @@ def generate(
     retry_skipped: Annotated[
         bool, typer.Option("--retry-skipped", help="Make again the images that could not be used before.")
     ] = False,
+    only_check: Annotated[
+        bool, typer.Option("--check", help="Only check, as `pairs check` does; nothing is written.")
+    ] = False,
     remake_changed: Annotated[
         bool,
         typer.Option("--remake-changed", help="Make again the images that a corrected annotation file changes."),
@@ -185,9 +190,23 @@ def generate(
     from ovforge.synthesis.generate import generate_pairs
 
     engine, diffusion = _of_run(options, engine, diffusion, console.given)
-    device = diffusion.device if engine is EngineName.DIFFUSION else None
+    device = None
+    if engine is EngineName.DIFFUSION:
+        device = resolve_auto(executor, address, diffusion.device)
+        diffusion = replace(diffusion, device=device)
     pool = make_executor(executor, workers=workers, address=address, device=device)
     with console.progress() as progress:
+        if only_check:
+            from ovforge.synthesis.check import check_pairs
+
+            return check_pairs(
+                options,
+                _engine(engine, diffusion),
+                workers=pool.workers or available_cores(),
+                device=device,
+                given=console.given,
+                progress=progress,
+            )
         return generate_pairs(
             options,
             _engine(engine, diffusion),
@@ -197,6 +216,20 @@ def generate(
             given=console.given,
             progress=progress,
         )
+
+
+def _check(console: Console, **options: Any) -> StepSummary:
+    """Check all that generating, merging and annotating a run will need; say what it will skip, write and take.
+
+    Takes the options of `pairs generate`, makes a few images to estimate time and disk, and writes nothing.
+    """
+    return cast("StepSummary", _generate(console, **options, only_check=True))
+
+
+_parameters = [one for one in inspect.signature(_generate).parameters.values() if one.name != "only_check"]
+_check.__signature__ = inspect.signature(_generate).replace(parameters=_parameters)  # type: ignore[attr-defined]
+command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")(_generate)
+command(app, "check", example="ovforge pairs check my_pairs --workers 4 --partitions 4")(_check)
 
 
 @command(app, "sheet", example="ovforge pairs sheet my_pairs --out my_pairs.png --count 8")
