@@ -65,10 +65,10 @@ class ImageTable:
         )
 
     def digest(self) -> str:
-        """SHA-256 over the list of images: ids, names and sizes in order."""
+        """SHA-256 over the list of images: ids and names in order. Sizes may be corrected (`synthesis.corrections`)."""
         digest = hashlib.sha256()
-        for image_id, name, (width, height) in zip(self.ids.tolist(), self.names, self.sizes.tolist(), strict=True):
-            digest.update(f"{image_id} {width} {height} {name}\n".encode("utf-8", "surrogateescape"))
+        for image_id, name in zip(self.ids.tolist(), self.names, strict=True):
+            digest.update(f"{image_id} {name}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def close(self) -> None:
