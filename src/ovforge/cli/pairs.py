@@ -10,7 +10,7 @@ import typer
 
 from ovforge.cli import pairs_export, pairs_replay, pairs_status, pairs_tracks
 from ovforge.cli.common import Console, command
-from ovforge.cli.diffusion_options import refuse_diffusion_options, with_diffusion_options
+from ovforge.cli.diffusion_options import refuse_diffusion_options
 from ovforge.cli.executors import (
     AddressOption,
     ExecutorOption,
@@ -44,7 +44,6 @@ def _group() -> None:
 
 
 @command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")
-@with_diffusion_options
 def generate(
     console: Console,
     name: Annotated[str, typer.Argument(help="The run's name: its folder and its files are called so.")],

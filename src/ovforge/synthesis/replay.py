@@ -44,7 +44,7 @@ def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> 
         InputError: there is no such image in the run, or it cannot be used.
     """
     del progress
-    run_folder = check_run_name(options.save_dir, options.name)
+    run_folder = check_run_name(options.folder, options.name)
     plan, _ = load_plan(run_folder)
     places = _Places.of(plan, options)
     engine = engine_of_run(plan, run_folder, model=options.model, device=options.device)
@@ -89,7 +89,7 @@ class _Places:
         Raises:
             MissingInputError: some are not to be found; names all of them at once.
         """
-        folder = options.save_dir / options.name
+        folder = options.folder / options.name
         wanted = {
             "annotations": (options.annotations, DEFAULT_ANNOTATIONS),
             "captions": (options.captions, DEFAULT_CAPTIONS),
@@ -125,7 +125,7 @@ def _replay(
 ) -> StepSummary:
     source = table.image(index)
     settings = _settings(plan)
-    stored, partition = _stored(plan, index, options.save_dir / options.name)
+    stored, partition = _stored(plan, index, options.folder / options.name)
     names = variant_names(source.file_name, settings.variants)
     record_path = out / f"{Path(source.file_name).stem}.json"
     for path in (out / source.file_name, record_path, *(out / name for name in names)):
