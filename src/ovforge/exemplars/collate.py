@@ -84,7 +84,8 @@ def _open_sources(options: CollateOptions, drops: Drops, progress: Progress) -> 
     lvis = options.lvis_dir
     if lvis is not None and lvis.is_dir():
         lvis = lvis / LVIS_TRAIN
-    imagenet = find_tree(options.imagenet_dir)
+    imagenet = options.imagenet_dir if options.imagenet_dir is not None and options.imagenet_dir.exists() else None
+    imagenet = find_tree(imagenet) or imagenet  # a folder without a tree is refused where it is opened
     visual_genome = find_visual_genome(options.visual_genome_dir)
     if (lvis is None or not lvis.exists()) and imagenet is None and visual_genome is None:
         raise MissingInputError(
