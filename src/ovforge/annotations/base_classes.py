@@ -21,6 +21,7 @@ from ovforge.annotations.frequencies import check_frequencies, excluded_categori
 from ovforge.errors import InputError, Place
 from ovforge.files.atomic import atomic_file, check_output
 from ovforge.options.annotations import BASE_CLASS_NAMES, BaseClassesOptions, IdMode
+from ovforge.options.base import by_keywords
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 
@@ -30,6 +31,7 @@ ALL_ELSEWHERE = "it lists other classes than the annotation file: --out=FILE wri
 Ints = NDArray[np.int64]
 
 
+@by_keywords(BaseClassesOptions)
 def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Copy an annotation file without the classes of the frequencies `options.exclude`; write the others' names.
 

@@ -18,6 +18,7 @@ from ovforge.annotations.counts import image_and_instance_counts
 from ovforge.errors import AnnotationFileError, InputError, Place
 from ovforge.files.atomic import check_output
 from ovforge.options.annotations import MergeCocoOptions, MergeVariant
+from ovforge.options.base import by_keywords
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 
@@ -27,6 +28,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
+@by_keywords(MergeCocoOptions)
 def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Write an LVIS file with the COCO annotations added that LVIS does not have yet.
 

@@ -21,6 +21,7 @@ from ovforge.image_io.codec import stored_size
 from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.image_io.listed_images import require_listed_images
 from ovforge.image_io.store import ImageStore, open_image_store
+from ovforge.options.base import by_keywords
 from ovforge.options.pack import PackOptions
 from ovforge.parallel import map_ordered
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
@@ -31,6 +32,7 @@ READING_THREADS = 8
 """Readers ahead of the writer: opening a file on a network file system takes milliseconds of waiting."""
 
 
+@by_keywords(PackOptions)
 def pack_images(options: PackOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Copy images into one HDF5 file: those of an annotation file in its order, or all of a folder in name order.
 

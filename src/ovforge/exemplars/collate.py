@@ -17,6 +17,7 @@ from ovforge.exemplars.lvis_boxes import LvisBoxes
 from ovforge.exemplars.substitutes import substitutes_of
 from ovforge.exemplars.visual_genome_boxes import VisualGenomeBoxes, find_visual_genome
 from ovforge.files.atomic import atomic_file, check_output, write_bytes
+from ovforge.options.base import by_keywords
 from ovforge.options.exemplars import CollateOptions, Substitutes
 from ovforge.records.coverage import Coverage
 from ovforge.records.exemplar import IMAGENET, VISUAL_GENOME
@@ -27,6 +28,7 @@ from ovforge.taxonomy import category_differences, lvis_classes, substitute_syns
 LVIS_TRAIN = "lvis_v1_train.json"
 
 
+@by_keywords(CollateOptions)
 def collate_exemplars(options: CollateOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Collect the exemplars of every class and write the dictionary and its coverage report.
 

@@ -18,6 +18,7 @@ from ovforge.files.atomic import write_bytes
 from ovforge.files.small_files import has_size, remove_stale_files, write_small_file
 from ovforge.image_io.codec import apply_orientation
 from ovforge.image_io.header import read_orientation
+from ovforge.options.base import by_keywords
 from ovforge.options.exemplars import CropForm, CropOptions
 from ovforge.records.crops import CLASSES_FILE, CropIndex, CroppedClass
 from ovforge.records.exemplar import DATASETS, IMAGENET, LVIS, VISUAL_GENOME
@@ -39,6 +40,7 @@ IMAGES_TRIED = 20
 _OURS = re.compile(rf"((train|val)_)?\d+_({'|'.join(DATASETS)})_.+")
 
 
+@by_keywords(CropOptions)
 def crop_exemplars(
     options: CropOptions,
     executor: Executor | None = None,

@@ -195,6 +195,14 @@ class StepSummary(msgspec.Struct, frozen=True):
         """What was kept, but with a remark."""
         return tuple(drop for drop in self.drops if drop.kept)
 
+    def to_dataframe(self) -> Any:
+        """What was skipped and warned of as a pandas data frame, one row per reason. Needs pandas."""
+        import pandas as pd
+
+        columns = ("outcome", "kind", "reason", "count", "examples")
+        rows = [("warning" if d.kept else "skipped", d.kind, d.reason, d.count, d.examples) for d in self.drops]
+        return pd.DataFrame(rows, columns=list(columns))
+
 
 _VERBS = {"is": "are", "has": "have", "was": "were", "does": "do"}
 _REGULAR_VERBS = frozenset({"lies", "names", "holds", "needs", "belongs", "marks", "ends", "comes", "stays", "leaves"})

@@ -18,6 +18,7 @@ from ovforge.errors import InputError, MissingInputError, PlanMismatchError
 from ovforge.files.atomic import check_output, write_bytes
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.image_io.store import open_image_store
+from ovforge.options.base import by_keywords
 from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_CAPTIONS, DEFAULT_IMAGES
 from ovforge.options.replay import ReplayOptions
 from ovforge.records.pairs import VariantRecord
@@ -33,6 +34,7 @@ from ovforge.synthesis.partitions import partition_problem
 from ovforge.synthesis.repaint import Engine
 
 
+@by_keywords(ReplayOptions)
 def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Make all second views of one image again and write them to a folder, with their record.
 
