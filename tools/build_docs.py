@@ -25,8 +25,8 @@ API_HEAD = """# Python
 
 Made by `python tools/build_docs.py` from the code. The functions are the commands: options are keywords, paths may be
 text, and what comes back is a `StepSummary` with `counts`, `outputs`, `skipped`, `warnings`, `notes` and
-`to_dataframe()`. Errors are `ovforge.errors.OvforgeError`s with `reason`, `place` and `remedy`; `InputError` is what can
-be mended in the call or its files, `WorkError` is work that failed.
+`to_dataframe()`. Errors are `ovforge.errors.OvforgeError`s with `reason`, `place` and `remedy`: an `InputError` can be
+mended in the call or its files, a `WorkError` is work that failed.
 
 ```python
 import ovforge
