@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,6 +171,16 @@ def require_some(count: int, what: str, source: Path | str, which: str = "", *, 
     if not count:
         reason = f"there is no {what}{f' {which}' if which else ''}, so nothing would be done"
         raise NothingDoneError(reason, place=Place(str(source)), hint=hint)
+
+
+def shell_command(*words: object, **options: object) -> str:
+    """A command as it can be pasted into a shell. Options that are None are left out; their names may have underscores.
+
+    >>> shell_command("ovforge", "pairs", "merge", "my pairs", folder="a b", out=None)
+    "ovforge pairs merge 'my pairs' --folder 'a b'"
+    """
+    given = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value is not None]
+    return shlex.join([*map(str, words), *(word for pair in given for word in pair)])
 
 
 class StepSummary(msgspec.Struct, frozen=True):
