@@ -26,7 +26,7 @@ from ovforge.errors import InputError
 from ovforge.options.diffusion import DiffusionOptions
 from ovforge.options.executors import ExecutorName
 from ovforge.options.labels import Outside
-from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, GenerateOptions
+from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, PAIR_FRAMES, ClipMotion, GenerateOptions
 from ovforge.records.reporting import StepSummary
 
 if TYPE_CHECKING:
@@ -74,6 +74,22 @@ def _generate(
     workers: WorkersOption = 0,
     partitions: Annotated[int, typer.Option("--partitions", "--total-p", help="HDF5 files to publish.")] = 1,
     variants: Annotated[int, typer.Option("--variants", "--repeat_num", help="Second views per image.")] = 1,
+    frames: Annotated[
+        int,
+        typer.Option(help="2: pairs. 3 to 64: clips of so many frames, in which objects move; the image is the first."),
+    ] = PAIR_FRAMES,
+    motion: Annotated[
+        ClipMotion | None,
+        typer.Option(
+            help="How clips move. video: as real footage; hard: more than that; ovtrack: every frame is a second "
+            "view of its own, and no object moves by itself.",
+            show_default="video",
+        ),
+    ] = None,
+    gap: Annotated[
+        float | None,
+        typer.Option(help="How many video frames two frames of a clip are apart, 1 to 60.", show_default="15"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same inputs: same pairs.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Throw away the run of this name and start anew.")
@@ -155,6 +171,9 @@ def _generate(
         no_captions=diffusion.no_captions,
         partitions=partitions,
         variants=variants,
+        frames=frames,
+        motion=motion,
+        gap=gap,
         seed=seed,
         min_area=min_area,
         outside=outside,
@@ -224,10 +243,13 @@ def sheet(
     out: Annotated[Path | None, typer.Option(help="The PNG to write; NAME.png in that folder.")] = None,
     count: Annotated[int, typer.Option(min=1, max=500, help="How many pairs.")] = 8,
     seed: Annotated[int, typer.Option(help="Which pairs.")] = 0,
-    columns: Annotated[int, typer.Option(min=1, max=10, help="Pairs side by side.")] = 2,
+    columns: Annotated[int, typer.Option(min=1, max=10, help="Pairs side by side; clips are strips.")] = 2,
+    mp4: Annotated[
+        Path | None, typer.Option("--mp4", help="Write each clip on the sheet as a video to this folder, too.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
 ) -> StepSummary:
-    """Draw pairs side by side on one sheet, boxes and labels coloured by track."""
+    """Draw pairs side by side, or clips as strips, on one sheet, boxes and labels coloured by track."""
     del console
     from ovforge.records.run_layout import check_run_name
     from ovforge.synthesis.contact_sheet import contact_sheet
@@ -241,9 +263,14 @@ def sheet(
         count=count,
         seed=seed,
         columns=columns,
+        mp4=mp4,
         overwrite=overwrite,
     )
-    return StepSummary(step="pairs sheet", outputs={"sheet": str(path)}, counts={"pairs": drawn})
+    return StepSummary(
+        step="pairs sheet",
+        outputs={"sheet": str(path)} | ({"videos": str(mp4)} if mp4 else {}),
+        counts={"pairs": drawn},
+    )
 
 
 pairs_list.register(app)
