@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ovforge.cli import pairs_export, pairs_list, pairs_replay, pairs_status, pairs_tracks
 from ovforge.cli.common import Console, command
-from ovforge.cli.diffusion_options import refuse_diffusion_options, with_diffusion_options
+from ovforge.cli.diffusion_options import refuse_diffusion_options
 from ovforge.cli.executors import (
     AddressOption,
     ExecutorOption,
     ShardsOption,
     WorkersOption,
     make_executor,
+    resolve_auto,
     select_shards,
 )
 from ovforge.errors import InputError
@@ -45,9 +48,7 @@ def _group() -> None:
     """Tracking data: second views and their tracks."""
 
 
-@command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")
-@with_diffusion_options
-def generate(
+def _generate(
     console: Console,
     name: Annotated[str, typer.Argument(help="The run's name: its folder and its files are called so.")],
     *,
@@ -147,6 +148,9 @@ def generate(
     retry_skipped: Annotated[
         bool, typer.Option("--retry-skipped", help="Make again the images that could not be used before.")
     ] = False,
+    only_check: Annotated[
+        bool, typer.Option("--check", help="Only check, as `pairs check` does; nothing is written.")
+    ] = False,
     remake_changed: Annotated[
         bool,
         typer.Option("--remake-changed", help="Make again the images that a corrected annotation file changes."),
@@ -185,9 +189,23 @@ def generate(
     from ovforge.synthesis.generate import generate_pairs
 
     engine, diffusion = _of_run(options, engine, diffusion, console.given)
-    device = diffusion.device if engine is EngineName.DIFFUSION else None
+    device = None
+    if engine is EngineName.DIFFUSION:
+        device = resolve_auto(executor, address, diffusion.device)
+        diffusion = replace(diffusion, device=device)
     pool = make_executor(executor, workers=workers, address=address, device=device)
     with console.progress() as progress:
+        if only_check:
+            from ovforge.synthesis.check import check_pairs
+
+            return check_pairs(
+                options,
+                _engine(engine, diffusion),
+                workers=pool.workers or available_cores(),
+                device=device,
+                given=console.given,
+                progress=progress,
+            )
         return generate_pairs(
             options,
             _engine(engine, diffusion),
@@ -197,6 +215,22 @@ def generate(
             given=console.given,
             progress=progress,
         )
+
+
+def _check(console: Console, **options: Any) -> StepSummary:
+    """Check all that generating, merging and annotating a run will need; say what it will skip, write and take.
+
+    Takes the options of `pairs generate`, makes a few images to estimate time and disk, and writes nothing.
+    """
+    return _generate(console, **options, only_check=True)
+
+
+_signature = inspect.signature(_generate, eval_str=True)
+_check.__signature__ = _signature.replace(  # type: ignore[attr-defined]  # the same options as generate's
+    parameters=[one for one in _signature.parameters.values() if one.name != "only_check"]
+)
+command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")(_generate)
+command(app, "check", example="ovforge pairs check my_pairs --workers 4 --partitions 4")(_check)
 
 
 @command(app, "sheet", example="ovforge pairs sheet my_pairs --out my_pairs.png --count 8")
