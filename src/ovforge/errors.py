@@ -253,7 +253,6 @@ _OPTION = re.compile(
 _QUOTED = re.compile(r"(`[^`]*`)")
 
 PYTHON_NAMES = {
-    "for": "reader",
     "ann": "annotations",
     "ann-out": "annotations_out",
     "exclude-ann": "exclude",
