@@ -69,7 +69,9 @@ def crop_exemplars(
     _check_images(classes, options)
     run_folder = options.output / RUN_FOLDER
     plan = _plan(classes, options)
-    if not options.overwrite:
+    if options.overwrite:
+        (options.output / CLASSES_FILE).unlink(missing_ok=True)  # from here on the crops are unfinished
+    else:
         _ask_again_for_lost_crops(options.output, (shards or ShardSelection()).of(plan.shards()))
     _remove_stale_files(options.output)
     result = run(
@@ -115,7 +117,7 @@ def crop_exemplars(
         drops=result.drops,
         notes=tuple(notes),
         next_command=(
-            f"ovforge exemplars index --crops {options.output}"
+            f"ovforge exemplars index --crops {options.output}" + _split_with_images(split_counts)
             if result.complete
             else "the same command again, when the other parts are done"
         ),
@@ -211,6 +213,11 @@ def _tile(planned: PlannedCrop, crop: Crop) -> tuple[str, SourceImage]:
     return f"{split} {number} {planned.exemplar.dataset}", upright
 
 
+def _split_with_images(counts: dict[str, int]) -> str:
+    """The option that names a split with images in it; `val`, the default, needs more exemplars than --train-shots."""
+    return "" if counts["val"] else next((f" --split {split}" for split in ("train", "all") if counts[split]), "")
+
+
 def _check(options: CropOptions) -> None:
     if options.form is CropForm.SPLIT and options.train_exemplars is not None:
         raise InputError("the form split makes train and val from one list", hint="choose --form=lists for two")
@@ -277,6 +284,7 @@ def _ask_again_for_lost_crops(output: Path, shards: list[Shard]) -> None:
         files = {file: size for each in _read_receipt(path) for file, size in each.files.items()}
         if not all(has_size(output / file, size) for file, size in files.items()):
             path.unlink(missing_ok=True)
+            (output / CLASSES_FILE).unlink(missing_ok=True)  # until they are made again
 
 
 def _remove_stale_files(output: Path) -> None:

@@ -18,7 +18,7 @@ from ovforge.files.atomic import temporary_path
 from ovforge.files.tar_archive import Member, read_members
 from ovforge.image_io.codec import LONGEST_JPEG_SIDE, PIXEL_LIMIT, check_decodable, decode_rgb, encode_jpeg
 from ovforge.image_io.header import read_header
-from ovforge.image_io.read_file import read_image_file
+from ovforge.image_io.read_file import check_file_size, read_image_file
 from ovforge.image_io.store import has_image_suffix, is_utf8
 from ovforge.imagenet.archives import ClassSource
 from ovforge.options.imagenet import PrepareOptions, Resize
@@ -26,9 +26,6 @@ from ovforge.sources.imagenet21k import SMALL, STATE, TRAIN, VAL
 
 WORK = "work"
 """Below STATE: classes that are being made, each in a folder of its own."""
-
-LARGEST_FILE = 512 << 20
-"""Bytes; a larger file is no image, and is not read into memory."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -158,7 +155,7 @@ def _from_tar(options: PrepareOptions, source: ClassSource) -> _Files:
 
     def copy(name: str, target: Path) -> int:
         member = members[name]
-        _check_bytes(name, member.size)
+        check_file_size(member.size, name)
         with open(source.path, "rb", buffering=0) as file:
             data = os.pread(file.fileno(), member.size, member.offset)
         if len(data) < member.size:
@@ -171,7 +168,7 @@ def _from_tar(options: PrepareOptions, source: ClassSource) -> _Files:
 def _from_folder(options: PrepareOptions, source: ClassSource) -> _Files:
     def copy(name: str, target: Path) -> int:
         path = source.path / name
-        data = read_image_file(path, name, largest=LARGEST_FILE)
+        data = read_image_file(path, name)
         result = fit_size(data, name, options.resize)
         if options.link and result is data:
             with contextlib.suppress(OSError):  # another disk, or one without hard links: copy
@@ -180,11 +177,6 @@ def _from_folder(options: PrepareOptions, source: ClassSource) -> _Files:
         return target.write_bytes(result)
 
     return sorted(os.listdir(source.path)), [], copy  # noqa: PTH208  (names are wanted, not paths)
-
-
-def _check_bytes(name: str, size: int) -> None:
-    if size > LARGEST_FILE:
-        raise ImageError(name, "is too large for an image file", detail=f"{size:,} bytes")
 
 
 def fit_size(data: bytes, name: str, resize: Resize) -> bytes:
