@@ -80,7 +80,10 @@ def hole(data: bytes, member: str) -> bytes:
 
 FOURTH = whole().index(b"n00000004.tar")
 DAMAGES: dict[str, tuple[bytes, str]] = {
-    "a bit of a header": (flipped(whole(), FOURTH + 5), r"byte [\d,]+: is damaged .*behind n00000003\.tar: bad checksum"),
+    "a bit of a header": (
+        flipped(whole(), FOURTH + 5),
+        r"byte [\d,]+: is damaged .*behind n00000003\.tar: bad checksum",
+    ),
     "a header's checksum": (flipped(whole(), FOURTH + 150), r"behind n00000003\.tar"),
     "a hole of zeros": (hole(whole(), "n00000004.tar"), r"byte [\d,]+: goes on behind its end .*behind n00000003\.tar"),
     "two archives in one": (whole(wnids=WNIDS[:3]) + whole(wnids=WNIDS[3:]), r"goes on behind its end .*n00000003"),
@@ -316,9 +319,7 @@ def test_one_odd_image_never_stops_a_run(tmp_path: Path, make: Callable[[Path], 
 
 @pytest.mark.parametrize("suffix", ["jpg", "JPG", "jpeg", "JPEG", "png"])
 @pytest.mark.parametrize("make", [in_tar, in_folder])
-def test_images_are_known_by_all_their_usual_endings(
-    tmp_path: Path, suffix: str, make: Callable[[Path], Path]
-) -> None:
+def test_images_are_known_by_all_their_usual_endings(tmp_path: Path, suffix: str, make: Callable[[Path], Path]) -> None:
     names = {f"{WNIDS[0]}_{i}.{suffix}": IMAGE for i in range(3)}
     if make is in_folder:
         (tmp_path / "in" / WNIDS[0]).mkdir(parents=True)

@@ -33,6 +33,8 @@ from ovforge.sources.exemplar_images import ExemplarImages, missing_hint
 RUN_FOLDER = "run"
 SPLITS = ("train", "val", "all")
 SHEETS = "sheets"
+REPLACING = ".replacing"
+"""An empty file that is there while crops are made anew over those of an earlier run."""
 CLASSES_A_SHARD = 4
 IMAGES_TRIED = 20
 """Images of a data set that are looked for before the work; if none is there, the folder is the wrong one."""
@@ -69,9 +71,8 @@ def crop_exemplars(
     _check_images(classes, options)
     run_folder = options.output / RUN_FOLDER
     plan = _plan(classes, options)
-    if options.overwrite:
-        (options.output / CLASSES_FILE).unlink(missing_ok=True)  # from here on the crops are unfinished
-    else:
+    replaced = options.overwrite or (options.output / REPLACING).exists()
+    if not options.overwrite:
         _ask_again_for_lost_crops(options.output, (shards or ShardSelection()).of(plan.shards()))
     _remove_stale_files(options.output)
     result = run(
@@ -92,10 +93,11 @@ def crop_exemplars(
         notes.append(f"{result.done_before:,} of {len(asked_for):,} shards were done before")
     outputs = {"crops": str(options.output)}
     if result.complete:
-        if options.overwrite:
+        if replaced:
             _remove_stale(options.output, {path for each in done for path in each.files})
         index = msgspec.json.format(msgspec.json.encode(CropIndex(options.form.value, tuple(done)))) + b"\n"
         write_bytes(options.output / CLASSES_FILE, index, overwrite=True)
+        (options.output / REPLACING).unlink(missing_ok=True)
         outputs["classes"] = str(options.output / CLASSES_FILE)
     else:
         notes.append(
@@ -145,6 +147,9 @@ class _Cropper:
 
     def run(self, shard: Shard, out: Path) -> ShardReport:
         """Write the crops of the shard's classes, then the receipt."""
+        if self._options.overwrite:
+            (self._options.output / REPLACING).touch()
+            (self._options.output / CLASSES_FILE).unlink(missing_ok=True)  # from here on the crops are unfinished
         drops = Drops(keep_names=True)
         counts = {"cut": 0, "copied": 0}
         receipt = [
@@ -225,10 +230,17 @@ def _check(options: CropOptions) -> None:
         return
     if options.output.exists() and not options.output.is_dir():
         raise OutputExistsError(options.output)
+    if _is_stopped_before_its_first_shard(options.output):
+        return
     for split in SPLITS:
         folder = options.output / split
         if folder.is_dir() and any(folder.iterdir()):
             raise OutputExistsError(folder)
+
+
+def _is_stopped_before_its_first_shard(output: Path) -> bool:
+    """Whether crops were being replaced here by a run that was stopped so early that it left no plan."""
+    return (output / REPLACING).exists() and not (output / RUN_FOLDER / MANIFEST).exists()
 
 
 def _check_images(classes: list[PlannedClass], options: CropOptions) -> None:

@@ -106,7 +106,7 @@ def test_a_lock_that_somebody_holds_is_called_a_lock(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        "Unable to synchronously open file (unable to lock file, errno = 38, error message = 'Function not implemented')",
+        "Unable to open file (unable to lock file, errno = 38, error message = 'Function not implemented')",
         "Unable to open file (unable to lock file, errno = 37, error message = 'No locks available')",
         "Unable to open file (unable to lock file, errno = 95, error message = 'Operation not supported')",
     ],

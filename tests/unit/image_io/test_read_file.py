@@ -1,4 +1,4 @@
-"""Whose fault it is that an image cannot be read: the data's, which is named and left out, or the disk's, which is retried."""
+"""Whose fault it is that an image cannot be read: the data's, which is named, or the disk's, which is tried again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ JPEG = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
 Read = Callable[[Path], object]
 READS: dict[str, Read] = {
     "bytes": lambda path: read_image_file(path, path.name),
-    "header": lambda path: read_header_of_file(path),
+    "header": read_header_of_file,
     "store": lambda path: FolderStore(path.parent).read(path.name),
 }
 
