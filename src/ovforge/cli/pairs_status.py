@@ -13,6 +13,7 @@ import typer
 from ovforge.cli.common import Console, command
 from ovforge.cli.output import ForgivingStream, write_out
 from ovforge.options import layout
+from ovforge.records.pairs import visibility_text
 from ovforge.records.run_layout import check_run_name
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def _table(state: RunStatus) -> RenderableType:
     facts.add_row("items", f"{state.items_done:,} of {state.items:,}")
     facts.add_row("speed", _speed(state))
     facts.add_row("time left", _time_left(state))
+    if seen := visibility_text(state.counts):
+        facts.add_row("visibility", seen)
     parts: list[RenderableType] = [facts]
     if state.hosts:
         hosts = Table("machine", "workers now", "shards done", "items/s of a worker", title="Machines")

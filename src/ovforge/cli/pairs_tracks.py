@@ -102,6 +102,15 @@ def register(app: typer.Typer) -> None:
                 min=0, max=1, help="Leave out repainted objects with a lower fidelity.", show_default="none is skipped"
             ),
         ] = None,
+        min_visibility: Annotated[
+            float | None,
+            typer.Option(
+                min=0,
+                max=1,
+                help="Skip objects of whose moved mask a smaller share is seen in the second view.",
+                show_default="none is left out",
+            ),
+        ] = None,
         objects: Annotated[
             PairObjects,
             typer.Option(
@@ -147,6 +156,7 @@ def register(app: typer.Typer) -> None:
             variants,
             min_area,
             min_fidelity,
+            min_visibility,
             objects=objects,
             stills=stills,
             masks=masks,

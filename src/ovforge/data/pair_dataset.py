@@ -30,8 +30,9 @@ class PairDataset:
 
     - `a` and `b`, each a dictionary of `boxes` float32 (n, 4) as x1, y1, x2, y2 in pixels; `labels` int64 (n,), the
       category ids of the JSON; `track_ids` int64 (n,); `areas` float32 (n,); `fidelity` float32 (n,), NaN where the
-      run has none; and, with `masks`, `masks` uint8 (n, height, width) of the objects whose masks were kept (an
-      object without one has a mask of zeros);
+      run has none; `ignore` float32 (m, 4), the boxes of regions that are neither object nor background; and, with
+      `masks`, `masks` uint8 (n, height, width) of the objects whose masks were kept (an object without one has a mask
+      of zeros);
     - `match` int64 (n of a,): for each object of `a` the place of the same object in `b`, or -1 where it left;
     - `image_ids` and `file_names` of the two views.
 
@@ -67,7 +68,7 @@ class PairDataset:
         # A store opens itself anew after a fork or a pickle, so that no worker shares an HDF5 handle.
         self._store = open_image_store(self.h5)
         self._index: PairIndex | None = None
-        _torch()
+        import_torch()
         self._length = len(self._open_index())
 
     def __len__(self) -> int:
@@ -76,7 +77,7 @@ class PairDataset:
     def __getitem__(self, position: int) -> Any:
         if not -self._length <= position < self._length:
             raise IndexError(position)
-        torch = _torch()
+        torch = import_torch()
         index = self._open_index()
         row_a, row_b = (int(row) for row in index.pairs[position])
         names = index.file_name(row_a), index.file_name(row_b)
@@ -123,16 +124,19 @@ class PairDataset:
         return self._index
 
     def _objects(self, index: PairIndex, row: int) -> dict[str, Any]:
-        torch = _torch()
+        torch = import_torch()
         span = index.objects(row)
         boxes = np.array(index.box[span], dtype=np.float32)
-        boxes[:, 2:] += boxes[:, :2]
+        regions = np.array(index.regions(row), dtype=np.float32)
+        for corners in (boxes, regions):
+            corners[:, 2:] += corners[:, :2]
         objects = {
             "boxes": torch.from_numpy(boxes),
             "labels": torch.from_numpy(np.array(index.category_id[span], dtype=np.int64)),
             "track_ids": torch.from_numpy(np.array(index.track_id[span], dtype=np.int64)),
             "areas": torch.from_numpy(np.array(index.area[span], dtype=np.float32)),
             "fidelity": torch.from_numpy(np.array(index.fidelity[span], dtype=np.float32)),
+            "ignore": torch.from_numpy(regions),
         }
         if self.masks:
             width, height = (int(side) for side in index.image_size[row])
@@ -184,7 +188,8 @@ def _mask(path: Path, fields: dict[str, Any], height: int, width: int) -> NDArra
     return np.ascontiguousarray(decoded)
 
 
-def _torch() -> Any:
+def import_torch() -> Any:
+    """torch, or an error that says how to install it."""
     try:
         import torch
     except ImportError as error:

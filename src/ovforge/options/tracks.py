@@ -83,6 +83,7 @@ class AnnotateOptions:
         min_area: square pixels; only objects with a larger annotated area are followed. None: what the run was made
             with, 64 x 64 where nobody says.
         min_fidelity: 0 to 1; repainted objects whose fidelity is lower are skipped. None: all stay.
+        min_visibility: 0 to 1; objects of whose moved mask a smaller share is seen are skipped. None: all stay.
         objects: which objects a pair has.
         stills: write each image as a video of one frame with all its annotations, too: to `stills_out`.
         masks: write the objects' masks, as compressed RLE.
@@ -100,6 +101,7 @@ class AnnotateOptions:
     variants: int | None = None
     min_area: float | None = None
     min_fidelity: float | None = None
+    min_visibility: float | None = None
     objects: PairObjects = PairObjects.BOTH
     stills: bool = True
     masks: bool = True

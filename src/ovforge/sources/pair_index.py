@@ -32,7 +32,7 @@ from ovforge.records.lvis import Category
 from ovforge.records.reporting import Progress, no_progress
 from ovforge.sources.pair_arrays import ARRAYS, ObjectColumns, PairArrays, arrange, motion_row
 
-VERSION = 2
+VERSION = 3
 _READ_AS = "a pairs JSON is what `ovforge pairs annotate NAME` writes"
 
 
@@ -43,7 +43,7 @@ class _Motion(msgspec.Struct, frozen=True):
 
 
 _IMAGES = ("frame_name", "width", "height", "video_id", "frame_id", "motion")
-_ANNOTATIONS = ("track_id", "bbox", "area", "fidelity")
+_ANNOTATIONS = ("track_id", "bbox", "area", "fidelity", "iscrowd")
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ class _Header(msgspec.Struct, frozen=True):
     categories: list[Category]
 
 
-_SPANS = ("image_record", "object_record")
+_SPANS = ("image_record", "object_record", "region_start", "region_box")
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,21 @@ class PairIndex(PairArrays):
         path: the JSON.
         stamp: its size and its time of change, when it was read.
         image_record, object_record: int64 (images, 2), (objects, 2): byte ranges of the records in the JSON.
+        region_start: int64 (images + 1,): image row i has the ignore regions region_start[i]:region_start[i + 1]
+            (`iscrowd` 1). They are no objects.
+        region_box: float32 (regions, 4): x, y, width, height in pixels.
     """
 
     path: Path
     stamp: tuple[int, int]
     image_record: NDArray[np.int64]
     object_record: NDArray[np.int64]
+    region_start: NDArray[np.int64]
+    region_box: NDArray[np.float32]
+
+    def regions(self, row: int) -> NDArray[np.float32]:
+        """The boxes of the ignore regions of image row `row`, (n, 4)."""
+        return self.region_box[int(self.region_start[row]) : int(self.region_start[row + 1])]
 
     def image_fields(self, row: int) -> dict[str, Any]:
         """The JSON record of image row `row`, whole: caption, seed and motion stand in it."""
@@ -199,6 +208,11 @@ def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list
         raise error if error.hint else error.with_hint(_READ_AS) from None
     rows, pairs = _pairs(images)
     owner = find_positions(images["id"][rows], objects["image_id"])
+    is_region = (objects["iscrowd"] > 0) & (owner >= 0)
+    regions = np.flatnonzero(is_region)
+    regions = regions[np.argsort(owner[regions], kind="stable")]
+    per_image = np.bincount(owner[regions], minlength=len(rows))
+    owner[is_region] = -1
     order = np.argsort(owner, kind="stable")[int(np.count_nonzero(owner < 0)) :]
     columns = ObjectColumns(
         *(np.asarray(objects[name])[order] for name in ("bbox", "area", "category_id", "track_id", "fidelity"))
@@ -212,9 +226,11 @@ def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list
         objects=columns,
         motions=[_motion(images, int(row)) for row in pairs[:, 1]],
     )
-    spans = {
+    spans: dict[str, NDArray[Any]] = {
         "image_record": np.column_stack([images.starts, images.stops]).astype(np.int64)[rows],
         "object_record": np.column_stack([objects.starts, objects.stops]).astype(np.int64)[order],
+        "region_start": np.concatenate([[0], np.cumsum(per_image)]).astype(np.int64),
+        "region_box": np.ascontiguousarray(objects["bbox"][regions], np.float32).reshape(-1, 4),
     }
     return {**arrays, **spans}, categories
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,36 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.annotation_file import RecordTable
-from ovforge.annotation_io.door import Annotations, open_annotations
+from ovforge.annotation_io.door import Annotations
 from ovforge.annotation_io.ordering import stable_order
 from ovforge.annotation_io.record_edit import edit_record
 from ovforge.options.tracks import CategoryList
-from ovforge.synthesis.image_table import USED
 from ovforge.taxonomy import lvis_classes
 
-LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
-"""LVIS's lists of classes; in TAO they are the video's."""
-
 Ints = NDArray[np.int64]
-
-
-def open_annotated(path: Path, *, original: bool) -> Annotations:
-    """Open the annotation file that pairs were made from.
-
-    Args:
-        original: for OVTrack's own file, which needs less of it.
-
-    Raises:
-        MissingInputError, AnnotationFileError: as `open_annotations`.
-    """
-    lists, categories = ((), ()) if original else (LISTS, ("name", "synset", "frequency"))
-    return open_annotations(
-        path,
-        images=("name", "width", "height", *lists),
-        annotations=USED,
-        categories=categories,
-        optional={f"categories.{field}" for field in categories},
-    )
 
 
 @dataclass(frozen=True)
@@ -69,6 +45,9 @@ class ObjectColumns:
     number: Ints
     """For each of `rows`: which of the run's images it is in."""
     largest_id: int
+    crowd_rows: Ints
+    """Record numbers of the crowd regions of these images."""
+    crowd_number: Ints
 
     def column(self, name: str) -> NDArray[Any]:
         """A field of the objects."""
@@ -108,12 +87,13 @@ def object_columns(file: Annotations, used: Ints, classes: Classes | None = None
     number_of = np.full(len(ids), -1)
     number_of[used] = np.arange(len(used))
     number = number_of[by_id][np.searchsorted(ids[by_id], table["image_id"])]
-    is_wanted = (table["iscrowd"] == 0) & (number >= 0)
+    is_wanted = number >= 0
     if classes is not None:
         is_wanted &= np.isin(table["category_id"], np.array(sorted(classes.new_id), np.int64))
-    rows = np.flatnonzero(is_wanted)
+    is_crowd = table["iscrowd"] >= 1
+    rows, crowds = np.flatnonzero(is_wanted & ~is_crowd), np.flatnonzero(is_wanted & is_crowd)
     rows = rows[stable_order(number[rows])]
-    return ObjectColumns(file, table, rows, number[rows], int(table["id"].max(initial=0)))
+    return ObjectColumns(file, table, rows, number[rows], int(table["id"].max(initial=0)), crowds, number[crowds])
 
 
 def listed_classes(file: Annotations, listed: CategoryList) -> Classes:

@@ -3,6 +3,9 @@
 Order and ids are OVTrack's: annotation ids go on from the file's largest and are used up by objects that are skipped,
 too, so that files compare whatever the filters; tracks go on from those of the videos of one frame, where every object
 is a track, and so do videos.
+
+An annotated object that can be seen in a frame and is not followed there would teach a detector that it is background.
+Where the run knows all that is seen, it becomes an ignore region (`iscrowd` 1), as crowd regions do.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.ordering import stable_order
+from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.options.tracks import PairObjects
 from ovforge.records.reporting import Drops
-from ovforge.records.run_layout import variant_name
+from ovforge.records.run_layout import view_name
 from ovforge.synthesis.annotated_columns import ImageColumns, ObjectColumns
 from ovforge.synthesis.second_views import SecondViews
 
@@ -25,7 +29,9 @@ PAIR_MIN_AREA = 64.0 * 64.0
 """Square pixels; objects of a pair have to be larger (OVTrack)."""
 MIN_MOVED_AREA = 32.0 * 32.0
 """Square pixels; a second view's object has to be at least so large, and its box a pixel wide and high (OVTrack)."""
+IGNORED = ": an ignore region where it is seen"
 NOT_IN_BOTH = "is not in every frame of its pair"
+OUT_OF_SIGHT = "is out of sight: left the image or covered"
 NO_OBJECT = "has no object in two of its frames"
 _LAST = np.iinfo(np.int64).max
 
@@ -40,6 +46,9 @@ class Rules:
     Attributes:
         min_area: square pixels; the annotated area has to be larger.
         min_fidelity: what repainted objects need at least.
+        min_visibility: what objects in second views need at least.
+        min_moved_area: square pixels; what objects in second views need at least.
+        regions: whether objects that are seen and not followed become ignore regions.
         objects: which objects a pair has.
         empty_pairs: keep a pair that has no object to follow, as OVTrack does.
         first_track, first_video: the smallest ids. OVTrack starts at 0; readers with pycocotools' way of matching take
@@ -48,6 +57,9 @@ class Rules:
 
     min_area: float
     min_fidelity: float
+    min_visibility: float
+    min_moved_area: float
+    regions: bool
     objects: PairObjects
     empty_pairs: bool
     first_track: int
@@ -71,6 +83,8 @@ class Tracks(NamedTuple):
     """Which of the run's images it comes from."""
     kept: Ints
     """Which of the run's images have a video."""
+    is_region: Bools
+    """Whether it is an ignore region."""
 
 
 def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rules: Rules, drops: Drops) -> Tracks:
@@ -89,12 +103,14 @@ def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rul
     order = np.lexsort((np.where(original >= 0, original, _LAST), entries.view))
     kept = _kept(_EntryNames(images, views, order), original, rules, drops, order)
     kept_original = np.ones(len(followed), np.bool_)
-    if rules.objects is PairObjects.BOTH:
+    if rules.objects is PairObjects.BOTH and views.frames == PAIR_FRAMES:  # in clips they leave and come back
         kept_original = np.bincount(original[kept], minlength=len(followed)) == variants
         lonely = kept & ~np.append(kept_original, False)[original]
         kept &= ~lonely
         lost = table["id"][followed[~kept_original]]
-        drops.add_all("object", NOT_IN_BOTH, [f"annotation {one}" for one in lost.tolist()])
+        drops.add_all(
+            "object", NOT_IN_BOTH + (IGNORED if rules.regions else ""), [f"annotation {one}" for one in lost.tolist()]
+        )
     has_video = np.ones(count, np.bool_)
     if not rules.empty_pairs:
         has_video[:] = False
@@ -116,24 +132,123 @@ def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rul
     id_of_entry[order] = first_id[frame_of_entry[order]] + _rank(entries.view[order])
 
     first, second = np.flatnonzero(kept_original), order[kept[order]]
-    frame = np.concatenate([frame_of_original[first], frame_of_entry[second]])
+    regions = _Regions.none()
+    if rules.regions:
+        next_id = int(first_id[-1] + sizes[-1]) if len(sizes) else objects.largest_id + 1
+        track_of_row = np.full(len(table["id"]), -1)
+        track_of_row[followed] = track
+        next_track = rules.first_track + len(objects.rows) + len(followed)
+        regions = _regions(
+            objects,
+            views,
+            followed[first],
+            order[~kept[order]],
+            has_video=has_video,
+            track_of_row=track_of_row,
+            next_id=next_id,
+            next_track=next_track,
+        )
+    frame = np.concatenate(
+        [
+            frame_of_original[first],
+            regions.number * (variants + 1),
+            frame_of_entry[second],
+            frame_of_entry[regions.entries],
+        ]
+    )
     in_order = stable_order(frame)
 
-    def column(of_originals: Ints, of_entries: Ints) -> Ints:
-        return np.concatenate([of_originals, of_entries])[in_order]
+    def column(of_originals: Ints, of_regions: Ints, of_entries: Ints, of_region_entries: Ints) -> Ints:
+        return np.concatenate([of_originals, of_regions, of_entries, of_region_entries])[in_order]
 
     frame = frame[in_order]
+    originals = len(first) + len(regions.rows)
     return Tracks(
-        is_original=in_order < len(first),
-        row=column(followed[first], second),
-        original_row=column(followed[first], followed[original[second]]),
-        id=column(id_of_original[first], id_of_entry[second]),
+        is_original=in_order < originals,
+        row=column(followed[first], regions.rows, second, regions.entries),
+        original_row=column(followed[first], regions.rows, followed[original[second]], regions.entry_rows),
+        id=column(id_of_original[first], regions.ids, id_of_entry[second], id_of_entry[regions.entries]),
         image_id=images.largest_id + 1 + frame,
-        track=column(track[first], track[original[second]]),
+        track=column(track[first], regions.tracks, track[original[second]], regions.entry_tracks),
         video=rules.first_video + count + frame // (variants + 1),
         number=frame // (variants + 1),
         kept=np.flatnonzero(has_video),
+        is_region=((in_order >= len(first)) & (in_order < originals)) | (in_order >= originals + len(second)),
     )
+
+
+class _Regions(NamedTuple):
+    """Ignore regions: in the images themselves, and in second views."""
+
+    rows: Ints
+    """Of the annotation file's table."""
+    number: Ints
+    """Which of the run's images each is in."""
+    ids: Ints
+    tracks: Ints
+    entries: Ints
+    """Of the second views' entries."""
+    entry_rows: Ints
+    """Their originals' rows."""
+    entry_tracks: Ints
+
+    @staticmethod
+    def none() -> _Regions:
+        """No regions at all."""
+        return _Regions(*(np.zeros(0, np.int64) for _ in _Regions._fields))
+
+
+def _regions(
+    objects: ObjectColumns,
+    views: SecondViews,
+    followed: Ints,
+    not_kept: Ints,
+    *,
+    has_video: Bools,
+    track_of_row: Ints,
+    next_id: int,
+    next_track: int,
+) -> _Regions:
+    """What is seen in the frames of pairs and is not followed in them. One that is followed elsewhere has its track.
+
+    Args:
+        followed: rows of the objects that are followed, in the images themselves.
+        not_kept: entries of objects that are not followed in their second view, in the order of the output.
+        track_of_row: the track of each row of the annotation file's table, -1 for none; new ones are entered.
+    """
+    table, entries, variants = objects.table, views.entries, max(views.variants, 1)
+    rows, number = np.append(objects.rows, objects.crowd_rows), np.append(objects.number, objects.crowd_number)
+    number_of_row = np.full(len(table["id"]), -1)
+    number_of_row[rows] = number
+    is_listed = np.zeros(len(table["id"]), np.bool_)
+    is_listed[rows] = True
+    is_followed = np.zeros(len(table["id"]), np.bool_)
+    is_followed[followed] = True
+    is_region = has_video[number] & ~is_followed[rows]
+    rows, number = rows[is_region], number[is_region]
+    by_number = stable_order(number)
+    rows, number = rows[by_number], number[by_number]
+    new = track_of_row[rows] < 0
+    track_of_row[rows[new]] = next_track + np.arange(int(new.sum()))
+
+    entry_number = entries.view // variants
+    seen = not_kept[((entries.area > 0) & has_video[entry_number])[not_kept]]
+    entry_rows = _rows_of(table["id"], entries.id[seen])
+    there = is_listed[entry_rows] & (number_of_row[entry_rows] == entry_number[seen]) & (track_of_row[entry_rows] >= 0)
+    seen, entry_rows = seen[there], entry_rows[there]
+    return _Regions(
+        rows, number, next_id + np.arange(len(rows)), track_of_row[rows], seen, entry_rows, track_of_row[entry_rows]
+    )
+
+
+def _rows_of(ids: Ints, wanted: Ints) -> Ints:
+    """The rows with these ids; any row for an id that is not there."""
+    if not len(ids):
+        return np.zeros(len(wanted), np.int64)
+    by_id = stable_order(ids)
+    found = np.minimum(np.searchsorted(ids[by_id], wanted), len(ids) - 1)
+    rows: Ints = by_id[found]
+    return rows
 
 
 def _inside(objects: ObjectColumns, images: ImageColumns, views: SecondViews) -> Bools:
@@ -165,12 +280,16 @@ def _rank(group: Ints) -> Ints:
 def _kept(names: _EntryNames, original: Ints, rules: Rules, drops: Drops, order: Ints) -> Bools:
     entries = names.views.entries
     kept = np.ones(len(original), np.bool_)
-    small = (entries.box[:, 2:] < 1).any(axis=1) | (entries.area < MIN_MOVED_AREA)
+    kept[entries.is_region] = False  # it was never said that these are followed
+    small = (entries.box[:, 2:] < 1).any(axis=1) | (entries.area < rules.min_moved_area)
+    ignored = IGNORED if rules.regions else ""
+    left = "has left the image" if names.views.frames == PAIR_FRAMES else OUT_OF_SIGHT
     for reason, without in (
-        (f"comes from no object larger than {rules.min_area:g} square pixels", original < 0),
-        ("has left the image", entries.area <= 0),
-        (f"is smaller than {MIN_MOVED_AREA:g} square pixels in the second view", small),
-        (f"has a fidelity below {rules.min_fidelity:g}", entries.fidelity < rules.min_fidelity),
+        (f"comes from no object larger than {rules.min_area:g} square pixels{ignored}", original < 0),
+        (left, entries.area <= 0),
+        (f"is smaller than {rules.min_moved_area:g} square pixels in the second view{ignored}", small),
+        (f"has a fidelity below {rules.min_fidelity:g}{ignored}", entries.fidelity < rules.min_fidelity),
+        (f"has a visibility below {rules.min_visibility:g}{ignored}", entries.visibility < rules.min_visibility),
     ):
         dropped = order[(kept & without)[order]]
         kept[dropped] = False
@@ -197,7 +316,7 @@ class _EntryNames(Collection[str]):
         views = self.views
         for row in self.rows:
             number, variant = divmod(int(views.entries.view[row]), views.variants)
-            view = variant_name(self.images.names[views.used[number]], variant)
+            view = view_name(self.images.names[views.used[number]], variant, views.frames)
             yield f"annotation {views.entries.id[row]} in {view}"
 
     def __contains__(self, name: object) -> bool:
@@ -207,4 +326,4 @@ class _EntryNames(Collection[str]):
 def _count_empty(images: ImageColumns, views: SecondViews, of_view: Ints, of_image: Ints, drops: Drops) -> None:
     reason = "has no boxes: nothing is noted of its objects"
     for number, variant in np.argwhere((of_view == 0) & (of_image > 0)[:, None]).tolist():
-        drops.warn("second view", reason, variant_name(images.names[views.used[number]], variant))
+        drops.warn("second view", reason, view_name(images.names[views.used[number]], variant, views.frames))

@@ -7,7 +7,7 @@ pair can be looked at again, or proven to be what the run made of the image.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,13 @@ from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_CAPTIONS, DEFAULT
 from ovforge.options.replay import ReplayOptions
 from ovforge.records.pairs import VariantRecord
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.records.run_layout import REPLAY, PartitionFiles, check_run_name, find_partitions, variant_names
+from ovforge.records.run_layout import REPLAY, PartitionFiles, check_run_name, find_partitions, view_names
 from ovforge.runs.plan import Plan, find_input, input_file, load_plan
 from ovforge.synthesis.engines import engine_of_run
-from ovforge.synthesis.generate import library_versions
+from ovforge.synthesis.generate import library_versions, settings_from_description
 from ovforge.synthesis.image_table import ImageTable, read_images
 from ovforge.synthesis.pair_file import PublishedPair
-from ovforge.synthesis.pairs import PairSettings, finish, prepare
+from ovforge.synthesis.pair_task import finish_views, prepare_image
 from ovforge.synthesis.partitions import partition_problem
 from ovforge.synthesis.repaint import Engine
 
@@ -55,8 +55,13 @@ def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> 
             hint="bring back what the run had, or give --anyway: the pair may then come out otherwise",
         )
     out = options.out or run_folder / REPLAY
+    settings = settings_from_description(plan.options, plan.seed)
     table = read_images(
-        places.annotations, places.captions, variants=plan.options["variants"], limit=plan.options["limit"]
+        places.annotations,
+        places.captions,
+        variants=settings.views,
+        frames=settings.frames,
+        limit=plan.options["limit"],
     )
     try:
         index = _position(table, options)
@@ -124,9 +129,9 @@ def _replay(
     differences: list[str],
 ) -> StepSummary:
     source = table.image(index)
-    settings = _settings(plan)
+    settings = settings_from_description(plan.options, plan.seed)
     stored, partition = _stored(plan, index, options.save_dir / options.name)
-    names = variant_names(source.file_name, settings.variants)
+    names = view_names(source.file_name, settings.views, settings.frames)
     record_path = out / f"{Path(source.file_name).stem}.json"
     for path in (out / source.file_name, record_path, *(out / name for name in names)):
         check_output(path, overwrite=options.overwrite)
@@ -135,8 +140,12 @@ def _replay(
         data = store.read(source.file_name)
     repainter = _with_batch_size(engine, stored).open(options.device)
     try:
-        prepared = prepare(source, data, settings, repainter.working_size, table.class_names)
-        finished = [finish(prepared, p, repainter.repaint([p.job])[0], settings) for p in prepared.planned]
+        prepared = prepare_image(source, data, settings, repainter.working_size, table.class_names)
+        finished = [
+            view
+            for planned in prepared.planned
+            for view in finish_views(prepared, planned, repainter.repaint([planned.job])[0], settings)
+        ]
     finally:
         repainter.close()
 
@@ -188,11 +197,6 @@ def _differences(plan: Plan, engine: Engine, places: _Places) -> Iterator[str]:
     for name in sorted({*plan.versions, *versions}):
         if plan.versions.get(name) != versions.get(name):
             yield f"{name} {plan.versions.get(name)} in the run, {versions.get(name)} now"
-
-
-def _settings(plan: Plan) -> PairSettings:
-    names = set(asdict(PairSettings())) - {"seed"}
-    return PairSettings(seed=plan.seed, **{name: plan.options[name] for name in names})
 
 
 def _position(table: ImageTable, options: ReplayOptions) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ovforge.errors import ImageError, InputError, MissingInputError
 from ovforge.image_io.store import ImageStore
+from ovforge.options.labels import Labels
 from ovforge.options.pairs import (
     DEFAULT_ANNOTATIONS,
     DEFAULT_CAPTIONS,
@@ -17,9 +18,10 @@ from ovforge.options.pairs import (
     GenerateOptions,
 )
 from ovforge.options.tracks import PAIRS_ANNOTATIONS
-from ovforge.records.run_layout import MANIFEST, find_partitions
+from ovforge.records.run_layout import MANIFEST, PartitionFiles, find_partitions
 from ovforge.runs.plan import InputFile, Plan, file_sha256, find_input, input_names, load_plan
 from ovforge.runs.run import is_started
+from ovforge.synthesis.pair_file import read_about
 
 SAMPLED_IMAGES = 256
 """So many images, spread evenly over a run, stand for the content of its store of images."""
@@ -62,10 +64,11 @@ def with_run_values(
         values = {name: value for name, value in values.items() if getattr(options, name) is None}
     else:
         values = {name: value for name, value in values.items() if name not in given}
+    repaints = plan.options.get("labels") != Labels.ALL.value  # else there is no choice
     notes = [
         f"--{name.replace('_', '-')} {value}: as the run was started"
         for name, value in values.items()
-        if name != "shard_size" and value != getattr(default, name)
+        if name != "shard_size" and value != getattr(default, name) and (name != "outside" or repaints)
     ]
     folder = options.folder
     if options.annotations is None:
@@ -94,6 +97,28 @@ def default_images() -> Path:
             hint="give a folder or HDF5 file with --images=PATH",
         )
     return path
+
+
+def missing_images(store: ImageStore, names: Sequence[str]) -> list[str]:
+    """Those of `names` that the store does not have; it is listed once, not asked for each."""
+    there = set(store.names())
+    return [name for name in names if name not in there]
+
+
+def require_most_images(store: ImageStore, names: Sequence[str]) -> list[str]:
+    """Refuse a store that lacks more than half of a run's images: it is probably another one; those that are missing.
+
+    Raises:
+        InputError: names the store and some images.
+    """
+    missing = missing_images(store, names)
+    if len(missing) * 2 > len(names):
+        raise InputError(
+            f"{store.path}: {len(missing):,} of {len(names):,} images are not there: {', '.join(missing[:3])}, ...",
+            hint="are these the images of the annotation file? give their folder or HDF5 file with --images=PATH, "
+            "or --limit=N for a trial of the first images",
+        )
+    return missing
 
 
 def describe_images(store: ImageStore, names: Sequence[str]) -> InputFile:
@@ -134,6 +159,22 @@ def planned_annotations(annotations: Path | None, plan: Plan | None, run_folder:
             hint="say where it is with --annotations=FILE",
         )
     return path
+
+
+def check_labels(merged: PartitionFiles, plan: Plan | None) -> None:
+    """Refuse merged files whose labels are of an annotation file that was corrected since.
+
+    Raises:
+        InputError: the run has another annotation file now.
+    """
+    if plan is None or "annotations" not in plan.inputs or not merged.pairs.is_file():
+        return
+    labels = read_about(merged.pairs).labels
+    if labels and labels != plan.inputs["annotations"].sha256:
+        raise InputError(
+            f"{merged.pairs}: was merged before the run's annotation file was corrected",
+            hint=f"`ovforge pairs merge {merged.h5.stem} --overwrite` takes the new labels over",
+        )
 
 
 def check_annotations(path: Path, plan: Plan | None) -> None:

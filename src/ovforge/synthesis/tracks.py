@@ -28,9 +28,10 @@ from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, tracks_file
 from ovforge.runs.plan import load_plan
-from ovforge.synthesis.annotated_columns import image_columns, listed_classes, object_columns, open_annotated
-from ovforge.synthesis.followed_objects import PAIR_MIN_AREA, Rules, follow
-from ovforge.synthesis.run_inputs import check_annotations, planned_annotations
+from ovforge.synthesis.annotated_columns import image_columns, listed_classes, object_columns
+from ovforge.synthesis.followed_objects import MIN_MOVED_AREA, PAIR_MIN_AREA, Rules, follow
+from ovforge.synthesis.image_table import open_for_pairs
+from ovforge.synthesis.run_inputs import check_annotations, check_labels, planned_annotations
 from ovforge.synthesis.second_views import SecondViews, open_second_views
 from ovforge.synthesis.track_records import PairRecords, class_lists, image_tails
 
@@ -61,11 +62,12 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
     for needed, what in ((merged.h5, "the merged images"), (merged.pkl, "the merged annotations")):
         if not needed.is_file():
             raise MissingInputError(needed, what=what, hint=f"`ovforge pairs merge {options.name}` makes them")
+    check_labels(merged, plan)
     drops = Drops()
     with Workers(), tempfile.TemporaryDirectory(prefix="ovforge-") as scratch, ThreadPoolExecutor(1) as thread:
         checked = thread.submit(check_annotations, path, plan)  # hashing a gigabyte: meanwhile the workers read it
         try:
-            file = open_annotated(path, original=options.original)
+            file = open_for_pairs(path, lists=not options.original)
         except AnnotationFileError:
             checked.result()  # what is wrong with another file is of no interest
             raise
@@ -108,6 +110,7 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
             "videos": stills + len(tracks.kept),
             "images": stills + len(tracks.kept) * (views.variants + 1),
             "annotations": (len(objects.rows) if stills else 0) + len(tracks.id),
+            "ignore regions in pairs": int(tracks.is_region.sum()),
             "tracks": (len(objects.rows) if stills else 0) + int(tracks.is_original.sum()),
         },
         drops=drops.freeze(),
@@ -116,9 +119,14 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
 
 
 def _rules(options: AnnotateOptions, views: SecondViews) -> Rules:
+    min_area = options.min_area if options.min_area is not None else views.min_area
+    knows_all = views.knows_all_that_is_seen and not options.original
     return Rules(
-        min_area=options.min_area if options.min_area is not None else views.min_area or PAIR_MIN_AREA,
+        min_area=PAIR_MIN_AREA if min_area is None or (min_area < 0 and options.original) else min_area,
         min_fidelity=options.min_fidelity if options.min_fidelity is not None else float("-inf"),
+        min_visibility=options.min_visibility if options.min_visibility is not None else float("-inf"),
+        min_moved_area=0.0 if knows_all else MIN_MOVED_AREA,
+        regions=knows_all,
         objects=PairObjects.ALL if options.original else options.objects,
         empty_pairs=options.original,
         first_track=0 if options.original else 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -401,8 +402,11 @@ def test_text_in_any_script_is_read(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_or_none(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match=r"nowhere\.json"):
         open_annotations(tmp_path / "nowhere.json", images=())
-    with pytest.raises(AnnotationFileError, match="cannot be read"):
+    with pytest.raises(AnnotationFileError, match=r"cannot be read \(it is a folder"):
         open_annotations(tmp_path, images=())
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(AnnotationFileError, match=r"cannot be read \(it is a pipe"):
+        open_annotations(tmp_path / "pipe", images=())
 
 
 def test_every_field_has_an_example_that_fits() -> None:

@@ -11,10 +11,16 @@ from typing import Any
 
 from ovforge.errors import InputError, MissingExtraError
 from ovforge.options.diffusion import DiffusionOptions, Foreground, Precision, Sampler
+from ovforge.options.labels import Outside
 from ovforge.synthesis.diffusion.model_folder import check_model_folder, read_config, weight_hashes
 from ovforge.synthesis.diffusion.schedule import NoiseScale
 from ovforge.synthesis.diffusion.schedulers import make_schedule
-from ovforge.synthesis.repaint import Repainter
+from ovforge.synthesis.repaint import EngineTraits, Repainter
+
+NO_PROMPT = (
+    "--no-captions: OVTrack's published ablation found that pairs repainted without a prompt bring no gain; "
+    "captions or class names cost nothing but guidance"
+)
 
 _LIBRARIES = ("torch", "diffusers", "transformers")
 
@@ -26,6 +32,17 @@ class DiffusionEngine:
     options: DiffusionOptions = field(default_factory=DiffusionOptions)
     name: str = "diffusion"
 
+    @property
+    def traits(self) -> EngineTraits:
+        """What the making of pairs has to know of it."""
+        outside = (Outside.COMPLETED, Outside.ORIGINAL)
+        return EngineTraits(
+            repaints=True,
+            outside=outside[::-1] if self.options.scheduler is Sampler.OVTRACK else outside,
+            uses_captions=not self.options.no_captions,
+            notes=(NO_PROMPT,) if self.options.no_captions else (),
+        )
+
     def describe(self) -> dict[str, Any]:
         """What the manifest says of the engine: options, model, hashes of its weights, U-Net calls, versions.
 
@@ -36,6 +53,8 @@ class DiffusionEngine:
             MissingExtraError: a library of the extra `diffusion` is not installed.
         """
         _check_libraries()
+        import torch
+
         from ovforge.synthesis.diffusion.model import resolve_device, resolve_precision, resolve_threads
         from ovforge.synthesis.diffusion.repainter import ATTEMPTS, guided_calls
 
@@ -44,7 +63,8 @@ class DiffusionEngine:
         folder = options.model / "scheduler"
         scale = NoiseScale.from_config(read_config(folder / "scheduler_config.json"), where=str(folder))
         calls = make_schedule(scale, options).calls
-        device = resolve_device(options.device)
+        # A GPU is looked for where the work is done: the machine that plans it may have none.
+        device = torch.device("cuda") if options.device.startswith("cuda") else resolve_device(options.device)
         return {
             "engine": self.name,
             "model": str(options.model.absolute()),
