@@ -184,7 +184,7 @@ def fit_size(data: bytes, name: str, resize: Resize) -> bytes:
 
     Bilinear without smoothing, as ImageNet-21K-P is made; an image whose longer edge is below the size stays as
     it is. Images are turned upright by EXIF where they are resized. What is decoded and what comes out of it is at most
-    PIXEL_LIMIT pixels each, so a process needs some 600 MB at most.
+    PIXEL_LIMIT pixels each, so a process needs some 700 MB at most.
 
     Raises:
         ImageError: broken or cut short; a strip so narrow that it would become longer than a JPEG can be. Without
