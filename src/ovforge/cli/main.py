@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from ovforge import __version__
-from ovforge.cli import exemplars, exemplars_view, imagenet, lvis, lvis_pack, pairs, pairs_view, sample_data, workflow
+from ovforge.cli import (
+    exemplars,
+    exemplars_view,
+    exemplars_vision,
+    imagenet,
+    lvis,
+    lvis_pack,
+    pairs,
+    pairs_view,
+    sample_data,
+    workflow,
+)
 from ovforge.cli.common import run_app
 
 app = typer.Typer(
@@ -24,6 +35,7 @@ app = typer.Typer(
 workflow.register(app)
 lvis_pack.register(lvis.app)
 exemplars_view.register(exemplars.app)
+exemplars_vision.register(exemplars.app)
 pairs_view.register(pairs.app)
 app.add_typer(lvis.app, name="lvis")
 app.add_typer(imagenet.app, name="imagenet")

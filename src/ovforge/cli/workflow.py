@@ -83,6 +83,10 @@ def _show(console: Console, report: DoctorReport) -> None:
             )
             if blocked := report.blocks.get(state.key):
                 out.print(f"  without it: no {', no '.join(blocked)}", markup=False)
+    for model in report.vision_models:
+        good_for = f"good for {', '.join(model.uses)}" if model.uses else "cannot be used"
+        problem = f" ({model.problem})" if model.problem else ""
+        out.print(f"\n{model.place}: {model.what}, {good_for}{problem}", markup=False)
     for extra in report.extras:
         if not extra.present:
             out.print(f"\nThe extra '{extra.name}' is not installed: {extra.install}", markup=False)

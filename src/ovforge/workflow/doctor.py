@@ -11,17 +11,19 @@ from ovforge.errors import MissingInputError
 from ovforge.options import layout
 from ovforge.options.workflow import WorkflowOptions
 from ovforge.synthesis.diffusion import inspect_model_folder
+from ovforge.vision.model_folder import inspect_vision_folder
 from ovforge.workflow.inventory import MODEL_SITE, InputState, take_inventory
 from ovforge.workflow.steps import StepState, StepStatus, survey
 
 EXTRAS = {
     "sample": ("scikit-image",),
     "diffusion": ("torch", "diffusers", "transformers", "accelerate", "safetensors"),
+    "vision": ("torch", "transformers", "safetensors", "pillow"),
     "ray": ("ray",),
     "viewer": ("starlette", "uvicorn", "jinja2"),
     "torch": ("torch",),
 }
-_MODULES = {"scikit-image": "skimage"}
+_MODULES = {"scikit-image": "skimage", "pillow": "PIL"}
 
 
 class ExtraState(msgspec.Struct, frozen=True):
@@ -34,6 +36,16 @@ class ExtraState(msgspec.Struct, frozen=True):
     install: str
 
 
+class VisionModelState(msgspec.Struct, frozen=True):
+    """A vision model below `saved_models`, and what it is good for."""
+
+    place: str
+    what: str
+    uses: tuple[str, ...]
+    """Some of `image`, `text`, `detect`; empty if it cannot be used."""
+    problem: str
+
+
 class DoctorReport(msgspec.Struct, frozen=True):
     """What `doctor` found."""
 
@@ -43,6 +55,7 @@ class DoctorReport(msgspec.Struct, frozen=True):
     """Input -> the steps that it blocks, directly or through another step."""
     steps: tuple[StepState, ...]
     extras: tuple[ExtraState, ...]
+    vision_models: tuple[VisionModelState, ...]
     next_command: str
 
 
@@ -62,6 +75,7 @@ def doctor(options: WorkflowOptions) -> DoctorReport:
         blocks=_blocks(inputs, steps),
         steps=steps,
         extras=tuple(_extra(name, libraries) for name, libraries in EXTRAS.items()),
+        vision_models=_vision_models(options),
         next_command=_next_command(steps),
     )
 
@@ -84,6 +98,17 @@ def _model(options: WorkflowOptions) -> InputState:
         site=MODEL_SITE,
         download="the whole repository, safetensors",
     )
+
+
+def _vision_models(options: WorkflowOptions) -> tuple[VisionModelState, ...]:
+    """The folders of transformers below `saved_models`: those with a config.json of their own."""
+    states = []
+    for path in sorted((options.root / layout.SAVED_MODELS).glob("*/config.json")):
+        found = inspect_vision_folder(path.parent)
+        place = str(path.parent.relative_to(options.root))
+        what = found.title or f"model of the type '{found.model_type}'"
+        states.append(VisionModelState(place, what, found.uses, "; ".join((*found.problems, *found.notes))))
+    return tuple(states)
 
 
 def _blocks(inputs: tuple[InputState, ...], steps: tuple[StepState, ...]) -> dict[str, tuple[str, ...]]:
