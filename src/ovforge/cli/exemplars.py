@@ -24,6 +24,7 @@ from ovforge.options.exemplars import (
     CropForm,
     CropOptions,
     ExemplarIndexOptions,
+    Pick,
     SampleOptions,
     Shortage,
     Substitutes,
@@ -141,6 +142,12 @@ def sample(
     with_names: Annotated[
         bool, typer.Option("--with-names", help="Write a dictionary keyed by synset, not a list.", show_default=False)
     ] = False,
+    pick: Annotated[
+        Pick, typer.Option("--pick", help="By area as the original, or by features: typical or diverse ones.")
+    ] = Pick.AREA,
+    features: Annotated[
+        Path | None, typer.Option("--features", help="What embed wrote; for --pick typical and diverse.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -163,6 +170,8 @@ def sample(
         exclude=exclude,
         visual_genome_dir=visual_genome_dir,
         with_names=with_names,
+        pick=pick,
+        features=features,
         overwrite=overwrite,
     )
     with console.progress() as progress:

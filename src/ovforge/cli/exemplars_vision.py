@@ -1,4 +1,4 @@
-"""`ovforge exemplars embed` and `ovforge exemplars classifier`."""
+"""`ovforge exemplars embed | classifier | check`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ovforge.errors import InputError
 from ovforge.options import layout
 from ovforge.options.vision import (
     DEFAULT_TEMPLATE,
+    CheckOptions,
     ClassifierKind,
     ClassifierLayout,
     ClassifierOptions,
@@ -33,6 +34,13 @@ from ovforge.options.vision import (
 from ovforge.records.reporting import StepSummary
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.", show_default=False)]
+TemplateOption = Annotated[
+    list[str] | None,
+    typer.Option("--template", help=f"Text per class name, with {{}}; again for more.  [default: {DEFAULT_TEMPLATE}]"),
+]
+DescriptionsOption = Annotated[
+    Path | None, typer.Option(help="JSON from class to a list of texts, in place of templates.", show_default=False)
+]
 FILE_HELP = "Exemplars, as sample or collate writes them."
 
 
@@ -139,16 +147,8 @@ def register(app: typer.Typer) -> None:
         device: DeviceOption = "auto",
         dtype: DtypeOption = Dtype.FLOAT32,
         batch: BatchOption = 64,
-        template: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--template", help=f"Text per class name, with {{}}; again for more.  [default: {DEFAULT_TEMPLATE}]"
-            ),
-        ] = None,
-        descriptions: Annotated[
-            Path | None,
-            typer.Option(help="JSON from class to a list of texts, in place of templates.", show_default=False),
-        ] = None,
+        template: TemplateOption = None,
+        descriptions: DescriptionsOption = None,
         without_exemplars: Annotated[
             WithoutExemplars, typer.Option(help="Classes without exemplars: an error, or their text alone.")
         ] = WithoutExemplars.ERROR,
@@ -182,6 +182,64 @@ def register(app: typer.Typer) -> None:
         )
         with console.progress() as progress:
             return make_classifier(options, progress=progress)
+
+    @command(
+        app, "check", example="ovforge exemplars check drawn.json --features F --vision models/clip-vit-base-patch32"
+    )
+    def check(
+        console: Console,
+        file: Annotated[Path, typer.Argument(help=f"{FILE_HELP} The val list of two.", show_default=False)],
+        *,
+        features: Annotated[Path, typer.Option("--features", help="What embed wrote.", show_default=False)],
+        train_exemplars: Annotated[
+            Path | None,
+            typer.Option(
+                "--train-exemplars",
+                help="The train list. Default: the first exemplars of each class are train, as crop --form split.",
+                show_default=False,
+            ),
+        ] = None,
+        train_shots: Annotated[int, typer.Option("--train-shots", help="How many of one list are train.")] = 10,
+        categories: Annotated[Path, typer.Option("--categories", help="LVIS file with the classes.")] = layout.LVIS_VAL,
+        out: Annotated[
+            Path | None, typer.Option(help="The report. Default: FILE.check.json.", show_default=False)
+        ] = None,
+        vision: OptionalVisionOption = None,
+        device: DeviceOption = "auto",
+        dtype: DtypeOption = Dtype.FLOAT32,
+        batch: BatchOption = 64,
+        template: TemplateOption = None,
+        descriptions: DescriptionsOption = None,
+        similarity: Annotated[float, typer.Option(help="Near-duplicates have at least this cosine.")] = 0.97,
+        deviations: Annotated[
+            float, typer.Option(help="An outlier is so many deviations less like its class than the others.")
+        ] = 3.5,
+        coverage: Annotated[
+            Path | None,
+            typer.Option(help="Coverage report of collate, which receives each class's accuracy.", show_default=False),
+        ] = None,
+        overwrite: Overwrite = False,
+    ) -> StepSummary:
+        """Find near-duplicates, outliers and classes that their exemplars do not tell apart."""
+        from ovforge.vision import check_exemplars
+
+        options = CheckOptions(
+            exemplars=file,
+            features=features,
+            train_exemplars=train_exemplars,
+            train_shots=train_shots,
+            categories=categories,
+            output=out,
+            vision=None if vision is None else VisionOptions(vision, device, dtype, batch),
+            templates=tuple(template or (DEFAULT_TEMPLATE,)),
+            descriptions=descriptions,
+            similarity=similarity,
+            deviations=deviations,
+            coverage=coverage,
+            overwrite=overwrite,
+        )
+        with console.progress() as progress:
+            return check_exemplars(options, progress=progress)
 
 
 def _added(text: str) -> tuple[str, Path]:

@@ -35,6 +35,17 @@ class Shortage(str, Enum):
     """Nothing is written; the short classes are named."""
 
 
+class Pick(str, Enum):
+    """By what exemplars are chosen."""
+
+    AREA = "area"
+    """Drawn by the area of their boxes, as the original does."""
+    TYPICAL = "typical"
+    """Those nearest to the mean feature of their class."""
+    DIVERSE = "diverse"
+    """The most typical one, then those least like all that were taken."""
+
+
 class CropForm(str, Enum):
     """How the crops are laid out in folders."""
 
@@ -90,6 +101,9 @@ class SampleOptions:
     """Where `image_data.json` says which Visual Genome images are COCO images; asked only with `exclude`."""
     with_names: bool = False
     """Write a dictionary keyed by synset in place of the list."""
+    pick: Pick = Pick.AREA
+    features: Path | None = None
+    """What `exemplars embed` wrote for the dictionary; needed for `pick` other than AREA."""
     overwrite: bool = False
 
 

@@ -165,3 +165,49 @@ class ClassifierOptions:
                 raise InputError(f"--template '{template}': has no {{}} for the class name")
         if not self.templates:
             raise InputError("a classifier needs at least one template")
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """Exemplars that someone should look at.
+
+    Attributes:
+        exemplars: what `exemplars sample` writes; the val list where there are two.
+        features: what `exemplars embed` wrote for them.
+        train_exemplars: the train list; None: the first `train_shots` of `exemplars` are train, as in
+            `exemplars crop --form split`.
+        train_shots: see `train_exemplars`.
+        categories: annotation file with the classes.
+        output: the report; None: beside `exemplars`.
+        vision: the model of the features, to compare exemplars with texts; None: texts are not compared.
+        templates, descriptions: the texts, as in `ClassifierOptions`.
+        similarity: two exemplars whose features have at least this cosine are near-duplicates.
+        deviations: an outlier is so many deviations less like its class than its class's others are.
+        coverage: the coverage report of `exemplars collate`, which receives each class's leave-one-out accuracy.
+        overwrite: replace a report that is already there.
+    """
+
+    exemplars: Path
+    features: Path
+    train_exemplars: Path | None = None
+    train_shots: int = 10
+    categories: Path = layout.LVIS_VAL
+    output: Path | None = None
+    vision: VisionOptions | None = None
+    templates: tuple[str, ...] = (DEFAULT_TEMPLATE,)
+    descriptions: Path | None = None
+    similarity: float = 0.97
+    deviations: float = 3.5
+    coverage: Path | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.similarity <= 1:
+            raise InputError(f"--similarity {self.similarity}: a cosine above 0 and at most 1")
+        if self.deviations <= 0:
+            raise InputError(f"--deviations {self.deviations}: has to be above 0")
+
+    @property
+    def report(self) -> Path:
+        """Where the report goes."""
+        return self.output or self.exemplars.with_name(f"{self.exemplars.stem}.check.json")

@@ -5,8 +5,9 @@
 do not fit. Models are folders of transformers on this machine; nothing is downloaded.
 """
 
+from ovforge.vision.check import check_exemplars
 from ovforge.vision.classifier import make_classifier
 from ovforge.vision.embed import embed_exemplars
 from ovforge.vision.model_folder import VisionFolder, inspect_vision_folder
 
-__all__ = ["VisionFolder", "embed_exemplars", "inspect_vision_folder", "make_classifier"]
+__all__ = ["VisionFolder", "check_exemplars", "embed_exemplars", "inspect_vision_folder", "make_classifier"]
