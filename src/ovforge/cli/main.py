@@ -13,6 +13,7 @@ from ovforge.cli import (
     exemplars_view,
     exemplars_vision,
     imagenet,
+    importing,
     lvis,
     lvis_pack,
     pairs,
@@ -42,6 +43,7 @@ app.add_typer(imagenet.app, name="imagenet")
 app.add_typer(exemplars.app, name="exemplars")
 app.add_typer(pairs.app, name="pairs")
 sample_data.register(app)
+importing.register(app)
 
 
 def _show_version(value: bool) -> None:

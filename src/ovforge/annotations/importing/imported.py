@@ -1,0 +1,70 @@
+"""What a reader of another format hands to the step that writes it: sections, drawn one after the other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from pycocotools import mask as coco_mask
+
+from ovforge.records.reporting import Drops
+
+
+class NotAMaskError(Exception):
+    """What stands in the place of a mask is none; the reader names the record."""
+
+
+@dataclass
+class Imported:
+    """An annotation file to be written. `counts`, `drops` and `notes` fill while the sections are drawn, in order.
+
+    Attributes:
+        sections: top-level key -> a whole JSON value, or its records one by one.
+    """
+
+    sections: dict[str, bytes | Iterable[bytes]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    drops: Drops = field(default_factory=Drops)
+    notes: list[str] = field(default_factory=list)
+
+
+def compressed_rle(segmentation: Any, height: int, width: int) -> dict[str, Any] | None:
+    """Polygons or an RLE of either form as a compressed RLE with text counts; None for an empty mask.
+
+    Raises:
+        NotAMaskError: neither polygons nor an RLE, or one of another size than (height, width).
+    """
+    if isinstance(segmentation, dict):
+        if list(segmentation.get("size", ())) != [height, width]:
+            raise NotAMaskError(f"its size {segmentation.get('size')} is not the image's [{height}, {width}]")
+        counts = segmentation.get("counts")
+        if isinstance(counts, list):
+            rle = coco_mask.frPyObjects(segmentation, height, width)
+        elif isinstance(counts, str):
+            rle = {"size": [height, width], "counts": counts.encode("ascii")}
+        else:
+            raise NotAMaskError("it has no counts")
+    elif isinstance(segmentation, list):
+        polygons = [points for points in segmentation if len(points) >= 6]
+        if not polygons:
+            return None
+        rle = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+    else:
+        raise NotAMaskError(f"it is {type(segmentation).__name__}, not polygons or an RLE")
+    if not int(coco_mask.area(rle)):
+        return None
+    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
+
+
+def box_and_area(rle: dict[str, Any]) -> tuple[list[float], int]:
+    """The box [x, y, width, height] and the area in pixels of a compressed RLE."""
+    encoded = {"size": rle["size"], "counts": rle["counts"].encode("ascii")}
+    return [float(value) for value in coco_mask.toBbox(encoded)], int(coco_mask.area(encoded))
+
+
+def encode(record: dict[str, Any]) -> bytes:
+    """One record as JSON."""
+    return msgspec.json.encode(record)

@@ -1,0 +1,256 @@
+"""`import`: the release formats of other data sets become the file that all steps take."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from ovforge.annotations.importing import import_annotations
+from ovforge.cli.common import run_app
+from ovforge.cli.main import app
+from ovforge.errors import AnnotationFileError, InputError, MissingInputError, OutputExistsError
+from ovforge.options.importing import ImportKind, ImportOptions
+from ovforge.records.reporting import StepSummary
+
+
+def _load_release_files() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("release_files", Path(__file__).with_name("release_files.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+release = _load_release_files()
+
+
+def imported(kind: ImportKind, annotations: Path, **more: Any) -> tuple[dict[str, Any], StepSummary]:
+    out = annotations.parent / "own.json"
+    summary = import_annotations(ImportOptions(kind, annotations, out, **more))
+    COCO(str(out))  # a reader of COCO files takes it
+    return json.loads(out.read_text()), summary
+
+
+def pixels(segmentation: dict[str, Any]) -> np.ndarray:
+    return coco_mask.decode({**segmentation, "counts": segmentation["counts"].encode()})
+
+
+def test_lvis_minival_names_images_by_their_address(tmp_path: Path):
+    path = release.lvis_minival(tmp_path)
+    data, summary = imported(ImportKind.LVIS_MINIVAL, path)
+    before = json.loads(path.read_text())
+    assert data["images"][0]["file_name"] == "000000397133.jpg"
+    assert data["images"][0]["neg_category_ids"] == [2]
+    assert data["annotations"] == [{**before["annotations"][0], "iscrowd": 0}]
+    assert data["categories"] == before["categories"]
+    assert data["info"] == {"year": 2020}
+    assert summary.counts == {"classes": 2, "images": 1, "annotations": 1}
+
+
+def test_objects365_names_lie_below_the_folder_of_a_split(tmp_path: Path):
+    data, summary = imported(ImportKind.OBJECTS365, release.objects365(tmp_path))
+    assert [image["file_name"] for image in data["images"]] == [
+        "patch8/objects365_v1_00420917.jpg",
+        "patch16/objects365_v2_00908726.jpg",
+    ]
+    assert [a["id"] for a in data["annotations"]] == [1]
+    assert data["annotations"][0]["isreflected"] == 1
+    assert [(d.reason, d.examples) for d in summary.drops] == [("its box has no area", ("2",))]
+    assert any("no masks" in note for note in summary.notes)
+
+
+def test_v3det_says_that_a_name_stands_for_two_classes(tmp_path: Path):
+    data, summary = imported(ImportKind.V3DET, release.v3det(tmp_path))
+    assert [c["name_zh"] for c in data["categories"]] == ["老鼠", "鼠标"]
+    assert any("1 class names stand for several classes (mouse)" in note for note in summary.notes)
+
+
+def test_tao_keeps_videos_tracks_and_paths(tmp_path: Path):
+    path = release.tao(tmp_path)
+    data, summary = imported(ImportKind.TAO, path)
+    assert data == json.loads(path.read_text())
+    assert any("rectangles" in note for note in summary.notes)
+
+
+@pytest.mark.parametrize("kind", [ImportKind.YOUTUBE_VIS, ImportKind.LV_VIS])
+def test_youtube_vis_tracks_become_annotations_of_frames(tmp_path: Path, kind: ImportKind):
+    path, masks = release.youtube_vis(tmp_path)
+    data, summary = imported(kind, path)
+    names = {image["id"]: image["file_name"] for image in data["images"]}
+    assert list(names.values()) == [
+        *(f"0043f083b5/{i:05d}.jpg" for i in (0, 5, 10)), *(f"0044fa5fba/{i:05d}.jpg" for i in (0, 5)),
+    ]  # fmt: skip
+    assert [image["frame_index"] for image in data["images"]] == [0, 1, 2, 0, 1]
+    assert [video["name"] for video in data["videos"]] == ["0043f083b5", "0044fa5fba"]
+    assert data["tracks"] == [
+        {"id": 1, "category_id": 21, "video_id": 3},
+        {"id": 2, "category_id": 22, "video_id": 4},
+    ]
+    frame = {image["id"]: image["frame_index"] for image in data["images"]}
+    found = {(a["track_id"], frame[a["image_id"]]): a for a in data["annotations"]}
+    assert found.keys() == masks.keys()
+    for key, mask in masks.items():
+        assert np.array_equal(pixels(found[key]["segmentation"]), mask)
+        assert found[key]["area"] == mask.sum()
+    assert found[1, 2]["bbox"] == [5, 3, 10, 8]
+    assert [(d.kind, d.reason) for d in summary.drops] == [("mask", "is empty")]
+
+
+def test_burst_sequences_become_frames_with_tracks_of_their_own(tmp_path: Path):
+    path, masks = release.burst(tmp_path)
+    data, _ = imported(ImportKind.BURST, path)
+    assert [image["file_name"] for image in data["images"]] == [
+        "HACS/a/frame0000.jpg", "HACS/a/frame0030.jpg", "HACS/b/frame0000.jpg",
+    ]  # fmt: skip
+    assert data["images"][0]["neg_category_ids"] == [3]
+    assert [track["category_id"] for track in data["tracks"]] == [95, 4, 4]
+    place = {image["id"]: image["file_name"] for image in data["images"]}
+    shown = [(place[a["image_id"]], a["track_id"], a["category_id"]) for a in data["annotations"]]
+    assert shown == [
+        ("HACS/a/frame0000.jpg", 1, 95),
+        ("HACS/a/frame0030.jpg", 1, 95),
+        ("HACS/a/frame0030.jpg", 2, 4),
+        ("HACS/b/frame0000.jpg", 3, 4),
+    ]
+    for annotation, mask in zip(data["annotations"], masks.values(), strict=True):
+        assert np.array_equal(pixels(annotation["segmentation"]), mask)
+        assert annotation["is_gt"] is True
+
+
+def test_open_images_boxes_masks_and_absent_classes(tmp_path: Path):
+    data, summary = imported(ImportKind.OPEN_IMAGES, **release.open_images(tmp_path))
+    assert [(i["file_name"], i["width"], i["height"], i["neg_category_ids"]) for i in data["images"]] == [
+        ("000002b66c9c498e.jpg", 40, 30, []),
+        ("000002b97e5471a0.jpg", 40, 30, [2]),
+    ]
+    assert [(c["id"], c["name"], c["freebase_id"]) for c in data["categories"]] == [
+        (1, "Tortoise", "/m/011k07"),
+        (2, "Container", "/m/011q46kg"),
+    ]
+    with_mask, group = data["annotations"]
+    assert with_mask["bbox"] == [10, 6, 20, 12]
+    assert np.array_equal(pixels(with_mask["segmentation"]), release.rectangle(10, 6, 20, 12))
+    assert with_mask["IsTruncated"] == 1
+    assert (group["iscrowd"], group["bbox"]) == (1, [0, 0, 20, 30])
+    assert {d.reason for d in summary.drops} == {
+        "is not in the folder", "its image is not in the folder", "its box has no area",
+    }  # fmt: skip
+    assert summary.counts["annotations with a mask"] == 1
+
+
+def test_open_images_without_masks(tmp_path: Path):
+    files = release.open_images(tmp_path)
+    data, summary = imported(
+        ImportKind.OPEN_IMAGES, files["annotations"], images=files["images"], classes=files["classes"]
+    )
+    assert "segmentation" not in data["annotations"][0]
+    assert any("no masks" in note for note in summary.notes)
+
+
+def test_an_existing_output_is_kept(tmp_path: Path):
+    path = release.tao(tmp_path)
+    imported(ImportKind.TAO, path)
+    with pytest.raises(OutputExistsError):
+        imported(ImportKind.TAO, path)
+    imported(ImportKind.TAO, path, overwrite=True)
+
+
+class TestRefusals:
+    """Nothing is written, and the message names the file and the place."""
+
+    def refused(self, kind: ImportKind, path: Path, words: str, error: type[Exception] = AnnotationFileError) -> None:
+        with pytest.raises(error, match=words):
+            imported(kind, path)
+        assert not (path.parent / "own.json").exists()
+
+    def test_another_format(self, tmp_path: Path):
+        self.refused(ImportKind.YOUTUBE_VIS, release.objects365(tmp_path), 'zhiyuan_objv2_val.json: has no "videos"')
+        self.refused(ImportKind.TAO, release.burst(tmp_path)[0], 'train.json: has no "images"')
+
+    def test_no_file(self, tmp_path: Path):
+        self.refused(ImportKind.BURST, tmp_path / "no.json", "no.json", MissingInputError)
+
+    def test_a_track_with_too_few_masks(self, tmp_path: Path):
+        path, _ = release.youtube_vis(tmp_path)
+        data = json.loads(path.read_text())
+        del data["annotations"][0]["segmentations"][0]
+        release.write(path, data)
+        self.refused(ImportKind.LV_VIS, path, "annotation 1 has 2 masks, its video 3 has 3 frames")
+
+    def test_a_track_of_no_video(self, tmp_path: Path):
+        path, _ = release.youtube_vis(tmp_path)
+        data = json.loads(path.read_text())
+        data["annotations"][1]["video_id"] = 99
+        release.write(path, data)
+        self.refused(ImportKind.LV_VIS, path, "annotation 2 has video_id 99")
+
+    def test_a_mask_of_another_size(self, tmp_path: Path):
+        path, _ = release.youtube_vis(tmp_path)
+        data = json.loads(path.read_text())
+        data["annotations"][0]["segmentations"][2]["size"] = [30, 41]
+        release.write(path, data)
+        self.refused(ImportKind.LV_VIS, path, r"annotation 1, frame 2: not a mask: its size \[30, 41\]")
+
+    def test_nothing_left(self, tmp_path: Path):
+        path = release.objects365(tmp_path)
+        data = json.loads(path.read_text())
+        data["annotations"] = data["annotations"][1:]
+        release.write(path, data)
+        self.refused(ImportKind.OBJECTS365, path, "it has no usable annotations")
+
+    def test_a_null_among_the_records(self, tmp_path: Path):
+        path = release.objects365(tmp_path)
+        data = json.loads(path.read_text())
+        data["annotations"].insert(1, None)
+        release.write(path, data)
+        self.refused(ImportKind.OBJECTS365, path, "zhiyuan_objv2_val.json: .*annotation")
+
+    @pytest.mark.parametrize(
+        ("row", "words"),
+        [
+            ("000002b66c9c498e,x,/m/unknown,1,0.1,0.2,0.1,0.2", "line 6: /m/unknown is not among the classes"),
+            ("000002b66c9c498e,x,/m/011k07,1,10,20,10,20", "line 6: the corners .* are not shares"),
+            ("000002b66c9c498e,x,/m/011k07,1,a,0.2,0.1,0.2", "line 6: the corners are not numbers"),
+            ("000002b66c9c498e,x,/m/0", "line 6: too few columns"),
+        ],
+    )
+    def test_a_bad_row_of_open_images(self, tmp_path: Path, row: str, words: str):
+        files = release.open_images(tmp_path)
+        with files["annotations"].open("a") as file:
+            file.write(row + "\n")
+        with pytest.raises(AnnotationFileError, match=words):
+            imported(ImportKind.OPEN_IMAGES, **files)
+        assert not (tmp_path / "own.json").exists()
+
+    def test_open_images_in_the_wrong_folder(self, tmp_path: Path):
+        files = release.open_images(tmp_path)
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(InputError, match="none of the 3 images that train-annotations-bbox"):
+            imported(ImportKind.OPEN_IMAGES, **{**files, "images": tmp_path / "empty"})
+
+    def test_options_that_do_not_belong_together(self, tmp_path: Path):
+        with pytest.raises(InputError, match="--images"):
+            ImportOptions(ImportKind.TAO, tmp_path / "a", tmp_path / "b", images=tmp_path)
+        with pytest.raises(InputError, match="boxes as shares"):
+            ImportOptions(ImportKind.OPEN_IMAGES, tmp_path / "a", tmp_path / "b")
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    path = release.objects365(tmp_path)
+    out = tmp_path / "own.json"
+    monkeypatch.setattr(sys, "argv", ["ovforge", "import", "objects365", str(path), "--out", str(out), "--json"])
+    assert run_app(app) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["images"] == 2
+    monkeypatch.setattr(sys, "argv", ["ovforge", "import", "burst", str(path), "--out", str(tmp_path / "x.json")])
+    assert run_app(app) == 2
+    assert 'has no "sequences"' in capsys.readouterr().err
