@@ -17,6 +17,7 @@ from ovforge.cli import (
     lvis,
     lvis_pack,
     pairs,
+    pairs_score,
     pairs_view,
     sample_data,
     workflow,
@@ -37,6 +38,7 @@ workflow.register(app)
 lvis_pack.register(lvis.app)
 exemplars_view.register(exemplars.app)
 exemplars_vision.register(exemplars.app)
+pairs_score.register(pairs.app)
 pairs_view.register(pairs.app)
 app.add_typer(lvis.app, name="lvis")
 app.add_typer(imagenet.app, name="imagenet")
