@@ -74,7 +74,7 @@ def test_a_second_run_is_refused_and_overwrite_allows_it(
     assert run_app(app, ["remove-rare"]) == 2
     assert capsys.readouterr().err == (
         "error: datasets/lvis/lvis_v1_train_norare.json: already exists\n"
-        "  give --overwrite to replace it, or --out to write elsewhere\n"
+        "  --overwrite replaces it, or --out PATH writes elsewhere\n"
     )
     assert run_app(app, ["remove-rare", "--overwrite"]) == 0
 
@@ -129,3 +129,15 @@ def test_help_has_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> N
     text = capsys.readouterr().out
     assert f"ovforge lvis {name}" in text
     assert "--overwrite" in text and "--json" in text
+
+
+def test_a_class_list_that_was_downloaded_is_never_said_to_be_replaced(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    source = ["base-classes", "--ann", "datasets/lvis/lvis_v1_train.json", "--out", "base.json"]
+    (root / "lvis_classes_v1.txt").write_text("downloaded\n")
+    assert run_app(app, source) == 2
+    told = capsys.readouterr().err
+    assert "--class-names FILE writes the class list elsewhere" in told
+    assert "--overwrite" not in told

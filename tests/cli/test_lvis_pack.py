@@ -87,7 +87,7 @@ def test_names_what_is_missing_or_damaged(root: Path, mini: Path, capsys: pytest
     summary = json.loads(capsys.readouterr().out)
     assert summary["counts"]["images"] == 37
     assert {drop["reason"]: drop["examples"] for drop in summary["drops"]} == {
-        "is not in data/lvis/train2017": ["000000000009.jpg"],
+        "is missing": ["000000000009.jpg"],
         "is cut short": ["000000000025.jpg"],
         "is empty": ["000000000030.jpg"],
     }

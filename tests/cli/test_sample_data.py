@@ -52,7 +52,7 @@ def test_a_second_run_is_refused_with_a_way_out(
     assert run_app(app, ["sample-data", str(tmp_path / "set")]) == 2
     err = capfd.readouterr().err
     assert f"error: {tmp_path / 'set'}: already exists" in err
-    assert "--overwrite" in err
+    assert "  --overwrite replaces it, or name another folder\n" in err
     assert run_app(app, ["sample-data", str(tmp_path / "set"), "--overwrite"]) == 0
 
 

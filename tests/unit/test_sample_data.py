@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as masks
 
-from ovforge.errors import InputError, MissingExtraError, MissingInputError, OutputExistsError, WorkError
+from ovforge.errors import InputError, MissingExtraError, MissingInputError, OutputExistsError, WorkError, pip_line
 from ovforge.options.sample_data import SampleDataOptions
 from ovforge.records.reporting import StepSummary
 from ovforge.sample_data import sample_data, step
@@ -382,7 +382,7 @@ def test_without_scikit_image_the_extra_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="extra 'sample'") as error:
         sample_data(SampleDataOptions(tmp_path / "set"))
-    assert error.value.hint == "pip install 'ovforge[sample]'"
+    assert error.value.hint == f"`{pip_line('sample')}`"
     assert names_in(tmp_path) == []
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from ovforge.errors import pip_line
 from ovforge.viewer.security import is_local
 
 
@@ -221,7 +222,7 @@ def test_without_the_extra(viewer_command: Any, pairs_folder: Path) -> None:
     command[2] = code
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "pip install 'ovforge[viewer]'" in done.stderr
+    assert pip_line("viewer") in done.stderr
 
 
 def test_help_is_true(viewer_command: Any) -> None:

@@ -88,7 +88,8 @@ class RecordTable:
 
     def error(self, index: int, problem: str, *, hint: str = "") -> AnnotationFileError:
         """An error about one record."""
-        return AnnotationFileError(self._file.path, f"{self.where(index)} {problem}", hint=hint)
+        record = json_windows.record_label(self.section, int(index))
+        return AnnotationFileError(self._file.path, problem, record=record, byte=int(self.starts[index]), hint=hint)
 
     def check_unique(self, field: str = "id") -> None:
         """Refuse two records with the same value in an integer field.

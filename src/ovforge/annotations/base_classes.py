@@ -40,8 +40,13 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
         AnnotationFileError: the input is malformed, or a category has no frequency.
     """
     exclude = check_frequencies(options.exclude)
-    for output in (options.output, options.class_names_output):
-        check_output(output, overwrite=options.overwrite)
+    check_output(options.output, overwrite=options.overwrite)
+    # OVTrack's own list may lie there, a download: nobody is told to replace it.
+    check_output(
+        options.class_names_output,
+        overwrite=options.overwrite,
+        hint="--class-names=FILE writes the class list elsewhere",
+    )
     progress("read", 0, 2)
     with Workers(), CheckedFile(options.annotations, images=ListedImage) as source:
         categories, annotations, file = source.categories, source.annotations, source.file

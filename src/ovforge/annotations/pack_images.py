@@ -85,7 +85,7 @@ def _pack(
     with atomic_path(options.out, overwrite=options.overwrite) as temporary, ImageWriter(temporary) as writer:
         for done, (name, data) in enumerate(_read_ahead(store, names)):
             if isinstance(data, ImageError):
-                drops.add("image", _reason(data, name), name)
+                drops.add("image", data.reason, name)
             else:
                 writer.add(name, data)
                 packed, size = packed + 1, size + len(data)
@@ -97,7 +97,7 @@ def _pack(
             raise InputError(
                 f"{options.images}: holds none of the {len(names):,} images"
                 + (f" ({first.examples[0]}: {first.reason})" if first else ""),
-                hint="give the folder of the images with --images",
+                hint="give the folder of the images with --images=PATH",
             )
     return packed, size
 
@@ -126,12 +126,6 @@ def _read(store: ImageStore, names: Sequence[str]) -> list[tuple[str, bytes | Im
         else:
             found.append((name, data))
     return found
-
-
-def _reason(error: ImageError, name: str) -> str:
-    # What follows a colon or stands in brackets is this image's own: without it the reason counts many.
-    text = error.message.removeprefix(f"{name}: ")
-    return text.split(": ")[0].split(" (")[0]
 
 
 def _names(images: RecordTable) -> list[str]:

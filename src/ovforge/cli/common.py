@@ -7,13 +7,13 @@ import functools
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ovforge.errors import OvforgeError
+from ovforge.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, OvforgeError
 
 if TYPE_CHECKING:
     from ovforge.records.reporting import Progress, StepSummary
@@ -77,6 +77,7 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(function, eval_str=True)
+        own = list(signature.parameters.values())[1:]
 
         @functools.wraps(function)
         def run(*, json_: bool, quiet: bool, debug: bool, **options: Any) -> None:
@@ -86,12 +87,11 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
             except OvforgeError as error:
                 if debug:
                     traceback.print_exc()
-                _print_error(error)
+                _print_error(error, _option_names(own))
                 raise typer.Exit(error.exit_code) from None
             if summary is not None:
                 console.show(summary)
 
-        own = list(signature.parameters.values())[1:]
         common = [
             inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
             for key, kind in (("json_", JsonOption), ("quiet", QuietOption), ("debug", DebugOption))
@@ -112,9 +112,9 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
         result = app(args=arguments, standalone_mode=False)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: nothing is half-written; run the same command again\n")
-        return 130
+        return EXIT_INTERRUPTED
     except typer.Abort:
-        return 130
+        return EXIT_INTERRUPTED
     except OvforgeError as error:
         _print_error(error)
         return error.exit_code
@@ -123,18 +123,29 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
         if not hasattr(error, "format_message"):
             raise
         if not error.format_message():  # a group called without a command has shown its help already
-            return 2
+            return EXIT_USAGE
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "ovforge"
         sys.stderr.write(f"error: {error.format_message()} (see '{where} --help')\n")
-        return 2
-    return result if isinstance(result, int) else 0
+        return EXIT_USAGE
+    return result if isinstance(result, int) else EXIT_DONE
 
 
-def _print_error(error: OvforgeError) -> None:
+def _print_error(error: OvforgeError, options: Collection[str] | None = None) -> None:
+    """What is wrong and what to do next; `options` are those of the command, as nothing else helps there."""
     sys.stderr.write(f"error: {error.message}\n")
-    if error.hint:
-        sys.stderr.write(f"  {error.hint}\n")
+    if hint := error.hint_for(options):
+        sys.stderr.write(f"  {hint}\n")
+
+
+def _option_names(parameters: Iterable[inspect.Parameter]) -> set[str]:
+    """Every spelling of every option among a command's parameters."""
+    names: set[str] = set()
+    for parameter in parameters:
+        for given in getattr(parameter.annotation, "__metadata__", ()):
+            if isinstance(given, typer.models.OptionInfo):
+                names.update(given.param_decls or (f"--{parameter.name.replace('_', '-')}",))
+    return names
 
 
 def _as_text(summary: StepSummary) -> str:

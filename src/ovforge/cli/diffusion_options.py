@@ -82,7 +82,7 @@ def parse_batch_size(text: str) -> int | None:
     if text == "auto":
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--batch-size {text}: must be a number from 1, or auto")
+        raise InputError(f"--batch-size={text}: must be a number from 1, or auto")
     return int(text)
 
 
@@ -94,7 +94,7 @@ def parse_working_size(text: str) -> tuple[int, int]:
     """
     width, cross, height = text.lower().partition("x")
     if not (cross and width.isdecimal() and height.isdecimal()):
-        raise InputError(f"--working-size {text}: must be WIDTHxHEIGHT in pixels, such as 768x512")
+        raise InputError(f"--working-size={text}: must be WIDTHxHEIGHT in pixels, such as 768x512")
     return int(width), int(height)
 
 
@@ -154,4 +154,4 @@ def refuse_diffusion_options(options: DiffusionOptions, engine: str) -> None:
     for field in fields(options):
         if getattr(options, field.name) != getattr(DEFAULTS, field.name):
             name = {"width": "working-size", "height": "working-size"}.get(field.name, field.name.replace("_", "-"))
-            raise InputError(f"--{name} belongs to --engine diffusion, not to --engine {engine}")
+            raise InputError(f"--{name} belongs to --engine=diffusion, not to --engine={engine}")

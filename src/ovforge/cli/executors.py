@@ -62,7 +62,7 @@ def make_executor(
 
         return RayExecutor(address, workers or None, gpus_per_worker=1.0 if kind in ("auto", "cuda") else 0.0)
     if address is not None:
-        raise InputError(f"--address {address}: only for --executor ray", hint="add --executor ray")
+        raise InputError(f"--address={address}: only for --executor=ray", hint="add --executor=ray")
     from ovforge.runs.executors.local import LocalExecutor, available_cores, visible_gpus
 
     if device is None:

@@ -245,5 +245,5 @@ def register(app: typer.Typer) -> None:
 def _added(text: str) -> tuple[str, Path]:
     name, equals, folder = text.partition("=")
     if not name or not equals:
-        raise InputError(f"--add {text}: not of the form NAME=FOLDER", hint="NAME= adds a class by its name alone")
+        raise InputError(f"--add={text}: not of the form NAME=FOLDER", hint="NAME= adds a class by its name alone")
     return name, Path(folder)

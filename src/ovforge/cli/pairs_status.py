@@ -43,7 +43,7 @@ def _status(
     from ovforge.runs.status import status
 
     if not name or Path(name).name != name:
-        raise InputError(f"{name}: the name of a run is one word, not a path", hint="give its folder by --save-dir")
+        raise InputError(f"{name}: the name of a run is one word, not a path", hint="give its folder by --folder=DIR")
     folder = save_dir / name
     if console.json:
         import msgspec

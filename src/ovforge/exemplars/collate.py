@@ -83,8 +83,8 @@ def _open_sources(options: CollateOptions, drops: Drops, progress: Progress) -> 
         raise MissingInputError(
             ", ".join(str(path) for path in (lvis, options.imagenet_dir, options.visual_genome_dir) if path),
             what="any of LVIS, ImageNet-21K and Visual Genome",
-            hint="give at least one of --lvis-dir, --imagenet-dir and --visual-genome-dir; `ovforge doctor` shows "
-            "where to get them",
+            hint="give at least one of --lvis-dir=DIR, --imagenet-dir=DIR and --visual-genome-dir=DIR; "
+            "`ovforge doctor` shows where to get them",
         )
     progress("LVIS", 0, 1)
     boxes = LvisBoxes(lvis, min_area=options.min_area, drops=drops) if lvis is not None and lvis.exists() else None

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import msgspec
 
-from ovforge.errors import ImageError, InputError, MissingInputError, OutputExistsError
+from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError, OutputExistsError
 from ovforge.exemplars.crop_plan import PlannedClass, PlannedCrop, lists_share_their_images, plan_crops, samples_of
 from ovforge.exemplars.sheet import draw_sheet
 from ovforge.files.atomic import write_bytes
@@ -194,10 +194,10 @@ def _crop(planned: PlannedCrop, options: CropOptions, images: ExemplarImages, dr
         )
     except EmptyBoxError:
         drops.add("exemplar", "its box is empty or outside its image", exemplar.identity)
+    except MissingImageError:
+        drops.add("exemplar", "its image is missing", exemplar.identity)
     except ImageError as error:
-        not_found = "not found" in error.message
-        reason = "its image is not there" if not_found else "its image cannot be read"
-        drops.add("exemplar", reason, exemplar.identity if not_found else error.message)
+        drops.add("exemplar", "its image cannot be read", error.message)
     return None
 
 
@@ -218,7 +218,7 @@ def _check(options: CropOptions) -> None:
     if options.train_shots < 0:
         raise InputError(f"--train-shots {options.train_shots}: 0 or more")
     if options.form is CropForm.SPLIT and options.train_exemplars is not None:
-        raise InputError("the form split makes train and val from one list", hint="choose --form lists for two")
+        raise InputError("the form split makes train and val from one list", hint="choose --form=lists for two")
     if options.overwrite or (options.output / RUN_FOLDER / MANIFEST).exists():
         return
     if options.output.exists() and not options.output.is_dir():

@@ -67,7 +67,7 @@ def _split_plan(classes: list[DrawnClass], options: CropOptions) -> list[Planned
         raise AnnotationFileError(
             options.exemplars,
             f"two classes have the category id {twice}, so they would share a folder",
-            hint="choose --form lists, whose folders are the places in the list",
+            hint="choose --form=lists, whose folders are the places in the list",
         )
     return planned
 

@@ -101,7 +101,10 @@ def _folders(crops: Path, categories: list[dict[str, Any]]) -> tuple[dict[int, s
         classes = msgspec.json.decode(path.read_bytes(), type=CropIndex).classes
     except msgspec.MsgspecError as error:
         raise AnnotationFileError(
-            path, f"is not what the crop step writes ({error})", hint="run `ovforge exemplars crop` again"
+            path,
+            "is not what the crop step writes",
+            detail=str(error),
+            hint="run `ovforge exemplars crop` again",
         ) from None
     by_synset = {each.synset: each.folder for each in classes if each.synset}
     # Without a synset only the number is left to go by.

@@ -111,18 +111,18 @@ def _check(options: SampleOptions) -> None:
     if options.nested and options.shortage is Shortage.REDRAW:
         raise InputError(
             "a nested draw cannot be drawn again as a whole when a class is short",
-            hint="give --shortage repeat, fewer or error with --nested",
+            hint="give --shortage=repeat, --shortage=fewer or --shortage=error with --nested",
         )
     if options.pick is not Pick.AREA:
         if options.features is None:
             raise InputError(
-                f"--pick {options.pick.value} needs the exemplars' features",
-                hint="`ovforge exemplars embed` makes them; give their folder with --features",
+                f"--pick={options.pick.value} needs the exemplars' features",
+                hint="`ovforge exemplars embed` makes them; give their folder with --features=FOLDER",
             )
         if options.shortage is Shortage.REDRAW:
             raise InputError(
-                f"--pick {options.pick.value} draws nothing, so nothing can be drawn again",
-                hint="give --shortage repeat, fewer or error with --pick",
+                f"--pick={options.pick.value} draws nothing, so nothing can be drawn again",
+                hint="give --shortage=repeat, --shortage=fewer or --shortage=error with --pick=typical",
             )
 
 
@@ -197,7 +197,7 @@ def _report_short(short: dict[str, int], options: SampleOptions, notes: list[str
     if options.shortage is Shortage.ERROR:
         raise ShortageError(
             f"{options.exemplars}: {classes}: {names}",
-            hint="give a smaller K, or --shortage fewer or --shortage repeat",
+            hint="give a smaller K, or --shortage=fewer or --shortage=repeat",
         )
     consequence = {
         Shortage.REPEAT: "each of theirs is taken once before one is taken again",

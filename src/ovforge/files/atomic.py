@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,14 +20,14 @@ from ovforge.files.machine import machine_name
 TEMPORARY_MARK = ".part-"
 
 
-def check_output(path: Path, *, overwrite: bool) -> None:
-    """Refuse an existing output before any work is done.
+def check_output(path: Path, *, overwrite: bool, hint: str | Sequence[str] | None = None) -> None:
+    """Refuse an existing output before any work is done; `hint` where another option than `--out` names it.
 
     Raises:
         OutputExistsError: `path` is there and `overwrite` is false.
     """
     if not overwrite and path.exists():
-        raise OutputExistsError(path)
+        raise OutputExistsError(path) if hint is None else OutputExistsError(path, hint=hint)
 
 
 @contextlib.contextmanager

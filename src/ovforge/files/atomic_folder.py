@@ -65,7 +65,7 @@ def _check(folder: Path, final: Path, *, overwrite: bool, mark: str) -> None:
     if not any(final.iterdir()):
         return
     if not overwrite:
-        raise OutputExistsError(folder)
+        raise OutputExistsError(folder, hint=("--overwrite replaces it", "name another folder"))
     if not (final / mark).is_file():
         raise InputError(
             f"{folder}: has no {mark}, so it holds something else, and is not replaced",

@@ -23,7 +23,7 @@ class ByteFile:
         except FileNotFoundError:
             raise MissingInputError(path, what="annotation file") from None
         except OSError as error:
-            raise AnnotationFileError(path, f"cannot be read ({error.strerror or error})") from error
+            raise AnnotationFileError(path, "cannot be read", detail=str(error.strerror or error)) from error
         self.size = os.fstat(self.descriptor).st_size
 
     def __enter__(self) -> ByteFile:
@@ -66,7 +66,7 @@ class ByteFile:
         return memory[:filled]
 
     def _unreadable(self, position: int, error: OSError) -> AnnotationFileError:
-        return AnnotationFileError(self.path, f"cannot be read at byte {position:,} ({error.strerror})")
+        return AnnotationFileError(self.path, "cannot be read", byte=position, detail=str(error.strerror))
 
     def skip_space(self, start: int) -> int:
         """The position of the first byte at or after `start` that is not white space."""

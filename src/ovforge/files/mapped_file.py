@@ -23,4 +23,4 @@ def map_file(path: Path, *, what: str, hint: str = "") -> memoryview:
     except ValueError:  # mmap's word for a file without bytes
         raise AnnotationFileError(path, "is empty", hint=hint or "make or download it again") from None
     except OSError as error:
-        raise AnnotationFileError(path, f"cannot be read ({error.strerror})", hint=hint) from None
+        raise AnnotationFileError(path, "cannot be read", detail=str(error.strerror), hint=hint) from None

@@ -49,12 +49,12 @@ def read_members(path: Path, offset: int = 0, size: int | None = None) -> list[M
             length = os.fstat(file.fileno()).st_size
             end = length if size is None else offset + size
             if end > length:
-                raise ArchiveError(path, f"is cut short: {length:,} bytes are here, {end:,} are needed")
+                raise ArchiveError(path, "is cut short", detail=f"{length:,} bytes are here, {end:,} are needed")
             members = _plain_members(path, file.fileno(), offset, end)
             if members is None:
                 members = _any_members(path, file, offset, end)
     except OSError as error:
-        raise ArchiveError(path, f"cannot be read ({error.strerror})") from error
+        raise ArchiveError(path, "cannot be read", detail=str(error.strerror)) from error
     return members
 
 
@@ -76,7 +76,7 @@ def _plain_members(path: Path, descriptor: int, offset: int, end: int) -> list[M
     while position < end:
         header = os.pread(descriptor, min(_BLOCK, end - position), position)
         if len(header) < _BLOCK:
-            raise ArchiveError(path, f"is cut short at byte {position:,}")
+            raise ArchiveError(path, "is cut short", detail=f"at byte {position:,}")
         if header[0] == 0 and not header.strip(b"\0"):
             return members
         kind = header[156:157]
@@ -85,7 +85,7 @@ def _plain_members(path: Path, descriptor: int, offset: int, end: int) -> list[M
         size = int(header[124:136].strip(b" \0") or b"0", 8) if kind != _FOLDER else 0
         position += _BLOCK
         if position + size > end:
-            raise ArchiveError(path, f"is cut short: member {_field(header, 0, 100)!r} goes on behind the end")
+            raise ArchiveError(path, "is cut short", detail=f"member {_field(header, 0, 100)!r} goes on behind the end")
         if kind == _RECORDS:
             if _records_matter(os.pread(descriptor, size, position)):
                 return None
@@ -107,13 +107,13 @@ def _any_members(path: Path, file: BinaryIO | io.FileIO, offset: int, end: int) 
                     raise _refused(path, member.name, "it is a sparse file")
                 if member.isreg():
                     if offset + member.offset_data + member.size > end:
-                        raise ArchiveError(path, f"is cut short: member {name!r} goes on behind the end")
+                        raise ArchiveError(path, "is cut short", detail=f"member {name!r} goes on behind the end")
                     members.append(Member(name, offset + member.offset_data, member.size))
             closing = offset + archive.offset
             if closing + _BLOCK > end or os.pread(file.fileno(), _BLOCK, closing).strip(b"\0"):
                 raise _without_end(path)
     except tarfile.TarError as error:
-        raise ArchiveError(path, f"is no tar archive, or a broken one ({error})") from error
+        raise ArchiveError(path, "is no tar archive, or a broken one", detail=str(error)) from error
     return members
 
 
@@ -173,12 +173,13 @@ def _safe(archive: Path | str, name: str) -> str:
 def _without_end(archive: Path) -> ArchiveError:
     # A tar that is cut between two members is the same as one whose writer forgot the closing zeros; GNU tar and
     # the standard library never do, so it counts as cut.
-    return ArchiveError(archive, "is cut short: it ends without the blocks of zeros that close a tar archive")
+    return ArchiveError(archive, "is cut short", detail="it ends without the blocks of zeros that close a tar archive")
 
 
 def _refused(archive: Path | str, name: str, why: str) -> ArchiveError:
     return ArchiveError(
         archive,
-        f"member {name!r} is refused: {why}",
+        f"is refused: {why}",
+        member=name,
         hint="ImageNet's own archives hold plain files only; compare the checksum with the official site's",
     )

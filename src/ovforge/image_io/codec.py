@@ -50,7 +50,8 @@ def decode_rgb(
     if width * height > pixel_limit:
         raise ImageError(
             name,
-            f"is too large: {width}x{height} pixels, above the limit of {pixel_limit:,}",
+            "is too large",
+            detail=f"{width}x{height} pixels, above the limit of {pixel_limit:,}",
             hint="an image this large is most likely damaged or a decompression bomb",
         )
     buffer = np.frombuffer(data, np.uint8)
@@ -58,9 +59,11 @@ def decode_rgb(
     try:
         image = cv2.imdecode(buffer, flags if upright else flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise ImageError(name, f"cannot be decoded ({error.err})") from error
+        raise ImageError(name, "cannot be decoded", detail=str(error.err)) from error
     if image is None:
-        raise ImageError(name, "cannot be decoded: damaged, cut short, or of a format that OpenCV does not read")
+        raise ImageError(
+            name, "cannot be decoded", detail="damaged, cut short, or of a format that OpenCV does not read"
+        )
     if _RGB_FLAG is None:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return np.asarray(image, np.uint8)
@@ -89,7 +92,7 @@ def stored_size(data: bytes, name: Path | str) -> tuple[int, int]:
     try:
         width, height = imagesize.get(io.BytesIO(data))
     except (ValueError, TypeError, struct.error, OSError, IndexError, OverflowError) as error:
-        raise ImageError(name, f"has a damaged header ({error})") from error
+        raise ImageError(name, "has a damaged header", detail=str(error)) from error
     width, height = int(width), int(height)
     if width <= 0 or height <= 0:
         raise ImageError(name, "is no image of a known format")
@@ -105,7 +108,7 @@ def _jpeg_size(data: bytes, name: Path | str) -> tuple[int, int]:
     position, size = 2, (0, 0)
     while position + 4 <= len(data):
         if data[position] != 0xFF:
-            raise ImageError(name, f"is a damaged JPEG: no marker at byte {position:,}")
+            raise ImageError(name, "is a damaged JPEG", detail=f"no marker at byte {position:,}")
         marker = data[position + 1]
         if marker == 0xFF:  # fill bytes
             position += 1
@@ -115,10 +118,13 @@ def _jpeg_size(data: bytes, name: Path | str) -> tuple[int, int]:
             continue
         if marker == 0xDA:
             if 0 in size:
-                raise ImageError(name, "is a damaged JPEG: a scan before the size")
+                raise ImageError(name, "is a damaged JPEG", detail="a scan before the size")
             if data.rfind(b"\xff\xd9", position) < 0:
                 raise ImageError(
-                    name, f"is cut short: a JPEG of {len(data):,} bytes without an end", hint="download it again"
+                    name,
+                    "is cut short",
+                    detail=f"a JPEG of {len(data):,} bytes without an end",
+                    hint="download it again",
                 )
             return size
         length = int.from_bytes(data[position + 2 : position + 4], "big")
@@ -128,4 +134,4 @@ def _jpeg_size(data: bytes, name: Path | str) -> tuple[int, int]:
                 int.from_bytes(data[position + 5 : position + 7], "big"),
             )
         position += 2 + max(length, 2)
-    raise ImageError(name, f"is cut short: a JPEG of {len(data):,} bytes that ends in its header")
+    raise ImageError(name, "is cut short", detail=f"a JPEG of {len(data):,} bytes that ends in its header")

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from h5py import h5d, h5f, h5l, h5p, h5s, h5t
 
-from ovforge.errors import ImageError, InputError, MissingInputError, WorkError
+from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError, WorkError
 from ovforge.files.range_copy import RangeCopier, copy_ranges, write_at
 
 # Fixed, so that every release of the library writes the same bytes: HDF5's oldest structures, which every reader knows
@@ -220,23 +220,25 @@ class ImageReader:
         key = _encoded(name)
         try:
             if self._file.links.get_info(key).type != h5l.TYPE_HARD:
-                raise ImageError(name, f"is a link to elsewhere in {self.path}, not an image")
+                raise ImageError(name, "is a link, not an image", detail=f"in {self.path}")
             dataset = h5d.open(self._file, key)
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise ImageError(name, f"{self._problem(name)} {self.path}") from error
+            raise self._not_readable(name) from error
         kind = dataset.get_type()
         if not _holds_bytes(kind):
-            raise ImageError(name, f"is stored as {kind.dtype} in {self.path}, not as bytes")
+            raise ImageError(name, "is not stored as bytes", detail=f"but as {kind.dtype}, in {self.path}")
         offset = dataset.get_offset()
         if offset is not None:
             return Location(int(offset), int(dataset.get_storage_size()))
         return self._read_pieces(dataset, name)
 
-    def _problem(self, name: str) -> str:
+    def _not_readable(self, name: str) -> ImageError:
         try:
-            return "is not a dataset of" if name in self else "is not in"
+            if name not in self:
+                return MissingImageError(name, self.path)
+            return ImageError(name, "is not a dataset", detail=f"in {self.path}")
         except RuntimeError:
-            return "cannot be read from the damaged file"
+            return ImageError(name, "cannot be read", detail=f"{self.path} is damaged")
 
     @property
     def descriptor(self) -> int:
@@ -246,12 +248,12 @@ class ImageReader:
     def _read_pieces(self, dataset: h5d.DatasetID, name: str) -> bytes:
         creation = dataset.get_create_plist()
         if creation.get_external_count() or creation.get_layout() == h5d.VIRTUAL:
-            raise ImageError(name, f"has its bytes outside {self.path}, which is refused")
+            raise ImageError(name, "has its bytes outside the file, which is refused", detail=str(self.path))
         try:
             values = np.empty(dataset.shape, dataset.dtype)
             dataset.read(h5s.ALL, h5s.ALL, values)
         except (OSError, RuntimeError, MemoryError, ValueError) as error:
-            raise ImageError(name, f"cannot be read from {self.path} ({error})") from error
+            raise ImageError(name, "cannot be read", detail=f"{self.path}: {error}") from error
         return values.tobytes()
 
     def close(self) -> None:

@@ -65,7 +65,7 @@ def read_size_at(read_at: ReadAt, name: Path | str) -> tuple[int, int]:
     try:
         return _size(read_at(0, _HEAD), read_at, name)
     except OSError as error:
-        raise ImageError(name, f"cannot be read ({error.strerror})") from error
+        raise ImageError(name, "cannot be read", detail=str(error.strerror)) from error
 
 
 def read_size_of_file(path: Path | str, name: Path | str | None = None) -> tuple[int, int]:
@@ -78,7 +78,7 @@ def read_size_of_file(path: Path | str, name: Path | str | None = None) -> tuple
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise ImageError(name, f"cannot be opened ({error.strerror})") from error
+        raise ImageError(name, "cannot be opened", detail=str(error.strerror)) from error
     try:
         return read_size_at(lambda offset, size: os.pread(descriptor, size, offset), name)
     finally:
@@ -100,9 +100,9 @@ def _size(head: bytes, read_at: ReadAt, name: Path | str) -> tuple[int, int]:
         else:
             raise ImageError(name, _not_a_image(head))
     except _BrokenHeaderError as error:
-        raise ImageError(name, f"broken image: {error}") from None
+        raise ImageError(name, "has a broken header", detail=str(error)) from None
     if width == 0 or height == 0:
-        raise ImageError(name, f"broken image: its header says {width}x{height} pixels")
+        raise ImageError(name, "has a broken header", detail=f"it says {width}x{height} pixels")
     return (height, width) if orientation >= 5 else (width, height)
 
 
@@ -251,5 +251,5 @@ def read_orientation(data: bytes, name: Path | str) -> int:
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
             return _png(data[:_HEAD], read_at)[2]
     except _BrokenHeaderError as error:
-        raise ImageError(name, f"broken image: {error}") from None
+        raise ImageError(name, "has a broken header", detail=str(error)) from None
     return 1

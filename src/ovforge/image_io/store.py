@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import h5py
 
-from ovforge.errors import ImageError, InputError, MissingInputError
+from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError
 from ovforge.image_io.hdf5 import ImageReader
 
 
@@ -56,7 +56,7 @@ def open_image_store(path: Path) -> ImageStore:
         return FolderStore(path)
     if not path.exists():
         raise MissingInputError(
-            path, what="folder or HDF5 file of images", hint="give the place of the images with --images"
+            path, what="folder or HDF5 file of images", hint="give the place of the images with --images=PATH"
         )
     if not h5py.is_hdf5(path):
         raise InputError(
@@ -88,13 +88,13 @@ class FolderStore(_Closing):
     def read(self, name: str) -> bytes:
         """The bytes of the file `name` inside the folder."""
         if not is_plain_name(name):
-            raise ImageError(repr(name), f"is no file name inside {self.path}")
+            raise ImageError(repr(name), "is not a file name", detail=f"in {self.path}")
         try:
             return (self.path / name).read_bytes()
         except FileNotFoundError as error:
-            raise ImageError(name, f"is not in {self.path}") from error
+            raise MissingImageError(name, self.path) from error
         except OSError as error:
-            raise ImageError(name, f"cannot be read from {self.path} ({error.strerror or error})") from error
+            raise ImageError(name, "cannot be read", detail=f"{self.path}: {error.strerror or error}") from error
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and is_plain_name(name) and (self.path / name).is_file()
@@ -116,7 +116,7 @@ class Hdf5Store(_Closing):
     def read(self, name: str) -> bytes:
         """The bytes of the data set `name`."""
         if not is_plain_name(name):
-            raise ImageError(repr(name), f"is no file name inside {self.path}")
+            raise ImageError(repr(name), "is not a file name", detail=f"in {self.path}")
         return self._open().read(name)
 
     def __contains__(self, name: object) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ovforge.errors import ImageError, MissingInputError
+from ovforge.errors import ImageError, MissingImageError, MissingInputError
 from ovforge.files.tar_archive import Member, read_members
 from ovforge.image_io.header import read_size_at
 from ovforge.image_io.store import is_plain_name
@@ -111,7 +111,7 @@ class TarStore:
     def _open(self, name: str) -> tuple[int, Member]:
         member = self._find(name)
         if member is None:
-            raise ImageError(self._shown(name), "image not found")
+            raise MissingImageError(self._shown(name))
         return self._descriptor(name.partition("/")[0]), member
 
     def _tar(self, class_: str) -> Path:
@@ -132,6 +132,6 @@ class TarStore:
             try:
                 descriptor = os.open(self._tar(class_), os.O_RDONLY | os.O_CLOEXEC)
             except OSError as error:
-                raise ImageError(self._tar(class_), f"cannot be opened ({error.strerror})") from error
+                raise ImageError(self._tar(class_), "cannot be opened", detail=str(error.strerror)) from error
         self._descriptors[class_] = descriptor
         return descriptor

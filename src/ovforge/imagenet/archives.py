@@ -96,7 +96,8 @@ def stream_classes(path: Path, spool: Path, wanted: Callable[[str], bool]) -> It
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
         raise ArchiveError(
             path,
-            f"is cut short or damaged ({error})",
+            "is cut short or damaged",
+            detail=str(error),
             hint="compare its checksum with the official site's; classes that were whole are done and stay",
         ) from error
     except OSError as error:

@@ -71,7 +71,8 @@ def index(
     check_output(options.out, overwrite=options.overwrite)
     if options.overwrite and shards is not None and shards.parts > 1:
         raise InputError(
-            "--overwrite and --shards exclude each other: each part would throw away what the others have done",
+            "--overwrite and --shards=PART/PARTS exclude each other: "
+            "each part would throw away what the others have done",
             hint=f"remove {options.out} first, then start the parts",
         )
     categories_json = read_value(options.lvis, "categories")
@@ -227,7 +228,7 @@ def _categories(options: IndexOptions, raw: Any) -> list[Category]:
     except msgspec.ValidationError as error:
         raise InputError(
             f"{options.lvis}: categories are not those of an LVIS file ({error})",
-            hint="give the LVIS v1 train or val annotations with --lvis-meta-path",
+            hint="give the LVIS v1 train or val annotations with --lvis-meta-path=FILE",
         ) from error
 
 

@@ -91,7 +91,7 @@ def _prepare(options: PrepareOptions, source: ClassSource, work: Path) -> ClassR
                 size += copy(name, folder / name)
                 counts[part] += 1
             except ImageError as error:
-                left_out.append((name, error.message.removeprefix(f"{name}: ")))
+                left_out.append((name, error.reason))
     for part in counts:
         _put_in_place(work / part, options.out / part / source.wnid, work / f"{part}.old")
     return ClassReport(source.wnid, counts, size, left_out)

@@ -23,7 +23,7 @@ import cv2
 import msgspec
 
 from ovforge import __version__
-from ovforge.errors import InputError, PlanMismatchError, WorkError
+from ovforge.errors import InputError, WorkError
 from ovforge.files.atomic import temporary_owner, write_bytes
 from ovforge.files.machine import machine_name, process_is_alive
 from ovforge.imagenet.archives import Archive, ClassSource, open_archive
@@ -118,9 +118,9 @@ def _stream(
 
 
 def _check_stream(options: PrepareOptions, executor: Executor, shards: ShardSelection | None) -> None:
-    asked_for = [] if shards is None else [f"--shards {shards}"]
+    asked_for = [] if shards is None else [f"--shards={shards}"]
     if not isinstance(executor, (LocalExecutor, InProcessExecutor)):
-        asked_for.append("--executor ray")
+        asked_for.append("--executor=ray")
     if asked_for:
         raise InputError(
             f"{options.source}: a compressed archive can be read from its beginning only, by one process, so it cannot "
@@ -170,13 +170,14 @@ def _begin(options: PrepareOptions, plan: Plan) -> Path:
     try:
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{options.out}: cannot be made ({error.strerror or error})", hint="give --out") from error
+        raise InputError(
+            f"{options.out}: cannot be made ({error.strerror or error})", hint="give --out=PATH"
+        ) from error
     try:
         freeze(plan, state)
     except InputError as error:
-        kind = PlanMismatchError if isinstance(error, PlanMismatchError) else InputError
-        hint = f"go on with the run's own options and source, or give another --out, or remove {options.out}"
-        raise kind(error.message, hint=hint) from error
+        hint = f"go on with the run's own options and source, or give another --out=PATH, or remove {options.out}"
+        raise error.with_hint(hint) from error
     return state
 
 
@@ -185,7 +186,7 @@ def _check_empty(out: Path, state: Path) -> None:
     if not state.exists() and any((out / part).exists() for part in PARTS):
         raise InputError(
             f"{out}: holds {' or '.join(PARTS)} that `ovforge imagenet prepare` did not make",
-            hint="it may be prepared already: try `ovforge imagenet index`; or give another --out",
+            hint="it may be prepared already: try `ovforge imagenet index`; or give another --out=PATH",
         )
 
 
@@ -220,7 +221,7 @@ def _check_space(options: PrepareOptions, source_bytes: float, done_bytes: int) 
     if need > free:
         raise WorkError(
             f"{options.out}: about {need / 1e9:,.1f} GB are needed, {free / 1e9:,.1f} GB are free",
-            hint="use another disk with --out, --classes lvis, --resize 256, or --no-space-check to try all the same",
+            hint="use another disk with --out=PATH, --classes=lvis, --resize=256, or --no-space-check to try anyway",
         )
 
 

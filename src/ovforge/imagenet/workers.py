@@ -54,7 +54,7 @@ def run_ordered(
     except BrokenProcessPool as error:
         raise WorkError(
             "a worker process died, most likely killed for want of memory",
-            hint="run the same command again with fewer --workers; what is done stays done",
+            hint="run the same command again with fewer --workers=N; what is done stays done",
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

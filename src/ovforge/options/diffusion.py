@@ -114,8 +114,8 @@ class DiffusionOptions:
             _within("--batch-size", self.batch_size, 1, 1024)
         if self.scheduler is Sampler.OVTRACK and self.resamples:
             raise InputError(
-                "--scheduler ovtrack goes straight through: --n-sample and --jump-n-sample must be 1 with it",
-                hint="use --scheduler pndm for resampling",
+                "--scheduler=ovtrack goes straight through: --n-sample=N and --jump-n-sample=N must be 1 with it",
+                hint="use --scheduler=pndm for resampling",
             )
 
         if self.cpu_threads is not None:

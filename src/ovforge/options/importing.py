@@ -60,7 +60,8 @@ class ImportOptions:
         if self.kind is not ImportKind.OPEN_IMAGES:
             if given:
                 raise InputError(
-                    f"--{given[0]}: only OpenImages needs it, not {self.kind.value}", hint=f"leave --{given[0]} out"
+                    f"--{given[0]}=PATH: only OpenImages needs it, not {self.kind.value}",
+                    hint=f"leave out --{given[0]}=PATH",
                 )
             return
         if self.images is None or self.classes is None:

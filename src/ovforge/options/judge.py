@@ -56,7 +56,7 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
             limit = float("nan")
         if name.strip() not in RULE_SCORES or math.isnan(limit):
             raise InputError(
-                f"--reject {part.strip() or text}: not of the form SCORE<NUMBER or SCORE>NUMBER",
+                f"--reject={part.strip() or text}: not of the form SCORE<NUMBER or SCORE>NUMBER",
                 hint=f"scores are {', '.join(RULE_SCORES)}; several rules stand behind commas: same<0.6,boundary<0.3",
             )
         rules.append(Rule(name.strip(), below, limit))

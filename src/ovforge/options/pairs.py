@@ -56,7 +56,7 @@ class GenerateOptions:
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name or self.name.startswith(".") or "\0" in self.name:
             raise InputError(
-                f"'{self.name}' is no name for a run", hint="give a plain name, and its folder with --save-dir"
+                f"'{self.name}' is no name for a run", hint="give a plain name, and its folder with --folder=DIR"
             )
         _at_least(1, "--partitions", self.partitions)
         _at_least(1, "--variants", self.variants)

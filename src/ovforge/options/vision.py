@@ -162,7 +162,7 @@ class ClassifierOptions:
     def __post_init__(self) -> None:
         for template in self.templates:
             if "{}" not in template:
-                raise InputError(f"--template '{template}': has no {{}} for the class name")
+                raise InputError(f"the template '{template}' has no {{}} for the class name")
         if not self.templates:
             raise InputError("a classifier needs at least one template")
 

@@ -40,13 +40,13 @@ class ShardSelection:
         match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
         if match is None:
             raise InputError(
-                f"--shards {text}: not of the form PART/PARTS", hint="write 3/16 for the third of 16 parts"
+                f"--shards={text}: not of the form PART/PARTS", hint="write 3/16 for the third of 16 parts"
             )
         part, parts = int(match[1]), int(match[2])
         if not 1 <= part <= parts:
             raise InputError(
-                f"--shards {text}: the parts of {parts} are 1/{parts} to {parts}/{parts}",
-                hint="a Slurm array that fits: --array=1-" + str(max(parts, 1)),
+                f"--shards={text}: the parts of {parts} are 1/{parts} to {parts}/{parts}",
+                hint="a Slurm array that fits: `--array=1-" + f"{max(parts, 1)}`",
             )
         return cls(part, parts)
 
@@ -215,7 +215,8 @@ def _failure(folder: Path, failed: tuple[FailedShard, ...]) -> WorkError:
 def _throw_away(folder: Path, shards: ShardSelection | None) -> None:
     if shards is not None and shards.parts > 1:
         raise InputError(
-            "--overwrite and --shards exclude each other: each part would throw away what the others have done",
+            "--overwrite and --shards=PART/PARTS exclude each other: "
+            "each part would throw away what the others have done",
             hint=f"remove {folder} first, then start the parts",
         )
     at_work = [seen.worker for seen in worker_statuses(folder) if seen.alive]

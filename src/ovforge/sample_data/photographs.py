@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.errors import ImageError, InputError, MissingExtraError, MissingInputError
+from ovforge.errors import ImageError, InputError, MissingExtraError, MissingInputError, pip_line
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def load(photograph: Photograph, folder: Path) -> NDArray[np.uint8]:
         data = path.read_bytes()
     except FileNotFoundError:
         raise MissingInputError(
-            path, what="photograph", hint="install scikit-image from its wheel: pip install 'ovforge[sample]'"
+            path, what="photograph", hint=f"install scikit-image from its wheel: `{pip_line('sample')}`"
         ) from None
     except OSError as error:
         raise InputError(
@@ -156,7 +156,7 @@ def load(photograph: Photograph, folder: Path) -> NDArray[np.uint8]:
     if hashlib.sha256(data).hexdigest() != photograph.sha256:
         raise InputError(
             f"{path}: not the photograph that the outlines were drawn on",
-            hint="scikit-image 0.22 and 0.26 carry it: pip install --force-reinstall scikit-image",
+            hint="scikit-image 0.22 and 0.26 carry it: `pip install --force-reinstall scikit-image`",
         )
     pixels = cv2.imdecode(np.frombuffer(_without_colour_profile(data), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.shape[:2] != (photograph.height, photograph.width):

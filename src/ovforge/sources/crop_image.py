@@ -92,7 +92,7 @@ def decode(data: bytes, name: str) -> SourceImage:
         try:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error as error:
-            raise ImageError(name, f"cannot be decoded ({error.err})") from error
+            raise ImageError(name, "cannot be decoded", detail=str(error.err)) from error
         if pixels is not None and pixels.dtype == np.uint8:
             if pixels.ndim == 2:
                 return np.asarray(pixels, np.uint8)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ovforge.errors import ImageError, MissingInputError
+from ovforge.errors import MissingImageError, MissingInputError
 from ovforge.image_io.store import ImageStore, open_image_store
 from ovforge.records.exemplar import IMAGENET, LVIS, VISUAL_GENOME
 from ovforge.sources.imagenet21k import ImageNet21k
@@ -48,7 +48,7 @@ class ExemplarImages:
         for store, name in self._candidates(dataset, file_name):
             if name in store:
                 return store.read(name)
-        raise ImageError(f"{self.roots[dataset]}/{file_name}", "image not found")
+        raise MissingImageError(f"{self.roots[dataset]}/{file_name}")
 
     def has(self, dataset: str, file_name: str) -> bool:
         """Whether there is such an image."""

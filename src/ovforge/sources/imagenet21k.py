@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from ovforge.errors import ImageError, InputError, MissingInputError
+from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError
 from ovforge.image_io.header import read_size_of_file
 from ovforge.image_io.store import is_plain_name
 from ovforge.image_io.tar_store import TarStore
@@ -132,13 +132,13 @@ class ImageNet21k:
         if tars is not None:
             return tars.read(inner)
         if not is_plain_path(name):
-            raise ImageError(repr(name), f"is no path inside {self.path}")
+            raise ImageError(repr(name), "is not a path inside the tree", detail=str(self.path))
         try:
             return (self.path / name).read_bytes()
         except FileNotFoundError as error:
-            raise ImageError(self.path / name, "image not found") from error
+            raise MissingImageError(self.path / name) from error
         except OSError as error:
-            raise ImageError(self.path / name, f"cannot be read ({error.strerror or error})") from error
+            raise ImageError(self.path / name, "cannot be read", detail=str(error.strerror or error)) from error
 
     def read_size(self, name: str) -> tuple[int, int]:
         """Width and height of one image from its header, turned by its EXIF orientation.
@@ -175,7 +175,7 @@ class ImageNet21k:
                 with os.scandir(folder) as entries:
                     files = [entry.name for entry in entries if not entry.is_dir()]
             except OSError as error:
-                raise ImageError(folder, f"class folder cannot be listed ({error.strerror or error})") from error
+                raise ImageError(folder, "cannot be listed", detail=str(error.strerror or error)) from error
         return sorted(file for file in files if not file.startswith("."))
 
     def _split(self, name: str) -> tuple[TarStore | None, str]:

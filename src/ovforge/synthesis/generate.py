@@ -67,7 +67,8 @@ def generate_pairs(
     _check_folder(options)
     if options.overwrite and shards is not None and shards.parts > 1:
         raise InputError(
-            "--overwrite and --shards exclude each other: each part would throw away what the others have done",
+            "--overwrite and --shards=PART/PARTS exclude each other: "
+            "each part would throw away what the others have done",
             hint=f"remove {options.folder} first, then start the parts",
         )
     prepared = plan_pairs(options, engine, threads=threads)
@@ -142,7 +143,7 @@ def _check_folder(options: GenerateOptions) -> None:
     if options.overwrite or (options.folder / MANIFEST).exists():
         return
     for path in sorted(options.folder.glob(f"{glob.escape(options.name)}_total_p_*_split_*")):
-        raise OutputExistsError(path)
+        raise OutputExistsError(path, hint=("--overwrite replaces it", "--folder=DIR writes elsewhere"))
 
 
 def _remove_partitions(options: GenerateOptions) -> None:
@@ -161,7 +162,7 @@ def _default_images() -> Path:
         if path.exists():
             return path
     raise MissingInputError(
-        " or ".join(map(str, DEFAULT_IMAGES)), what="images", hint="give their folder or HDF5 file with --images"
+        " or ".join(map(str, DEFAULT_IMAGES)), what="images", hint="give their folder or HDF5 file with --images=PATH"
     )
 
 

@@ -88,7 +88,9 @@ def planned_annotations(annotations: Path | None, plan: Plan | None) -> Path:
     path = annotations or (Path(noted.path) if noted is not None else PAIRS_ANNOTATIONS)
     if not path.is_file():
         raise MissingInputError(
-            path, what="the annotation file that the pairs were made from", hint="say where it is with --annotations"
+            path,
+            what="the annotation file that the pairs were made from",
+            hint="say where it is with --annotations=FILE",
         )
     return path
 
@@ -103,7 +105,7 @@ def check_annotations(path: Path, plan: Plan | None) -> None:
     if noted is not None and (path.stat().st_size != noted.size or file_sha256(path) != noted.sha256):
         raise InputError(
             f"{path}: is not the file that the run was started with (sha256 {noted.sha256[:12]}, {noted.size:,} bytes)",
-            hint="give that file with --annotations",
+            hint="give that file with --annotations=FILE",
         )
 
 
@@ -148,7 +150,7 @@ class _Part:
 def _partitions(options: MergeOptions) -> tuple[list[PartitionFiles], Plan | None]:
     folder = options.folder / options.name
     if not folder.is_dir():
-        raise MissingInputError(folder, what="the folder of the run", hint="check the name, or give --folder")
+        raise MissingInputError(folder, what="the folder of the run", hint="check the name, or give --folder=DIR")
     plan = load_plan(folder)[0] if (folder / MANIFEST).is_file() else None
     if plan is not None:
         total = len(plan.shards_by_group())
@@ -229,7 +231,7 @@ def _prove_complete(parts: Sequence[_Part], originals: _Originals, drops: Drops)
             if record is not None and record.file_name != name:
                 raise InputError(
                     f"{part.files.pairs}: record {seen:,} is of {record.file_name}, planned was {name}",
-                    hint="the partition was made from another annotation file; give that one with --annotations",
+                    hint="the partition was made from another annotation file; give that one with --annotations=FILE",
                 )
             if record is not None and not record.variants:
                 continue  # counted when it is merged
@@ -243,14 +245,14 @@ def _prove_complete(parts: Sequence[_Part], originals: _Originals, drops: Drops)
         if seen != len(part.planned) or next(records, None) is not None:
             raise InputError(
                 f"{part.files.pairs}: has not one record for each of {len(part.planned):,} planned images",
-                hint="the partition was made from another annotation file; give that one with --annotations",
+                hint="the partition was made from another annotation file; give that one with --annotations=FILE",
             )
         if not part.files.pkl.is_file():
             raise MissingInputError(part.files.pkl, what="the annotations of the partition")
     if lacking:
         raise InputError(
             f"{parts[0].files.h5.parent}: {len(lacking):,} images are missing: {_shown(lacking)}",
-            hint="make the partitions that lack them again, or give the originals with --images",
+            hint="make the partitions that lack them again, or give the originals with --images=PATH",
         )
 
 

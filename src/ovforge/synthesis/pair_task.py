@@ -23,7 +23,7 @@ from ovforge.records.pairs import RECORDS, PairRecord, VariantRecord
 from ovforge.records.reporting import Drops
 from ovforge.runs.task import Shard, ShardReport, Slot
 from ovforge.synthesis.image_table import ImageTable
-from ovforge.synthesis.pairs import PairSettings, Planned, Prepared, failed, failure_reason, finish, prepare
+from ovforge.synthesis.pairs import PairSettings, Planned, Prepared, failed, finish, prepare
 from ovforge.synthesis.repaint import Engine, Repainted, Repainter
 
 Finished = tuple[bytes, VariantRecord, tuple[tuple[str, str], ...]]
@@ -128,8 +128,7 @@ class PairWorker:
             data = self._store.read(source.file_name)
             return prepare(source, data, settings, self._repainter.working_size, class_names)
         except ImageError as error:
-            missing = source.file_name not in self._store
-            return failed(source, "is missing" if missing else failure_reason(error, source.file_name))
+            return failed(source, error.reason)
 
     def _repaint(self, batch: list[_Waiting]) -> None:
         """Repaint one batch here, and leave its finishing to the pool."""

@@ -7,7 +7,6 @@ image alone, so they may run in any order, in any thread.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,12 +94,6 @@ def failed(source: SourceImage, reason: str) -> Prepared:
     return Prepared(source, b"", (), (), PairRecord(source.image_id, source.file_name, [], (drop,)))
 
 
-def failure_reason(error: ImageError, file_name: str) -> str:
-    """What is wrong with an image, in words that are the same for others like it, on any machine."""
-    # What follows a colon, stands in brackets or names a path is this image's own.
-    return re.split(r": | \(| from ", error.message.removeprefix(f"{file_name}: "))[0]
-
-
 def prepare(
     source: SourceImage,
     data: bytes,
@@ -186,8 +179,8 @@ def _decoded(source: SourceImage, data: bytes) -> NDArray[np.uint8]:
             return upright
     raise ImageError(
         source.file_name,
-        f"is another image than the annotations': {image.shape[1]}x{image.shape[0]} pixels instead of "
-        f"{source.width}x{source.height}",
+        "is another image than the annotations'",
+        detail=f"{image.shape[1]}x{image.shape[0]} pixels instead of {source.width}x{source.height}",
     )
 
 

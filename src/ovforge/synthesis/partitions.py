@@ -68,7 +68,7 @@ def find_total(run_folder: Path) -> int:
     if len(totals) > 1:
         raise InputError(
             f"{run_folder}: has partitions of several divisions, by {' and by '.join(map(str, totals))}",
-            hint="say which with --partitions",
+            hint="say which with --partitions=N",
         )
     return totals[0]
 

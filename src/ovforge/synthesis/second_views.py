@@ -112,7 +112,7 @@ def _check_names(path: Path, found: list[str], names: Sequence[str], first: int)
         if name != names[position]:
             raise InputError(
                 f"{path}: image {position + 1:,} is {name}, in the annotation file it is {names[position]}",
-                hint="give the annotation file that the pairs were made from with --annotations",
+                hint="give the annotation file that the pairs were made from with --annotations=FILE",
             )
 
 

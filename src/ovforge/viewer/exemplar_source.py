@@ -141,7 +141,7 @@ def _first_letter(path: Path) -> bytes:
         hint = "`ovforge exemplars collate` makes the dictionary, `ovforge exemplars sample` draws from it"
         raise MissingInputError(path, what="exemplars", hint=hint) from None
     except OSError as error:
-        raise AnnotationFileError(path, f"cannot be read ({error.strerror})") from None
+        raise AnnotationFileError(path, "cannot be read", detail=str(error.strerror)) from None
 
 
 def _reasons(path: Path) -> dict[str, tuple[str, ...]]:

@@ -68,7 +68,7 @@ def decode_reduced(data: bytes, name: str, reduction: int) -> NDArray[np.uint8]:
     """
     width, height = stored_size(data, name)
     if width * height > PIXEL_LIMIT:
-        raise ImageError(name, f"is too large: {width}x{height} pixels")
+        raise ImageError(name, "is too large", detail=f"{width}x{height} pixels")
     flags = {
         1: cv2.IMREAD_COLOR,
         2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -78,7 +78,7 @@ def decode_reduced(data: bytes, name: str, reduction: int) -> NDArray[np.uint8]:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise ImageError(name, f"cannot be decoded ({error.err})") from error
+        raise ImageError(name, "cannot be decoded", detail=str(error.err)) from error
     if image is None:
         raise ImageError(name, "cannot be decoded")
     return np.asarray(image, np.uint8)
@@ -102,12 +102,12 @@ def shade_png(keep_mask: dict[str, Any], name: str) -> bytes:
     try:
         height, width = (int(side) for side in keep_mask["size"])
         if min(height, width) < 1 or height * width > PIXEL_LIMIT:
-            raise ImageError(name, f"has a mask of {width}x{height} pixels")
+            raise ImageError(name, "has a mask of another size", detail=f"{width}x{height} pixels")
         counts = keep_mask["counts"]
         rle = coco_mask.frPyObjects(keep_mask, height, width) if isinstance(counts, list) else keep_mask
         kept = coco_mask.decode(rle)
     except (KeyError, TypeError, ValueError) as error:
-        raise ImageError(name, f"has a mask that cannot be read ({error})") from error
+        raise ImageError(name, "has a mask that cannot be read", detail=str(error)) from error
     shade = np.zeros((height, width, 4), np.uint8)
     shade[kept == 0] = (_SHADE[2], _SHADE[1], _SHADE[0], _SHADE[3])
     done, buffer = cv2.imencode(".png", shade)

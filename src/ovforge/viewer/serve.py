@@ -40,6 +40,6 @@ def listen(port: int) -> socket.socket:
         bound.close()
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
             why = "is taken" if error.errno == errno.EADDRINUSE else "may not be used"
-            raise InputError(f"port {port} {why}", hint="choose another with --port, or --port 0 for any") from None
+            raise InputError(f"port {port} {why}", hint="choose another with --port=N, or --port 0 for any") from None
         raise WorkError(f"127.0.0.1:{port} cannot be listened on ({error.strerror})") from error
     return bound

@@ -32,7 +32,7 @@ def open_pairs(options: PairsViewOptions, *, progress: Progress = no_progress) -
     if options.run_folder.is_dir():
         hint = f"for partitions of other programs: `ovforge pairs merge {options.name}`, then `pairs annotate`"
         raise MissingInputError(options.run_folder / MANIFEST, what="the plan of a run", hint=hint)
-    raise MissingInputError(options.run_folder, what="a run of pairs", hint="check the name, or give --folder")
+    raise MissingInputError(options.run_folder, what="a run of pairs", hint="check the name, or give --folder=DIR")
 
 
 def view_pairs(

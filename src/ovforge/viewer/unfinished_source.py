@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.annotation_file import AnnotationFile, read_records
-from ovforge.errors import AnnotationFileError, ImageError, MissingInputError, OvforgeError
+from ovforge.errors import AnnotationFileError, ImageError, MissingImageError, MissingInputError, OvforgeError
 from ovforge.image_io.codec import stored_size
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.viewer import PairsViewOptions
@@ -262,7 +262,7 @@ class UnfinishedSource:
             except (MissingInputError, ImageError):
                 if last:
                     raise
-        raise ImageError(name, f"is not in {self._folder}")
+        raise MissingImageError(name, self._folder)
 
     def _file_of(self, item: int) -> Path:
         group, shard = self._where(item)
@@ -319,7 +319,7 @@ class UnfinishedSource:
         for group, shards in enumerate(self._require_plan().shards_by_group()):
             if shards and shards[0].start <= item < shards[-1].stop:
                 return group, next(shard for shard in shards if shard.start <= item < shard.stop)
-        raise ImageError(f"image {item}", f"is not planned in {self._folder}")
+        raise ImageError(f"image {item}", "is not planned", detail=str(self._folder))
 
     def _shard_path(self, shard: Shard) -> Path:
         return Ledger(self._folder, self._plan_id).shard_path(shard, ".h5")
@@ -400,6 +400,7 @@ def _decoded(path: Path, raw: bytes, kind: Any) -> Any:
     except msgspec.MsgspecError as error:
         raise AnnotationFileError(
             path,
-            f"has records that cannot be read ({error})",
+            "has records that cannot be read",
+            detail=str(error),
             hint=_AGAIN,
         ) from None

@@ -188,7 +188,7 @@ def _confused(
     if text.shape[1] != features.shape[1]:
         raise InputError(
             f"{options.features}: features of {features.shape[1]} numbers, texts of {text.shape[1]}",
-            hint="give the model that the features were made with as --vision",
+            hint="give the model that the features were made with as --vision=DIR",
         )
     order = np.argsort(labels, kind="stable")
     counts = np.bincount(labels, minlength=len(categories))

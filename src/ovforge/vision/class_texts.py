@@ -60,7 +60,7 @@ def class_texts(
         raise InputError(
             f"{descriptions}: describes {len(categories) - len(lacking):,} of {len(categories):,} classes, "
             f"not {', '.join(lacking[:NAMED])}{more}",
-            hint="add them, under their name or synset, or leave out --descriptions to use the templates",
+            hint="add them, under their name or synset, or leave out --descriptions=FILE to use the templates",
         )
     return found
 

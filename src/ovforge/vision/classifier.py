@@ -77,7 +77,7 @@ def make_classifier(options: ClassifierOptions, *, progress: Progress = no_progr
     if text is not None and image is not None and text.shape[1] != image.shape[1]:
         raise InputError(
             f"{options.features}: features of {image.shape[1]} numbers, texts of {text.shape[1]}",
-            hint="give the model that the features were made with as --vision",
+            hint="give the model that the features were made with as --vision=DIR",
         )
     rows = _rows(options.kind, text, image, without)
     data = _as_ovmr(text, image, without, exemplars) if options.layout is ClassifierLayout.OVMR else _as_npy(rows)
@@ -112,14 +112,14 @@ def _load(options: ClassifierOptions, kinds: set[ClassifierKind]) -> FeatureMode
         return None
     if options.vision is None:
         raise InputError(
-            "no model to read the texts or the images of added classes", hint="give its folder with --vision"
+            "no model to read the texts or the images of added classes", hint="give its folder with --vision=DIR"
         )
     return FeatureModel(options.vision, use=TEXT if ClassifierKind.TEXT in kinds else IMAGE)
 
 
 def _added(name: str, categories: Sequence[TextCategory]) -> TextCategory:
     if any(name in (category.name, category.words) for category in categories):
-        raise InputError(f"--add {name}: there is a category of this name already", hint="choose another name")
+        raise InputError(f"--add={name}: there is a category of this name already", hint="choose another name")
     return TextCategory(id=-1, name=name)
 
 
@@ -131,7 +131,7 @@ def _exemplars(
     folder = options.features
     if folder is None:
         if options.vision is None:
-            raise InputError("no features of exemplars", hint="give their folder with --features")
+            raise InputError("no features of exemplars", hint="give their folder with --features=FOLDER")
         folder = features_folder(options.vision.folder, 0)
     features = FeatureFolder(folder)
     if model is not None and options.vision is not None:
@@ -145,7 +145,10 @@ def _exemplars(
         if str(images) != "." and model is not None:
             own = _embed_folder(model, images, crop, drops)
             if not len(own):
-                raise InputError(f"{images}: holds no image for the class {name}", hint="--add NAME=FOLDER")
+                raise InputError(
+                    f"{images}: holds no image for the class {name}",
+                    hint="put images into the folder, or write NAME= for the name alone",
+                )
         parts.append(own)
         counts.append(len(own))
     dimension = max((part.shape[1] for part in parts), default=0)
@@ -192,7 +195,7 @@ def _check_same_model(features: FeatureFolder, vision: VisionOptions) -> None:
     if settings is not None and settings.model.get("files") != now["files"]:
         raise PlanMismatchError(
             f"{features.folder}: its features are of the model {settings.model.get('name')}, not of {vision.folder}",
-            hint="texts and images have to be seen by one model: give that one with --vision",
+            hint="texts and images have to be seen by one model: give that one with --vision=DIR",
         )
 
 
@@ -234,7 +237,7 @@ def _check_without(
     raise ShortageError(
         f"{options.exemplars}: {len(lacking):,} of {len(wanted):,} classes have no exemplar with a feature: "
         f"{_named(lacking)}",
-        hint="--without-exemplars text takes their text alone; `ovforge exemplars embed` makes missing features",
+        hint="--without-exemplars=text takes their text alone; `ovforge exemplars embed` makes missing features",
     )
 
 
@@ -248,7 +251,7 @@ def _rows(kind: ClassifierKind, text: Rows | None, image: Rows | None, without: 
     elif text is not None:
         rows = fused_rows(text, image)
     else:
-        raise InputError("a fused classifier needs texts", hint="give the model with --vision")
+        raise InputError("a fused classifier needs texts", hint="give the model with --vision=DIR")
     if without and text is not None:
         # As long as the other rows are: a reader that does not normalise would else favour one kind.
         others = np.linalg.norm(np.delete(rows, without, axis=0), axis=1)
@@ -268,7 +271,9 @@ def _as_ovmr(text: Rows | None, image: Rows | None, without: Sequence[int], exem
     import torch
 
     if text is None or image is None or exemplars is None:
-        raise InputError("OVMR's file holds classifiers from texts and from images", hint="give --vision and exemplars")
+        raise InputError(
+            "OVMR's file holds classifiers from texts and from images", hint="give --vision=DIR and exemplars"
+        )
     image = image.copy()
     image[list(without)] = text[list(without)]
     fused = fused_rows(text, image)

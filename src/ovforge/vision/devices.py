@@ -37,15 +37,15 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(wanted)
     except RuntimeError:
-        raise InputError(f"--device {name}: no device of this name", hint="cpu, cuda, cuda:1, mps, or auto") from None
+        raise InputError(f"--device={name}: no device of this name", hint="cpu, cuda, cuda:1, mps, or auto") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(
-            f"--device {name}: this machine has {torch.cuda.device_count()} usable GPUs", hint="give --device cpu"
+            f"--device={name}: this machine has {torch.cuda.device_count()} usable GPUs", hint="give --device=cpu"
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError(f"--device {name}: this machine has no such device", hint="give --device cpu")
+        raise InputError(f"--device={name}: this machine has no such device", hint="give --device=cpu")
     if device.type not in ("cpu", "cuda", "mps", "xpu"):
-        raise InputError(f"--device {name}: not a device that models run on", hint="cpu, cuda, cuda:1, mps, or auto")
+        raise InputError(f"--device={name}: not a device that models run on", hint="cpu, cuda, cuda:1, mps, or auto")
     return device
 
 

@@ -147,7 +147,7 @@ def _freeze(folder: Path, settings: FeatureSettings, *, overwrite: bool) -> None
     if before is not None and not overwrite:
         raise PlanMismatchError(
             f"{folder}: its features were made differently: {'; '.join(differences)}",
-            hint="features of different models cannot be mixed: choose another folder with --out, "
+            hint="features of different models cannot be mixed: choose another folder with --out=FOLDER, "
             "or give --overwrite to throw these away",
         )
     for name in (PARTS_FOLDER, RUN_FOLDER):

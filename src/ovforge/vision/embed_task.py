@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.errors import ImageError
+from ovforge.errors import ImageError, MissingImageError
 from ovforge.options.vision import VisionOptions
 from ovforge.records.exemplar import Exemplar
 from ovforge.records.features import feature_key
@@ -119,11 +119,12 @@ class EmbedWorker:
         try:
             data = self._images.read(first.dataset, first.file_name)
             pixels, orientation = decode_stored(data, first.file_name)
-        except ImageError as error:
-            not_found = "not found" in error.message
-            reason = "its image is not there" if not_found else "its image cannot be read"
+        except MissingImageError:
             for each in exemplars:
-                drops.add("exemplar", reason, each.identity if not_found else error.message)
+                drops.add("exemplar", "its image is missing", each.identity)
+            return [], drops
+        except ImageError as error:
+            drops.add("exemplar", "its image cannot be read", error.message, count=len(exemplars))
             return [], drops
         prepared = []
         for each in exemplars:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import msgspec
 
-from ovforge.errors import MissingInputError
+from ovforge.errors import MissingInputError, pip_line
 from ovforge.options import layout
 from ovforge.options.workflow import WorkflowOptions
 from ovforge.synthesis.diffusion import inspect_model_folder
@@ -66,7 +66,9 @@ def doctor(options: WorkflowOptions) -> DoctorReport:
         MissingInputError: `root` is no folder.
     """
     if not options.root.is_dir():
-        raise MissingInputError(options.root, what="folder", hint="give the folder with datasets/ and data/ by --root")
+        raise MissingInputError(
+            options.root, what="folder", hint="give the folder with datasets/ and data/ by --root=DIR"
+        )
     inputs = (*take_inventory(options.root), _model(options))
     steps = tuple(survey(options, inputs))
     return DoctorReport(
@@ -139,7 +141,7 @@ def _extra(name: str, libraries: tuple[str, ...]) -> ExtraState:
         except PackageNotFoundError:
             versions[library] = "of unknown version"
     missing = tuple(library for library in libraries if library not in versions)
-    return ExtraState(name, not missing, versions, missing, f"pip install 'ovforge[{name}]'")
+    return ExtraState(name, not missing, versions, missing, pip_line(name))
 
 
 def _next_command(steps: tuple[StepState, ...]) -> str:

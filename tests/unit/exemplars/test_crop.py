@@ -375,7 +375,7 @@ class TestSources:
         drawn.write_text(json.dumps(rows))
         summary = crop(world.crop_options(drawn))
         drops = {drop.reason: (drop.count, drop.examples) for drop in summary.drops}
-        assert drops["its image is not there"] == (1, ("lvis:train2017/000000000404.jpg:1",))
+        assert drops["its image is missing"] == (1, ("lvis:train2017/000000000404.jpg:1",))
         assert drops["its box is empty or outside its image"][0] == 1
         assert drops["its image cannot be read"][0] == 2
         assert "VG_100K_2/7.jpg" in drops["its image cannot be read"][1][0]

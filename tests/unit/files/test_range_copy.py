@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from ovforge.errors import InputError, WorkError
+from ovforge.files import range_copy
 from ovforge.files.atomic import atomic_path
 from ovforge.files.range_copy import RangeCopier, copy_ranges
-from ovforge.image_io import hdf5, range_copy
+from ovforge.image_io import hdf5
 from ovforge.image_io.hdf5 import ImageReader, ImageWriter, copy_images
 
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ovforge.errors import ImageError, InputError, MissingInputError
+from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError
 from ovforge.image_io.store import ImageStore, open_image_store
 
 IMAGES = {"b.jpg": b"\xff\xd8second\xff\xd9", "a.jpg": b"\xff\xd8first\x00\x00x"}
@@ -39,7 +39,7 @@ def test_gives_the_bytes_as_they_are(store: ImageStore) -> None:
 def test_names_a_missing_image(store: ImageStore) -> None:
     with store:
         assert "c.jpg" not in store
-        with pytest.raises(ImageError, match=r"^c\.jpg: is not in "):
+        with pytest.raises(MissingImageError, match=r"^c\.jpg: is missing \(not in "):
             store.read("c.jpg")
 
 

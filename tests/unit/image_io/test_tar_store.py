@@ -145,7 +145,7 @@ def test_store_reads_images_by_class_and_name(tmp_path: Path) -> None:
         copy = pickle.loads(pickle.dumps(store))
         assert copy.read("n00000002/a.JPEG") == b"a"
         copy.close()
-        with pytest.raises(ImageError, match="image not found"):
+        with pytest.raises(ImageError, match="is missing"):
             store.read("n00000009/a.JPEG")
         store.close()
         assert store.read("n00000002/a.JPEG") == b"a"

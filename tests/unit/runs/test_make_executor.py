@@ -34,5 +34,5 @@ def test_ray():
 
 
 def test_an_address_is_for_ray():
-    with pytest.raises(InputError, match="only for --executor ray"):
+    with pytest.raises(InputError, match="only for executor='ray'"):
         make_executor(ExecutorName.LOCAL, address="auto")

@@ -132,12 +132,12 @@ def test_paths_relative_to_where_the_run_was_started(
 
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtraError, match="--executor ray needs the extra 'ray'"):
+    with pytest.raises(MissingExtraError, match="executor='ray' needs the extra 'ray'"):
         run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), RayExecutor())
 
 
 def test_no_workers_are_refused():
-    with pytest.raises(InputError, match="--workers 0"):
+    with pytest.raises(InputError, match="workers=0"):
         RayExecutor(workers=0)
 
 

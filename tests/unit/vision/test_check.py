@@ -139,7 +139,7 @@ def test_what_is_missing_is_said(tiny: Tiny, big_world: World) -> None:
         checked(big_world, coverage=big_world.root / "none.json")
     with pytest.raises(InputError, match="not for text"):
         checked(big_world, vision=VisionOptions(tiny("dinov2")))
-    with pytest.raises(InputError, match=r"--similarity 1\.5"):
+    with pytest.raises(InputError, match=r"similarity=1\.5"):
         checked(big_world, similarity=1.5)
 
 
@@ -175,7 +175,7 @@ class TestSample:
         assert [(drop.reason, drop.count) for drop in summary.drops] == [("it has no feature", 1)]
 
     def test_bad_options(self, big_world: World) -> None:
-        with pytest.raises(InputError, match="--pick typical needs the exemplars' features"):
+        with pytest.raises(InputError, match="pick='typical' needs the exemplars' features"):
             self.picked(big_world, pick=Pick.TYPICAL, features=None)
         with pytest.raises(InputError, match="nothing can be drawn again"):
             self.picked(big_world, pick=Pick.DIVERSE, shortage=Shortage.REDRAW)

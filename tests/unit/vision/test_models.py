@@ -240,5 +240,5 @@ class TestFoldersThatCannotBeUsed:
             FeatureModel(VisionOptions(folder))
 
     def test_a_device_that_is_not_there(self, tiny: Tiny) -> None:
-        with pytest.raises(InputError, match="--device"):
+        with pytest.raises(InputError, match="device='cuda:99'"):
             FeatureModel(VisionOptions(tiny("clip"), device="cuda:99"))

@@ -132,7 +132,7 @@ class RayExecutor:
         if gpus < self.gpus_per_worker:
             raise InputError(
                 f"the Ray cluster has {gpus:g} GPUs, a worker needs {self.gpus_per_worker:g}",
-                hint="name a number of --workers to wait for nodes that will join",
+                hint="name a number with --workers=N to wait for nodes that will join",
             )
         return int(gpus / self.gpus_per_worker)
 
@@ -142,7 +142,7 @@ class RayExecutor:
         try:
             import ray
         except ImportError:
-            raise MissingExtraError("ray", needed_for="--executor ray") from None
+            raise MissingExtraError("ray", needed_for="--executor=ray") from None
         if ray.is_initialized():
             yield ray
             return
@@ -157,7 +157,7 @@ class RayExecutor:
             raise InputError(
                 f"no Ray cluster at '{self.address or 'local'}': {str(error).splitlines()[0]}",
                 hint="`ray start --head` on one machine and `ray start --address=...` on the others start one; "
-                "without --address one is started on this machine",
+                "without --address=ADDRESS one is started on this machine",
             ) from error
         try:
             yield ray

@@ -74,7 +74,7 @@ class FixedBatches:
             height, width = bucket
             raise WorkError(
                 f"out of memory: a single image of {width}x{height} does not fit on {self._device}",
-                hint="try --precision fp16, --vae-tiling, --cpu-offload, a smaller --working-size, or --device cpu",
+                hint="try --precision=fp16, --vae-tiling, --cpu-offload, smaller --working-size=SIZE, or --device=cpu",
             )
         self.sizes[bucket] = size // 2
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ovforge.errors import InputError, WorkError
+from ovforge.errors import InputError, WorkError, pip_line
 from ovforge.options.diffusion import Precision
 from ovforge.synthesis.diffusion.latents import CELL
 from ovforge.synthesis.diffusion.model_folder import ComponentWeights, check_model_folder, read_config
@@ -39,14 +39,14 @@ def resolve_device(device: str) -> torch.device:
     try:
         found = torch.device(name)
     except RuntimeError:
-        raise InputError(f"--device {device}: no device of this name", hint="cpu, cuda, cuda:1, or auto") from None
+        raise InputError(f"--device={device}: no device of this name", hint="cpu, cuda, cuda:1, or auto") from None
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise InputError(
-            f"--device {device}: this machine has {torch.cuda.device_count()} usable GPUs",
-            hint="`--device cpu` runs without one; check the driver and that torch is built for CUDA",
+            f"--device={device}: this machine has {torch.cuda.device_count()} usable GPUs",
+            hint="--device=cpu runs without one; check the driver and that torch is built for CUDA",
         )
     if found.type not in ("cpu", "cuda", "mps", "xpu"):
-        raise InputError(f"--device {device}: not a device this engine runs on", hint="cpu, cuda, cuda:1, or auto")
+        raise InputError(f"--device={device}: not a device this engine runs on", hint="cpu, cuda, cuda:1, or auto")
     return found
 
 
@@ -268,7 +268,7 @@ def _explained(folder: Path) -> Iterator[None]:
         raise
     except ImportError as error:
         raise InputError(
-            f"{folder}: a library is missing to load it ({error})", hint="pip install 'ovforge[diffusion]'"
+            f"{folder}: a library is missing to load it ({error})", hint=f"`{pip_line('diffusion')}`"
         ) from error
     except Exception as error:  # loaders of three libraries, each with its own kinds of errors
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -56,7 +56,11 @@ def object_views(
     """
     height, width = first.shape[:2]
     if second.shape != first.shape:
-        raise ImageError(variant.file_name, f"is {second.shape[1]}x{second.shape[0]}, its first view {width}x{height}")
+        raise ImageError(
+            variant.file_name,
+            "has another size than its first view",
+            detail=f"{second.shape[1]}x{second.shape[0]}, not {width}x{height}",
+        )
     motion = from_record(variant.motion)
     entries = [entry for entry in variant.annotations if not entry.get("iscrowd")]
     polygons = {} if all("mask" in entry for entry in entries) else _polygons(annotations)
@@ -92,7 +96,11 @@ def decode_at_size(data: bytes, name: str, width: int, height: int) -> NDArray[n
     if image.shape[:2] != (height, width) and image.shape[:2] == (width, height):
         image = decode_rgb(data, name, upright=True)
     if image.shape[:2] != (height, width):
-        raise ImageError(name, f"is {image.shape[1]}x{image.shape[0]}, the annotation file says {width}x{height}")
+        raise ImageError(
+            name,
+            "has another size than the annotation file says",
+            detail=f"{image.shape[1]}x{image.shape[0]}, not {width}x{height}",
+        )
     return image
 
 

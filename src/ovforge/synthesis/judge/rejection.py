@@ -23,8 +23,8 @@ def broken_rules(rules: Sequence[Rule], columns: Mapping[str, NDArray[np.float64
         values = columns.get(rule.score)
         if values is None or (count and np.isnan(values).all()):
             raise InputError(
-                f"--reject {rule.score}: no object of the run has this score",
-                hint="`ovforge pairs score NAME` measures it; `same` and `margin` need --vision, `found` --detector",
+                f"--reject={rule.score}: no object of the run has this score",
+                hint="`ovforge pairs score NAME` measures it; same and margin need --vision=DIR, found --detector=DIR",
             )
         with np.errstate(invalid="ignore"):
             breaks = values < rule.limit if rule.below else values > rule.limit

@@ -155,7 +155,7 @@ def _check_table(table: ImageTable, starts: NDArray[np.int64], pairs: Path) -> N
     if len(table) != len(starts):
         raise InputError(
             f"{pairs}: has {len(starts):,} images, the annotation file {len(table):,}",
-            hint="give the annotation file that the pairs were made from with --annotations",
+            hint="give the annotation file that the pairs were made from with --annotations=FILE",
         )
 
 
