@@ -25,7 +25,8 @@ class ObjectScores(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     colour: float | None = None
     """Agreement of its colours with the first view's, 0 to 1."""
     repeated: float | None = None
-    """How like it the most similar other place of the second view is, 0 to 1; near 1 is a second copy."""
+    """How much more like it another place of the second view is than any place of the first view was, 0 to 1; from
+    about 0.5 on a second copy."""
     same: float | None = None
     """Cosine of its feature with its first view's."""
     margin: float | None = None

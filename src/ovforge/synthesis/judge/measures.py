@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 VIEWING_SIDE = 384
 SEARCH_SIDE = 128
 """Short side at which copies of an object are looked for."""
-SEARCH_SCALES = (0.8, 1.0, 1.25)
+SEARCH_SCALES = (0.8, 0.9, 1.0, 1.1, 1.25)
 
 _GREY_FLOOR = 2.0
 """Grey levels of gradient that are noise."""
@@ -30,6 +30,8 @@ _SMALLEST = 12
 """Pixels of a mask at viewing scale below which nothing is measured."""
 _SMALLEST_TEMPLATE = 6
 """Pixels: a smaller object looks like anything."""
+_COPY_FLOOR = 0.05
+"""Correlation by which two matches of the same thing differ."""
 _OWN_PLACE = 0.5
 """A match whose centre is nearer than this share of the object's size is the object itself."""
 
@@ -56,7 +58,7 @@ def measure_objects(
     if not masks:
         return []
     seen = [_Seen.of(image, VIEWING_SIDE) for image in (reference, second)]
-    search = _shrunk(second, SEARCH_SIDE)
+    searched = [_shrunk(image, SEARCH_SIDE) for image in (reference, second)]
     result = []
     for mask in masks:
         small = _shrunk_mask(mask, seen[1].size)
@@ -71,7 +73,7 @@ def measure_objects(
                 sharpness=_ratio(*(_detail(one, small, here) for one in seen), floor=_GREY_FLOOR),
                 boundary=_ratio(*_edges(seen, small, here), floor=_EDGE_FLOOR),
                 colour=_colour(seen, small, here),
-                repeated=_repeated(search, _shrunk_mask(mask, search.shape[1::-1])),
+                repeated=_repeated(searched, _shrunk_mask(mask, searched[1].shape[1::-1])),
             )
         )
     return result
@@ -162,8 +164,16 @@ def _colour(seen: Sequence[_Seen], mask: NDArray[np.uint8], here: Here) -> float
     return round(max(0.0, 1.0 - mean / _CHROMA_RANGE), 4)
 
 
-def _repeated(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> float | None:
-    """The highest normalised correlation of the object's pixels with another place of the same image."""
+def _repeated(images: Sequence[NDArray[np.uint8]], mask: NDArray[np.uint8]) -> float | None:
+    """How much of the way to a perfect copy the best match elsewhere came from the first view to the second."""
+    before, after = (_best_match_elsewhere(image, mask) for image in images)
+    if before is None or after is None:
+        return None
+    return round(min(max((after - before) / (1 - before + _COPY_FLOOR), 0.0), 1.0), 4)
+
+
+def _best_match_elsewhere(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> float | None:
+    """The highest normalised correlation of the object's pixels with another place of the same image, 0 to 1."""
     if cv2.countNonZero(mask) < _SMALLEST:
         return None
     x, y, width, height = cv2.boundingRect(mask)
@@ -186,4 +196,4 @@ def _repeated(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> float | None
         away_y = np.abs(rows + size[1] / 2 - (y + height / 2)) / height
         match[(away_x < _OWN_PLACE) & (away_y < _OWN_PLACE)] = 0.0
         best = max(best, float(match.max()))
-    return round(min(best, 1.0), 4)
+    return min(best, 1.0)
