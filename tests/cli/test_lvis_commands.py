@@ -141,3 +141,18 @@ def test_a_class_list_that_was_downloaded_is_never_said_to_be_replaced(
     told = capsys.readouterr().err
     assert "--class-names FILE writes the class list elsewhere" in told
     assert "--overwrite" not in told
+
+
+def test_all_that_was_skipped_can_be_had_in_full(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    assert run_app(app, ["remove-rare", "--json", "--skipped", "skipped.csv"]) == 0
+    counted = sum(drop["count"] for drop in json.loads(capsys.readouterr().out)["drops"])
+    lines = Path("skipped.csv").read_text().splitlines()
+    assert lines[0] == "outcome,kind,reason,item,place"
+    assert counted == len(lines) - 1 > 0
+    before = json.loads(Path("datasets/lvis/lvis_v1_train.json").read_text())["annotations"]
+    after = json.loads(Path("datasets/lvis/lvis_v1_train_norare.json").read_text())["annotations"]
+    gone = {annotation["id"] for annotation in before} - {annotation["id"] for annotation in after}
+    assert {int(line.split(",")[3]) for line in lines[1:]} == gone

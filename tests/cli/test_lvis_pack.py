@@ -115,3 +115,15 @@ def test_no_image_at_all_leaves_nothing_behind(root: Path, mini: Path, capsys: p
     assert sorted(p.name for p in OUT.parent.iterdir()) == ["annotations", "train2017"]
     pack("--images", "nowhere", code=2)
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_the_list_of_what_was_skipped(root: Path, mini: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(mini / "lvis/lvis_v1_train.json", BASE)
+    (FOLDER / "000000000009.jpg").unlink()
+    (FOLDER / "000000000025.jpg").write_bytes((FOLDER / "000000000025.jpg").read_bytes()[:5000])
+    pack("--skipped", "skipped.csv")
+    assert "skipped: 1 image is missing (000000000009.jpg)\n" in capsys.readouterr().out
+    assert sorted(Path("skipped.csv").read_text().splitlines()[1:]) == [
+        'skipped,image,is cut short,000000000025.jpg,"a JPEG of 5,000 bytes without an end"',
+        "skipped,image,is missing,000000000009.jpg,not in data/lvis/train2017",
+    ]

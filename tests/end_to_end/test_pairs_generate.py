@@ -192,7 +192,7 @@ def test_images_that_cannot_be_used_are_named_and_the_run_goes_on(
     generate("holes", "--json")
     summary = json.loads(capsys.readouterr().out)
     reasons = {drop["reason"]: drop["examples"] for drop in summary["drops"] if drop["kind"] == "image"}
-    assert reasons.pop("without a usable object: its second view is the image itself")
+    assert reasons.pop("has no usable object: its second view is the image itself")
     assert reasons == {
         "is missing": ["000000000009.jpg"],
         "is cut short": ["000000000025.jpg"],

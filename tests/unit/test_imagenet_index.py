@@ -122,7 +122,7 @@ def test_files_that_are_no_images_are_named_and_left_out(mini: Path, tree: Path,
     assert "README.txt: not a JPEG" in names[0]
     assert "n02084071_0.JPEG: is empty" in names[1]
     assert "n02084071_00.JPEG: cannot be opened" in names[2]
-    assert drop(summary, "entry", "no folder or tar of an ImageNet class") == (1, ("train/README.txt",))
+    assert drop(summary, "entry", "is no folder or tar of an ImageNet class") == (1, ("train/README.txt",))
 
 
 def test_strict_stops_at_the_first_file_that_is_no_image(mini: Path, tree: Path, tmp_path: Path) -> None:

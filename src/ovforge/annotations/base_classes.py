@@ -75,10 +75,11 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
                 {section: replacements.get(section, file.whole(section)) for section in file.sections},
                 overwrite=options.overwrite,
             )
+        skipped = annotations["id"][~kept[where]]
     drops = Drops()
     if len(rows) < len(annotations):
-        drops.add("annotation", "its class is not a base class", count=len(annotations) - len(rows))
-    drops.merge(unknown.freeze())
+        drops.add_all("annotation", "its class is not a base class", skipped)
+    drops.merge(unknown)
     progress("write", 2, 2)
     return StepSummary(
         step="lvis base-classes",

@@ -21,7 +21,7 @@ from ovforge.files.atomic import check_output
 from ovforge.options.annotations import MergeCocoOptions, MergeVariant
 from ovforge.parallel import Workers
 from ovforge.records import coco, lvis
-from ovforge.records.reporting import EXAMPLES_KEPT, Drops, Progress, StepSummary, no_progress
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 
 _PAIRS_AT_ONCE = 1 << 20
 _NAME_LENGTH = 16
@@ -211,7 +211,7 @@ def _matching_categories(lvis_file: CheckedFile, coco_file: CheckedFile, drops: 
     for index, name in enumerate(coco_file.categories["name"]):
         matches[index] = index_of.get(COCO_TO_LVIS_SYNSET.get(name, ""), -1)
         if matches[index] < 0:
-            drops.add("COCO class", "it has no counterpart among the LVIS classes", name)
+            drops.add("COCO class", "has no counterpart among the LVIS classes", name)
     return matches
 
 
@@ -239,11 +239,7 @@ def _count_unmatched(coco_file: CheckedFile, image_row: Ints, category: Ints, dr
 
 
 def _count(drops: Drops, annotations: RecordTable, which: Bools, reason: str) -> None:
-    rows = np.flatnonzero(which)
-    for number in annotations["id"][rows[:EXAMPLES_KEPT]].tolist():
-        drops.add("COCO annotation", reason, number)
-    if len(rows) > EXAMPLES_KEPT:
-        drops.add("COCO annotation", reason, count=len(rows) - EXAMPLES_KEPT)
+    drops.add_all("COCO annotation", reason, annotations["id"][which])
 
 
 def _order(our_image: Ints, their_image: Ints, added: Ints, image_count: int) -> tuple[NDArray[np.int8], Ints]:

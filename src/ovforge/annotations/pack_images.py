@@ -85,7 +85,7 @@ def _pack(
     with atomic_path(options.out, overwrite=options.overwrite) as temporary, ImageWriter(temporary) as writer:
         for done, (name, data) in enumerate(_read_ahead(store, names)):
             if isinstance(data, ImageError):
-                drops.add("image", data.reason, name)
+                drops.add("image", data.reason, name, place=data.detail)
             else:
                 writer.add(name, data)
                 packed, size = packed + 1, size + len(data)

@@ -39,8 +39,8 @@ def remove_rare(options: RemoveRareOptions, *, progress: Progress = no_progress)
         drops = Drops()
         for frequency in sorted(exclude):
             ids = categories["id"][categories["frequency"] == frequency]
-            if count := int(np.isin(annotations["category_id"], ids).sum()):
-                drops.add("annotation", f"its class has frequency {frequency}", count=count)
+            skipped = annotations["id"][np.isin(annotations["category_id"], ids)]
+            drops.add_all("annotation", f"its class has frequency {frequency}", skipped)
     progress("write", 2, 2)
     return StepSummary(
         step="lvis remove-rare",

@@ -9,10 +9,12 @@ import sys
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ovforge.cli.summary_text import as_text
 from ovforge.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, OvforgeError
 
 if TYPE_CHECKING:
@@ -20,6 +22,16 @@ if TYPE_CHECKING:
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.", show_default=False)]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.", show_default=False)]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Every reason and note.", show_default=False)]
+SkippedOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--skipped",
+        metavar="FILE.csv",
+        help="Write all skipped items to FILE.csv, with reason and place.",
+        show_default=False,
+    ),
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", show_default=False)]
 
 
@@ -30,6 +42,7 @@ class Console:
     json: bool = False
     quiet: bool = False
     debug: bool = False
+    verbose: bool = False
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -59,7 +72,7 @@ class Console:
         if self.json:
             self.print_json(summary)
         else:
-            sys.stdout.write(_as_text(summary))
+            sys.stdout.write(as_text(summary, verbose=self.verbose))
 
     def print_json(self, value: Any) -> None:
         """Print a record to stdout as indented JSON."""
@@ -71,8 +84,8 @@ class Console:
 def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register `function(console, ...) -> StepSummary | None` as a command.
 
-    The decorator adds the common options, hands in the `Console`, prints the summary that comes back, and
-    appends `example` to the help text.
+    The decorator adds the common options, for a command with a summary also `--verbose` and `--skipped`, hands in
+    the `Console`, prints the summary that comes back, and appends `example` to the help text.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,10 +93,13 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
         own = list(signature.parameters.values())[1:]
 
         @functools.wraps(function)
-        def run(*, json_: bool, quiet: bool, debug: bool, **options: Any) -> None:
-            console = Console(json=json_, quiet=quiet, debug=debug)
+        def run(
+            *, json_: bool, quiet: bool, debug: bool, verbose: bool = False, skipped: Path | None = None, **options: Any
+        ) -> None:
+            console = Console(json=json_, quiet=quiet, debug=debug, verbose=verbose)
             try:
-                summary = function(console, **options)
+                with _skipped_to(skipped):
+                    summary = function(console, **options)
             except OvforgeError as error:
                 if debug:
                     traceback.print_exc()
@@ -92,9 +108,17 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
             if summary is not None:
                 console.show(summary)
 
+        shared: dict[str, Any] = {"json_": JsonOption, "quiet": QuietOption, "debug": DebugOption}
+        if signature.return_annotation is not None:
+            shared |= {"verbose": VerboseOption, "skipped": SkippedOption}
         common = [
-            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-            for key, kind in (("json_", JsonOption), ("quiet", QuietOption), ("debug", DebugOption))
+            inspect.Parameter(
+                key,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None if key == "skipped" else False,
+                annotation=kind,
+            )
+            for key, kind in shared.items()
         ]
         keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
         run.__signature__ = signature.replace(parameters=[*keyword_only, *common])  # type: ignore[attr-defined]
@@ -104,6 +128,14 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
         return app.command(name, epilog=epilog)(run)
 
     return decorate
+
+
+def _skipped_to(path: Path | None) -> contextlib.AbstractContextManager[None]:
+    if path is None:
+        return contextlib.nullcontext()
+    from ovforge.files.skipped_file import write_skipped
+
+    return write_skipped(path)
 
 
 def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
@@ -146,32 +178,3 @@ def _option_names(parameters: Iterable[inspect.Parameter]) -> set[str]:
             if isinstance(given, typer.models.OptionInfo):
                 names.update(given.param_decls or (f"--{parameter.name.replace('_', '-')}",))
     return names
-
-
-def _as_text(summary: StepSummary) -> str:
-    lines = [f"{summary.step}: done"]
-    width = max((len(label) for label in (*summary.counts, *summary.outputs)), default=0)
-    lines += [f"  {label:<{width}}  {_number(value)}" for label, value in summary.counts.items()]
-    for drop in summary.drops:
-        examples = ", ".join(drop.examples[:3]) + (", ..." if drop.count > 3 and drop.examples else "")
-        lines.append(
-            f"  skipped: {drop.count:,} {_plural(drop.kind, drop.count)}, {drop.reason}"
-            + (f" ({examples})" if examples else "")
-        )
-    lines += [f"  note: {note}" for note in summary.notes]
-    lines += [f"  {label:<{width}}  {path}" for label, path in summary.outputs.items()]
-    if summary.next_command:
-        lines.append(f"  next: {summary.next_command}")
-    return "\n".join(lines) + "\n"
-
-
-def _plural(noun: str, count: int) -> str:
-    if count == 1:
-        return noun
-    if noun.endswith("y"):
-        return f"{noun[:-1]}ies"
-    return f"{noun}es" if noun.endswith(("s", "x", "ch")) else f"{noun}s"
-
-
-def _number(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

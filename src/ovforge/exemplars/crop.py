@@ -141,7 +141,7 @@ class _Cropper:
 
     def run(self, shard: Shard, out: Path) -> ShardReport:
         """Write the crops of the shard's classes, then the receipt."""
-        drops = Drops()
+        drops = Drops(keep_names=True)
         counts = {"cut": 0, "copied": 0}
         receipt = [
             _write_class(each, self._options, self._images, drops, counts)
@@ -197,7 +197,7 @@ def _crop(planned: PlannedCrop, options: CropOptions, images: ExemplarImages, dr
     except MissingImageError:
         drops.add("exemplar", "its image is missing", exemplar.identity)
     except ImageError as error:
-        drops.add("exemplar", "its image cannot be read", error.message)
+        drops.add("exemplar", f"its image {error.reason}", exemplar.identity, place=error.detail)
     return None
 
 

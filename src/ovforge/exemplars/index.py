@@ -45,7 +45,7 @@ def index_exemplars(options: ExemplarIndexOptions, *, progress: Progress = no_pr
         before = len(images)
         folder = folder_of.get(category["id"])
         if folder is None or not (root / folder).is_dir():
-            drops.add("synset", f"no folder of it in {options.split}", category.get("synset") or category["id"])
+            drops.add("synset", f"has no folder in {options.split}", category.get("synset") or category["id"])
         else:
             for name, width, height in _images(root / folder, f"{options.split}/{folder}", drops):
                 images.append(
@@ -125,7 +125,7 @@ def _images(folder: Path, prefix: str, drops: Drops) -> Iterator[tuple[str, int,
         try:
             width, height = read_size_of_file(path)
         except ImageError as error:
-            drops.add("image", "it cannot be read", error.message)
+            drops.add("image", error.reason, path, place=error.detail)
             continue
         yield f"{prefix}/{path.name}", width, height
 

@@ -78,7 +78,7 @@ def sample_exemplars(options: SampleOptions, *, progress: Progress = no_progress
         if usable < options.k:
             short[category.synset] = usable
         if usable == 0:
-            drops.add("synset", "no exemplar, so its list stays empty", category.synset)
+            drops.warn("synset", "has no exemplar, so its list stays empty", category.synset)
         places = _places(category, records, options) if features is None else _picked(records, features, options)
         drawn.append([_drawn(records[place]) for place in places])
     progress("classes", len(categories), len(categories))
@@ -170,7 +170,7 @@ def _with_feature(records: list[ExemplarRecord], features: FeatureFolder, drops:
         if feature_key(record.key) in features:
             kept.append(record)
         else:
-            drops.add("exemplar", "it has no feature", record.key.identity)
+            drops.add("exemplar", "has no feature", record.key.identity)
     return kept
 
 

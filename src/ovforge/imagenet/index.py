@@ -82,7 +82,7 @@ def index(
     with ImageNet21k(options.imagenet) as tree:
         present = set(tree.classes())
         for entry in tree.unrecognised:
-            drops.add("entry", "no folder or tar of an ImageNet class", entry)
+            drops.add("entry", "is no folder or tar of an ImageNet class", entry)
         classes = _classes(options, categories, present, drops)
         plan = _plan(options, categories_json, classes, tree)
         layout = tree.layout
@@ -112,7 +112,7 @@ def index(
     _remove(folder)
     counts = _images_by_category(result)
     with_images = {id_ for id_, count in counts.items() if count}
-    drops.merge(result.drops)
+    drops.merge(result.drops, listed=True)
     return StepSummary(
         step="imagenet index",
         outputs={"index": str(options.out)},

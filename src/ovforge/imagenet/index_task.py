@@ -59,7 +59,7 @@ class IndexWorker:
         Raises:
             FatalError: in a strict index, the first file that is no readable image.
         """
-        drops = Drops()
+        drops = Drops(keep_names=True)
         counts: dict[str, int] = {}
         classes = []
         for each in self._task.classes[shard.start : shard.stop]:

@@ -263,7 +263,7 @@ def _summary(
 ) -> StepSummary:
     drops = Drops()
     for entry in archive.unrecognised:
-        drops.add("entry", "no class folder or class tar", entry)
+        drops.add("entry", "is no class folder or class tar", entry)
     counts = dict.fromkeys(PARTS, 0)
     for report in reports:
         for part, count in report.counts.items():

@@ -67,9 +67,9 @@ class ImportOptions:
         if self.images is None or self.classes is None:
             raise InputError(
                 "OpenImages gives boxes as shares of the image and classes as codes",
-                hint="give the folder of the images with --images and class-descriptions-boxable.csv with --classes",
+                hint="give the images' folder with --images=DIR and class-descriptions-boxable.csv with --classes=FILE",
             )
         if (self.masks is None) != (self.mask_images is None):
             raise InputError(
-                "masks are a CSV file and a folder of PNG files", hint="give both --masks and --mask-images"
+                "masks are a CSV file and a folder of PNG files", hint="give both --masks=FILE and --mask-images=DIR"
             )

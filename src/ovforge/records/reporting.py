@@ -1,11 +1,16 @@
-"""What a step says about itself: counts, drops with reasons, outputs, the next command."""
+"""What a step says about itself: counts, what it skipped and why, warnings, outputs, the next command."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import contextlib
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 EXAMPLES_KEPT = 20
 
@@ -17,49 +22,131 @@ def no_progress(stage: str, done: int, total: int) -> None:
     """The progress callback that shows nothing."""
 
 
-class Drop(msgspec.Struct, frozen=True):
-    """One reason for which things of one kind were skipped."""
+class Drop(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One reason for which things of one kind were skipped, or were kept with a warning."""
 
     kind: str
-    """What was skipped: `image`, `annotation`, `class`, `exemplar`, ..."""
+    """What it is about: `image`, `annotation`, `class`, `exemplar`, ..."""
     reason: str
+    """A sentence without its subject, of one thing: `is missing`, `has no box`, `its box is empty`."""
     count: int
     examples: tuple[str, ...] = ()
-    """The first names, at most EXAMPLES_KEPT."""
+    """The first names, at most EXAMPLES_KEPT; all of them in the report of a shard."""
+    places: tuple[str, ...] = ()
+    """Where or how, for each of `examples`; empty where there is nothing more to say."""
+    kept: bool = False
+    """A warning: the things were not skipped."""
+
+    def __str__(self) -> str:
+        return f"{self.count:,} {sentence(self.count, self.kind, self.reason)}"
+
+
+class SkippedItem(msgspec.Struct, frozen=True):
+    """One thing that was skipped, or kept with a warning."""
+
+    kind: str
+    reason: str
+    item: str
+    place: str
+    kept: bool
 
 
 class Drops:
-    """Counts what a step leaves out, by kind and reason, and remembers the first names of each."""
+    """Counts what a step skips or warns of, by kind and reason, and remembers the first names of each.
 
-    def __init__(self) -> None:
-        self._counts: dict[tuple[str, str], int] = {}
-        self._examples: dict[tuple[str, str], list[str]] = {}
+    Within `list_skipped` every name goes to the list as well. A shard of a run counts with `keep_names`: all its
+    names, few enough to be kept, travel in its report and are listed when that is merged.
 
-    def add(self, kind: str, reason: str, name: object = None, *, count: int = 1) -> None:
-        """Count `count` things of `kind` skipped for `reason`; `name` says which."""
-        key = (kind, reason)
-        self._counts[key] = self._counts.get(key, 0) + count
-        examples = self._examples.setdefault(key, [])
-        if name is not None and len(examples) < EXAMPLES_KEPT:
-            examples.append(str(name))
+    >>> drops = Drops()
+    >>> drops.add("image", "is missing", "a.jpg")
+    >>> drops.add("image", "is missing", "b.jpg")
+    >>> drops.warn("image", "has no usable object", "c.jpg")
+    >>> [str(drop) for drop in drops.freeze()]
+    ['1 image has no usable object', '2 images are missing']
+    """
 
-    def merge(self, drops: tuple[Drop, ...] | list[Drop]) -> None:
-        """Add what another step, shard or worker counted."""
+    def __init__(self, *, keep_names: bool = False) -> None:
+        self._kept_names = None if keep_names else EXAMPLES_KEPT
+        self._counts: dict[tuple[str, str, bool], int] = {}
+        self._examples: dict[tuple[str, str, bool], list[tuple[str, str]]] = {}
+
+    def add(self, kind: str, reason: str, name: object = None, *, count: int = 1, place: object = "") -> None:
+        """Count `count` things of `kind` skipped for `reason`; `name` says which, `place` where or how."""
+        self._add(kind, reason, () if name is None else ((str(name), str(place)),), count, kept=False)
+
+    def add_all(self, kind: str, reason: str, names: Collection[Any] | NDArray[Any], *, place: object = "") -> None:
+        """Count things of `kind` skipped for `reason`, one for each of `names`; a numpy array will do."""
+        if len(names):
+            self._add(kind, reason, ((str(name), str(place)) for name in names), len(names), kept=False)
+
+    def warn(self, kind: str, reason: str, name: object = None, *, count: int = 1, place: object = "") -> None:
+        """Count things of `kind` that are kept, but with a remark."""
+        self._add(kind, reason, () if name is None else ((str(name), str(place)),), count, kept=True)
+
+    def merge(self, drops: Sequence[Drop] | Drops, *, listed: bool = False) -> None:
+        """Add what another step, shard or worker counted. `listed`: its names are in the list already."""
+        if isinstance(drops, Drops):
+            drops, listed = drops.freeze(), True
         for drop in drops:
-            self.add(drop.kind, drop.reason, count=drop.count)
-            examples = self._examples[(drop.kind, drop.reason)]
-            examples.extend(drop.examples[: EXAMPLES_KEPT - len(examples)])
+            places = drop.places or ("",) * len(drop.examples)
+            names = tuple(zip(drop.examples, places, strict=False))
+            self._add(drop.kind, drop.reason, names, drop.count, kept=drop.kept, listed=listed)
 
     def count(self, kind: str, reason: str) -> int:
         """How many things of `kind` were skipped for `reason`."""
-        return self._counts.get((kind, reason), 0)
+        return self._counts.get((kind, reason, False), 0)
 
     def freeze(self) -> tuple[Drop, ...]:
         """The drops so far, sorted by kind and reason."""
-        return tuple(
-            Drop(kind, reason, count, tuple(self._examples[(kind, reason)]))
-            for (kind, reason), count in sorted(self._counts.items())
-        )
+        found = []
+        for (kind, reason, kept), count in sorted(self._counts.items()):
+            examples = self._examples[(kind, reason, kept)]
+            places = tuple(place for _, place in examples)
+            names = tuple(name for name, _ in examples)
+            found.append(Drop(kind, reason, count, names, places if any(places) else (), kept))
+        return tuple(found)
+
+    def _add(
+        self,
+        kind: str,
+        reason: str,
+        names: Any,
+        count: int,
+        *,
+        kept: bool,
+        listed: bool = False,
+    ) -> None:
+        key = (kind, reason, kept)
+        self._counts[key] = self._counts.get(key, 0) + count
+        examples = self._examples.setdefault(key, [])
+        # The names of a shard are listed by the process that merges its report.
+        write = None if listed or self._kept_names is None else _writer()
+        for name, place in names:
+            if self._kept_names is None or len(examples) < self._kept_names:
+                examples.append((name, place))
+            elif write is None:
+                break
+            if write is not None:
+                write(SkippedItem(kind, reason, name, place, kept))
+
+
+_list: tuple[int, Callable[[SkippedItem], None]] | None = None
+
+
+def _writer() -> Callable[[SkippedItem], None] | None:
+    # Forked workers have inherited the list: what they skip comes back in their reports.
+    return _list[1] if _list is not None and _list[0] == os.getpid() else None
+
+
+@contextlib.contextmanager
+def list_skipped(write: Callable[[SkippedItem], None]) -> Iterator[None]:
+    """Hand everything that steps skip or warn of to `write`, one by one, while the block lasts."""
+    global _list  # noqa: PLW0603  (steps count in many places; like warnings, the list is the process's)
+    before, _list = _list, (os.getpid(), write)
+    try:
+        yield
+    finally:
+        _list = before
 
 
 class StepSummary(msgspec.Struct, frozen=True):
@@ -71,5 +158,58 @@ class StepSummary(msgspec.Struct, frozen=True):
     counts: dict[str, Any] = {}
     """What was counted -> the number, in the order to be shown."""
     drops: tuple[Drop, ...] = ()
+    """What was skipped, and what was kept with a warning."""
     notes: tuple[str, ...] = ()
     next_command: str = ""
+
+    @property
+    def skipped(self) -> tuple[Drop, ...]:
+        """What was skipped."""
+        return tuple(drop for drop in self.drops if not drop.kept)
+
+    @property
+    def warnings(self) -> tuple[Drop, ...]:
+        """What was kept, but with a remark."""
+        return tuple(drop for drop in self.drops if drop.kept)
+
+
+_VERBS = {"is": "are", "has": "have", "was": "were", "does": "do"}
+_REGULAR_VERBS = frozenset({"lies", "names", "holds", "needs", "belongs", "marks", "ends", "comes", "stays", "leaves"})
+_UNCHANGED = frozenset({"cannot", "could", "will", "had", "left"})
+
+
+def sentence(count: int, kind: str, reason: str) -> str:
+    """A kind of things and a reason as the rest of a sentence that begins with their number.
+
+    >>> sentence(10, "image", "is missing")
+    'images are missing'
+    >>> sentence(1, "image", "is missing")
+    'image is missing'
+    >>> sentence(2, "exemplar", "its image is missing")
+    'exemplars: their image is missing'
+    >>> sentence(3, "class", "no usable folder")
+    'classes: no usable folder'
+    """
+    first, _, rest = reason.partition(" ")
+    is_verb = first in _VERBS or first in _REGULAR_VERBS or first in _UNCHANGED
+    if count == 1:
+        return f"{kind} {reason}" if is_verb else f"{kind}: {reason}"
+    verb = _VERBS.get(first, first[:-1] if first in _REGULAR_VERBS else first)
+    words = " ".join("their" if word == "its" else word for word in rest.split(" "))
+    if is_verb:
+        return f"{plural(kind)} {verb} {words}".rstrip()
+    return f"{plural(kind)}: {'their' if first == 'its' else first} {words}".rstrip()
+
+
+def plural(noun: str) -> str:
+    """The plural of a kind of things.
+
+    >>> [plural(noun) for noun in ("image", "class", "entry", "mask", "box", "second view", "id in neg_category_ids")]
+    ['images', 'classes', 'entries', 'masks', 'boxes', 'second views', 'ids in neg_category_ids']
+    """
+    noun, preposition, rest = noun.partition(" in ")
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        noun = f"{noun[:-1]}ies"
+    else:
+        noun = f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
+    return noun + preposition + rest

@@ -102,7 +102,7 @@ class RunResult:
 
     @property
     def drops(self) -> tuple[Drop, ...]:
-        """What the finished shards skipped."""
+        """What the finished shards skipped. Asking lists it, so it is asked once (see `Drops`)."""
         drops = Drops()
         for entry in self.entries.values():
             drops.merge(entry.report.drops)

@@ -71,7 +71,7 @@ class PairWorker:
     def run(self, shard: Shard, out: Path) -> ShardReport:
         """Make the pairs of a shard and write originals, second views and records to `out`, in the images' order."""
         records: list[PairRecord] = []
-        drops, counts = Drops(), Counter[str]()
+        drops, counts = Drops(keep_names=True), Counter[str]()
         with ImageWriter(out) as writer:
             for prepared, finished in self._pairs(shard):
                 record = _whole_record(prepared, finished)
@@ -128,7 +128,7 @@ class PairWorker:
             data = self._store.read(source.file_name)
             return prepare(source, data, settings, self._repainter.working_size, class_names)
         except ImageError as error:
-            return failed(source, error.reason)
+            return failed(source, error.reason, error.detail)
 
     def _repaint(self, batch: list[_Waiting]) -> None:
         """Repaint one batch here, and leave its finishing to the pool."""
@@ -162,7 +162,7 @@ def _whole_record(prepared: Prepared, finished: list[Finished]) -> PairRecord:
     """The image's record with its second views, and with what the engine gave up on."""
     if not finished:
         return prepared.record
-    drops = Drops()
+    drops = Drops(keep_names=True)
     drops.merge(prepared.record.drops)
     for _, variant, given_up in finished:
         for kind, reason in given_up:

@@ -28,7 +28,7 @@ from ovforge.synthesis.prompts import draw_caption
 from ovforge.synthesis.randomness import generator
 from ovforge.synthesis.repaint import Repainted, RepaintJob, WorkingSize
 
-NO_OBJECT = "without a usable object: its second view is the image itself"
+NO_OBJECT = "has no usable object: its second view is the image itself"
 LONGEST_SIDE = 32_766
 """Pixels; OpenCV's warps count them in 16 bits."""
 
@@ -88,9 +88,9 @@ class Prepared:
     """Without the variants that are still to be repainted."""
 
 
-def failed(source: SourceImage, reason: str) -> Prepared:
+def failed(source: SourceImage, reason: str, detail: str = "") -> Prepared:
     """An image that cannot be used: its record has no variants and says why."""
-    drop = Drop("image", reason, 1, (source.file_name,))
+    drop = Drop("image", reason, 1, (source.file_name,), (detail,) if detail else ())
     return Prepared(source, b"", (), (), PairRecord(source.image_id, source.file_name, [], (drop,)))
 
 
@@ -108,13 +108,13 @@ def prepare(
     Raises:
         ImageError: the bytes are no whole image, or one of another size than the annotations'.
     """
-    drops = Drops()
+    drops = Drops(keep_names=True)
     objects, dropped = usable_objects(source.annotations, source.width, source.height, settings.min_area)
     for reason, name in dropped:
         drops.add("annotation", reason, name)
     image = _decoded(source, data)
     if not objects:
-        drops.add("image", NO_OBJECT, source.file_name)
+        drops.warn("image", NO_OBJECT, source.file_name)
         variants = [
             VariantRecord(variant_name(source.file_name, r), dict(NO_MOTION), "", settings.seed, {}, [])
             for r in range(settings.variants)

@@ -64,7 +64,7 @@ def _html(source: PairSource, options: PairsExportOptions, drops: Drops, progres
             if details.keep_mask is not None:
                 masks[pair["name"]] = _data_url(shade_png(details.keep_mask, pair["name"]), "image/png")
         except ImageError as error:
-            drops.add("pair", "an image that cannot be read", error.message)
+            drops.add("pair", f"has an image that {error.reason}", error.place.path, place=error.detail)
             continue
         pairs.append(pair)
     if not pairs:

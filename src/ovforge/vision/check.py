@@ -120,7 +120,7 @@ def _entries(
     def add(drawn: DrawnClass, row: int, place: int, exemplar: Exemplar, *, only: int | None) -> None:
         key = feature_key(exemplar)
         if key not in features:
-            drops.add("exemplar", "it has no feature", exemplar.identity)
+            drops.add("exemplar", "has no feature", exemplar.identity)
             return
         # One list is cut into train and val by `exemplars crop --form split`.
         split = only if only is not None else _TRAIN if place < options.train_shots else _VAL
@@ -135,7 +135,7 @@ def _entries(
                 row = by_id.get(drawn.category_id)
             if row is None:
                 if drawn.records:
-                    drops.add("class", "it is none of the categories", drawn.synset or drawn.category_id)
+                    drops.add("class", "is none of the categories", drawn.synset or drawn.category_id)
                 continue
             for place, record in enumerate(drawn.records):
                 add(drawn, row, place, record.key, only=split)

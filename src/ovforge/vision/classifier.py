@@ -174,7 +174,7 @@ def _keys(path: Path, categories: Sequence[TextCategory], features: FeatureFolde
         lacking += len(keys) - len(known)
         for key in keys:
             if key not in features:
-                drops.add("exemplar", "it has no feature", key)
+                drops.add("exemplar", "has no feature", key)
         result.append(known)
     if lacking and not any(result):
         raise InputError(
@@ -217,7 +217,7 @@ def _embed_folder(model: FeatureModel, folder: Path, crop: CropSettings, drops: 
             try:
                 pixels = decode_rgb(data, path, upright=True)
             except ImageError as error:
-                drops.add("image", "it cannot be read", error.message)
+                drops.add("image", error.reason, path, place=error.detail)
                 continue
             key = hashlib.sha256(data).hexdigest()
             yield key, prepare_crop(model, pixels, key, crop)

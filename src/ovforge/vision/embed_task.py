@@ -86,7 +86,7 @@ class EmbedWorker:
 
     def run(self, shard: Shard, out: Path) -> ShardReport:
         """Write the keys and features of a shard's exemplars to `out`; those that cannot be read are counted."""
-        drops = Drops()
+        drops = Drops(keep_names=True)
         exemplars = self._task.exemplars[shard.start : shard.stop]
         keys, features = embed_prepared(self._model, self._prepared(exemplars, drops))
         out.write_bytes(encode_part(keys, features))
@@ -109,12 +109,12 @@ class EmbedWorker:
             if not ahead:
                 return
             ready, dropped = ahead.popleft().result()
-            drops.merge(dropped.freeze())
+            drops.merge(dropped)
             yield from ready
 
     def _prepare(self, exemplars: tuple[Exemplar, ...]) -> tuple[list[Prepared], Drops]:
         """Read one image and prepare each of its exemplars."""
-        drops = Drops()
+        drops = Drops(keep_names=True)
         first = exemplars[0]
         try:
             data = self._images.read(first.dataset, first.file_name)
@@ -124,7 +124,8 @@ class EmbedWorker:
                 drops.add("exemplar", "its image is missing", each.identity)
             return [], drops
         except ImageError as error:
-            drops.add("exemplar", "its image cannot be read", error.message, count=len(exemplars))
+            for each in exemplars:
+                drops.add("exemplar", f"its image {error.reason}", each.identity, place=error.detail)
             return [], drops
         prepared = []
         for each in exemplars:

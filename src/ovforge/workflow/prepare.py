@@ -34,7 +34,7 @@ def prepare(options: WorkflowOptions, *, progress: Progress = no_progress) -> St
                 failures[step.name] = error
             else:
                 counts["steps run"] += 1
-                drops.merge(summary.drops)
+                drops.merge(summary.drops, listed=True)
                 notes += [f"{step.name}: {note}" for note in summary.notes]
                 outputs |= {f"{step.name}: {what}": path for what, path in summary.outputs.items()}
                 if step.name == "imagenet prepare":  # what was an archive is now a tree of classes

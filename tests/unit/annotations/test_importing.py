@@ -239,7 +239,7 @@ class TestRefusals:
             imported(ImportKind.OPEN_IMAGES, **{**files, "images": tmp_path / "empty"})
 
     def test_options_that_do_not_belong_together(self, tmp_path: Path):
-        with pytest.raises(InputError, match="images=...: only OpenImages"):
+        with pytest.raises(InputError, match=r"images=\.\.\.: only OpenImages"):
             ImportOptions(ImportKind.TAO, tmp_path / "a", tmp_path / "b", images=tmp_path)
         with pytest.raises(InputError, match="boxes as shares"):
             ImportOptions(ImportKind.OPEN_IMAGES, tmp_path / "a", tmp_path / "b")

@@ -152,7 +152,7 @@ def test_merge_counts_what_it_cannot_place_and_fills_images_without_annotations(
     assert annotations[1]["note"] == '}, {"id": 9'
     assert {(drop.kind, drop.reason): drop.examples for drop in summary.drops} == {
         ("COCO annotation", "its class has no counterpart among the LVIS classes"): ("5",),
-        ("COCO class", "it has no counterpart among the LVIS classes"): ("unicorn",),
+        ("COCO class", "has no counterpart among the LVIS classes"): ("unicorn",),
     }
 
 

@@ -377,8 +377,8 @@ class TestSources:
         drops = {drop.reason: (drop.count, drop.examples) for drop in summary.drops}
         assert drops["its image is missing"] == (1, ("lvis:train2017/000000000404.jpg:1",))
         assert drops["its box is empty or outside its image"][0] == 1
-        assert drops["its image cannot be read"][0] == 2
-        assert "VG_100K_2/7.jpg" in drops["its image cannot be read"][1][0]
+        names = ("visual_genome:VG_100K_2/7.jpg:3", "visual_genome:VG_100K_2/7.jpg:8")
+        assert drops["its image is cut short"] == (2, names)
         # The others keep the names that they would have had.
         assert "all/378/3_lvis_000000000001.jpg" in files_of(world.root / "crops")
         assert "all/378/2_visual_genome_7.jpg" not in files_of(world.root / "crops")

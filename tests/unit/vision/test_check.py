@@ -172,7 +172,7 @@ class TestSample:
         big_world.add(DOG, 20)
         options = self.options(big_world, pick=Pick.TYPICAL)
         summary = sample_exemplars(options)
-        assert [(drop.reason, drop.count) for drop in summary.drops] == [("it has no feature", 1)]
+        assert [(drop.reason, drop.count) for drop in summary.drops] == [("has no feature", 1)]
 
     def test_bad_options(self, big_world: World) -> None:
         with pytest.raises(InputError, match="pick='typical' needs the exemplars' features"):

@@ -202,7 +202,7 @@ def test_exemplars_that_are_not_embedded_yet(tiny: Tiny, embedded_world: World) 
     world = embedded_world
     world.add(CAT, 8)
     summary = make_classifier(options(world, tiny("clip")))
-    assert [(drop.reason, drop.count) for drop in summary.drops] == [("it has no feature", 1)]
+    assert [(drop.reason, drop.count) for drop in summary.drops] == [("has no feature", 1)]
     for records in world.records.values():
         for record in records:
             record["id"] += 1000
@@ -232,7 +232,7 @@ def test_a_class_of_one_s_own(tiny: Tiny, embedded_world: World) -> None:
     assert np.abs(rows[3] - text[0] - own / np.linalg.norm(own)).max() < 1e-5
     assert np.abs(rows[4] / np.linalg.norm(rows[4]) - text[1]).max() < 1e-5
     assert any("from row 3: zebra, banana" in note for note in summary.notes)
-    assert [(drop.kind, drop.reason) for drop in summary.drops] == [("image", "it cannot be read")]
+    assert [(drop.kind, drop.reason) for drop in summary.drops] == [("image", "is no image of a known format")]
     with pytest.raises(InputError, match="there is a category of this name"):
         make_classifier(options(world, tiny("clip"), added=(("cat", folder),)))
 

@@ -178,7 +178,7 @@ def test_what_cannot_be_embedded_is_counted_and_tried_again(tiny: Tiny, world: W
     summary = embedded(options(world, tiny("clip")))
     assert {(drop.reason, drop.count) for drop in summary.drops} == {
         ("its image is missing", 1),
-        ("its image cannot be read", 1),
+        ("its image is cut short", 1),
         ("its box is empty or outside its image", 1),
     }
     assert summary.counts["embedded"] == 3

@@ -52,7 +52,7 @@ def read_open_images(options: ImportOptions) -> Imported:
     """
     folder, classes_file = options.images, options.classes
     if folder is None or classes_file is None:  # `ImportOptions` has refused it
-        raise InputError("OpenImages needs --images and --classes")
+        raise InputError("OpenImages needs --images=DIR and --classes=FILE")
     if not folder.is_dir():
         raise MissingInputError(folder, what="folder of images")
     imported = Imported()

@@ -72,7 +72,7 @@ class _Ready:
     """One image's second views, decoded and measured."""
 
     views: list[tuple[ObjectViews, list[Measures]]] = field(default_factory=list)
-    drops: Drops = field(default_factory=Drops)
+    drops: Drops = field(default_factory=lambda: Drops(keep_names=True))
 
 
 class ScoreWorker:
@@ -89,10 +89,10 @@ class ScoreWorker:
 
     def run(self, shard: Shard, out: Path) -> ShardReport:
         """Write the scores of a shard's second views to `out`."""
-        drops = Drops()
+        drops = Drops(keep_names=True)
         scores: list[ViewScores] = []
         for ready in self._ready(shard):
-            drops.merge(ready.drops.freeze())
+            drops.merge(ready.drops)
             scores += [self._score(views, measured) for views, measured in ready.views]
         out.write_bytes(msgspec.json.encode(scores))
         counts = {
@@ -131,13 +131,13 @@ class ScoreWorker:
         try:
             first = self._image(source.file_name, source.width, source.height)
         except ImageError as error:
-            ready.drops.add("image", "it cannot be read", error.message)
+            ready.drops.add("image", error.reason, source.file_name, place=error.detail)
             return ready
         for variant in variants:
             try:
                 second = self._image(variant.file_name, source.width, source.height)
             except ImageError as error:
-                ready.drops.add("second view", "it cannot be read", error.message)
+                ready.drops.add("second view", error.reason, variant.file_name, place=error.detail)
                 continue
             views = object_views(first, second, variant, source.annotations)
             ready.views.append((views, measure_objects(views.reference, views.second, views.masks)))
