@@ -19,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io import json_windows
-from ovforge.annotation_io.json_sections import EXPECTED, Section, walk_sections
+from ovforge.annotation_io.json_sections import Section, walk_sections
+from ovforge.annotation_io.json_text import EXPECTED
+from ovforge.annotation_io.schema import RecordType, decoder_of, struct_of
 from ovforge.annotation_io.window_pool import Block, WindowPool, tabulate
 from ovforge.errors import AnnotationFileError
 from ovforge.files.byte_file import ByteFile, FileRange
@@ -39,14 +41,14 @@ class RecordTable:
     """
 
     def __init__(
-        self, file: ByteFile, section: str, record: type[Any], blocks: list[Block], first_record: int = 0
+        self, file: ByteFile, section: str, record: RecordType, blocks: list[Block], first_record: int = 0
     ) -> None:
         self.section = section
         self.record = record
         self._file = file
         self._spans: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
         self._first_record = first_record
-        names = [field.name for field in msgspec.structs.fields(record)]
+        names = [field.name for field in msgspec.structs.fields(struct_of(record))]
         if not blocks:
             window = json_windows.Window(b"", 0, [], None)
             blocks = [tabulate(file.path, window, record, section=section, first=0, spans=True)]
@@ -77,6 +79,20 @@ class RecordTable:
 
     def __getitem__(self, field: str) -> NDArray[Any]:
         return self._columns[field]
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns."""
+        return tuple(self._columns)
+
+    def add_column(self, field: str, values: NDArray[Any]) -> None:
+        """Add a column that was worked out from others."""
+        self._columns[field] = values
 
     def raw(self, index: int) -> bytes:
         """The bytes of one record, braces included."""
@@ -145,7 +161,7 @@ class AnnotationFile:
     def __init__(
         self,
         path: Path | str,
-        records: Mapping[str, type[Any]] | None = None,
+        records: Mapping[str, RecordType] | None = None,
         *,
         spans: Collection[str] | None = None,
     ) -> None:
@@ -196,22 +212,21 @@ class AnnotationFile:
         """The top-level keys, in file order."""
         return tuple(self._spans)
 
-    def table(self, section: str, record: type[Any]) -> RecordTable:
+    def table(self, section: str, record: RecordType) -> RecordTable:
         """The records of `section` as columns of `record`'s fields."""
-        if section in self._tables and self._tables[section].record is record:
-            return self._tables[section]
+        if section not in self._tables or self._tables[section].record != record:
+            self._tables[section] = self.new_table(section, record)
+        return self._tables[section]
+
+    def new_table(self, section: str, record: RecordType) -> RecordTable:
+        """The records of `section` as columns of `record`'s fields, by another pass over the section."""
         span = self._span(section)
         if span.first_record is None:
-            if msgspec.json.decode(self.value(section)) != []:
-                raise AnnotationFileError(
-                    self.path, f'"{section}" (byte {span.start:,}) is not a list of records', hint=EXPECTED
-                )
-            self._tables[section] = RecordTable(self._file, section, record, [])
-        else:
-            with WindowPool() as pool:
-                blocks = list(pool.blocks(self._file, span.first_record, record, section=section, spans=True))
-            self._tables[section] = RecordTable(self._file, section, record, blocks, span.first_record)
-        return self._tables[section]
+            _check_empty(self._file, section, span, self.sections)
+            return RecordTable(self._file, section, record, [])
+        with WindowPool() as pool:
+            blocks = list(pool.blocks(self._file, span.first_record, record, section=section, spans=True))
+        return RecordTable(self._file, section, record, blocks, span.first_record)
 
     def value(self, section: str) -> bytes:
         """The raw JSON bytes of one top-level value."""
@@ -266,15 +281,13 @@ def read_records(path: Path | str, section: str, record: type[T]) -> Iterator[T]
             if name != section:
                 continue
             if span.first_record is not None:
-                decoder: msgspec.json.Decoder[list[T]] = msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
+                decoder = decoder_of(record)
                 for window in json_windows.iterate_windows(
                     file, span.first_record, decoder, section=section, fresh=True
                 ):
                     yield from window.records
-            elif msgspec.json.decode(file.read(span.start, span.stop)) != []:
-                raise AnnotationFileError(
-                    path, f'"{section}" (byte {span.start:,}) is not a list of records', hint=EXPECTED
-                )
+            else:
+                _check_empty(file, section, span, tuple(sections))
             return
         raise _missing(Path(path), section, tuple(sections))
 
@@ -298,10 +311,23 @@ def read_value(path: Path | str, section: str) -> bytes:
 def _skip_records(pool: WindowPool, file: ByteFile, section: str, first_record: int) -> int | None:
     end = None
     # A list that starts with an object may go on with something else; nobody has said that it holds records.
-    with contextlib.suppress(AnnotationFileError):
+    with contextlib.suppress(json_windows.MixedListError):
         for block in pool.blocks(file, first_record, _Nothing, section=section, spans=False):
             end = block.array_end
     return end
+
+
+def _check_empty(file: ByteFile, section: str, span: Section, sections: tuple[str, ...]) -> None:
+    """Refuse a section that does not begin with a record, unless it is an empty list."""
+    value = msgspec.json.decode(file.read(span.start, span.stop))
+    if value is None:
+        raise _missing(file.path, section, tuple(name for name in sections if name != section))
+    if isinstance(value, list) and value:
+        raise json_windows.not_a_record(file, file.skip_space(span.start + 1), section, 0)
+    if value != []:
+        raise AnnotationFileError(
+            file.path, f'"{section}" (byte {span.start:,}) is not a list of records', hint=EXPECTED
+        )
 
 
 def _missing(path: Path, section: str, sections: tuple[str, ...]) -> AnnotationFileError:

@@ -19,14 +19,14 @@ from ovforge.parallel import Workers
 
 Records = bytes | FileRange | EditedRecords
 """Some records of a list, as they are written."""
+Section = bytes | FileRange | Iterable[Records]
+"""The value of a top-level key: raw JSON, or the records of a list."""
 
 _COPY_BY_KERNEL = 256 << 10
 """Shorter ranges are quicker through a buffer."""
 
 
-def write_annotation_file(
-    path: Path, sections: Mapping[str, bytes | FileRange | Iterable[Records]], *, overwrite: bool = False
-) -> None:
+def write_annotation_file(path: Path, sections: Mapping[str, Section], *, overwrite: bool = False) -> None:
     """Write an annotation file, whole or not at all, laid out as `json.dump` does: one line, `", "` and `": "`.
 
     A section is a raw JSON value, or an iterable of records (each item one record or several with their commas),

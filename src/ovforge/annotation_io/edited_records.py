@@ -6,17 +6,18 @@ fetch them, change them and write them, a megabyte at a time.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, repeat
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.annotation_io.batch_edit import BETWEEN, BatchEdit, NotPlainError
-from ovforge.annotation_io.record_edit import edit_record
+from ovforge.annotation_io.record_edit import BETWEEN, put_together, rename_fields, take_apart
 from ovforge.errors import AnnotationFileError
 from ovforge.records.reporting import Progress, no_progress
 
@@ -44,6 +45,8 @@ class EditedRecords:
     """New JSON values of fields that the records may have; None: stays."""
     appended: Mapping[str, Ints] = field(default_factory=dict)
     """Integer fields to be added at the end, or set where the records have them already."""
+    id_lists: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    """Lists of ids that the records may have, and the new id of each old one; others are taken out."""
     tails: Sequence[bytes] | None = None
     """More to be added at the end of each, as JSON that begins with a comma."""
     removed: tuple[str, ...] = ()
@@ -101,76 +104,57 @@ def edited(records: EditedRecords, goes_on: bool) -> list[bytes]:
     """
     pieces = []
     for start, stop in _edges(records, _CACHE_BYTES):
-        part = records.rows(start, stop)
-        data, starts, stops = _fetched(part)
         before = BETWEEN if goes_on or start else b""
-        try:
-            piece = _apply_edits_together(part, BatchEdit(data, starts, stops)).result(before)
-        except NotPlainError:
-            spans = zip(starts.tolist(), stops.tolist(), strict=True)
-            one_by_one = [_apply_edits(part, row, data[start:stop]) for row, (start, stop) in enumerate(spans)]
-            piece = before + BETWEEN.join(one_by_one)
-        pieces.append(piece)
+        pieces.append(before + BETWEEN.join(_apply_edits(records.rows(start, stop))))
     return pieces
 
 
-def _apply_edits_together(batch: EditedRecords, edit: BatchEdit) -> BatchEdit:
-    every = np.arange(len(batch.starts))
-    for source, names in batch.renamed.items():
-        for old, new in names.items():
-            edit.rename(np.flatnonzero(batch.sources == source), old, new)
+def _apply_edits(batch: EditedRecords) -> list[bytes]:
+    try:
+        records = [take_apart(record) for record in _fetched(batch)]
+    except msgspec.DecodeError:  # they were read as JSON before
+        raise _changed(batch.paths[0]) from None
+    if any(batch.renamed.values()):
+        names = [batch.renamed.get(source, {}) for source in batch.sources.tolist()]
+        records = [rename_fields(record, new) for record, new in zip(records, names, strict=True)]
     for name in batch.removed:
-        edit.remove(every, name)
-    for name, values in batch.numbers.items():
-        rows = np.flatnonzero(values != KEEP)
-        edit.set_numbers(rows, name, values[rows])
+        for record in records:
+            record.pop(name, None)
     for name, texts in batch.texts.items():
-        rows = np.array([row for row, text in enumerate(texts) if text is not None], np.int64)
-        edit.set_texts(rows, name, [text for text in texts if text is not None])
-    columns = list(batch.appended.items())
-    if columns and all((values != KEEP).all() for _, values in columns):
-        edit.append_numbers(every, columns)
-    else:
-        for name, values in columns:
-            rows = np.flatnonzero(values != KEEP)
-            edit.append_numbers(rows, [(name, values[rows])])
+        for record, text in zip(records, texts, strict=True):
+            if text is not None:
+                record[name] = text
+    for name, values in (*batch.numbers.items(), *batch.appended.items()):
+        kept = (values == KEEP).tolist()
+        for record, text, keep in zip(records, _decimals(values), kept, strict=True):
+            if not keep:
+                record[name] = text
+    for name, new_ids in batch.id_lists.items():
+        for record in records:
+            if (ids := record.get(name)) is not None and (old := msgspec.json.decode(ids)):
+                record[name] = json.dumps([new_ids[one] for one in old if one in new_ids]).encode()
     if batch.tails is not None:
-        edit.append(every, batch.tails)
-    return edit
+        for record, tail in zip(records, batch.tails, strict=True):
+            if tail:
+                record.update(take_apart(b"{%b}" % tail.lstrip(b", ")))
+    return list(map(put_together, records))
 
 
-def _apply_edits(batch: EditedRecords, row: int, record: bytes) -> bytes:
-    changes: dict[str, bytes | None] = dict.fromkeys(batch.removed)
-    for name, texts in batch.texts.items():
-        if (text := texts[row]) is not None:
-            changes[name] = text
-    for columns in (batch.numbers, batch.appended):
-        for name, values in columns.items():
-            if values[row] != KEEP:
-                changes[name] = b"%d" % values[row]
-    record = edit_record(record, changes, renamed=batch.renamed.get(int(batch.sources[row])))
-    return record if batch.tails is None else record[:-1] + batch.tails[row] + b"}"
+def _decimals(values: Ints) -> list[bytes]:
+    return msgspec.json.encode(values.tolist())[1:-1].split(b",") if len(values) else []
 
 
-def _fetched(batch: EditedRecords) -> tuple[bytes, Ints, Ints]:
-    """Bytes that hold the records in their order, and where in them each starts and stops."""
-    starts, stops = batch.starts, batch.stops
-    if len(batch.paths) == 1 and bool(np.all(starts[1:] >= stops[:-1])) and _are_near(starts, stops):
-        first = int(starts[0])
-        return _read(batch.paths[0], first, int(stops[-1])), starts - first, stops - first
-    records: list[bytes] = [b""] * len(starts)
+def _fetched(batch: EditedRecords) -> list[bytes]:
+    """The records in their order."""
+    records: list[bytes] = [b""] * len(batch.starts)
     for source, path in enumerate(batch.paths):
         rows = np.flatnonzero(batch.sources == source)
-        if not len(rows):
-            continue
-        found = _gather(path, starts[rows], stops[rows])
         if len(rows) == len(records):
-            records = found
-            break
-        for row, record in zip(rows.tolist(), found, strict=True):
-            records[row] = record
-    ends = np.cumsum(stops - starts + len(BETWEEN)) - len(BETWEEN)
-    return BETWEEN.join(records), ends - (stops - starts), ends
+            return _gather(path, batch.starts, batch.stops)
+        if len(rows):
+            for row, record in zip(rows.tolist(), _gather(path, batch.starts[rows], batch.stops[rows]), strict=True):
+                records[row] = record
+    return records
 
 
 def _are_near(starts: Ints, stops: Ints) -> bool:

@@ -8,12 +8,11 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from ovforge.annotation_io import json_windows
+from ovforge.annotation_io.json_text import EXPECTED, check_utf8, json_problem, opening_problem
 from ovforge.errors import AnnotationFileError
 from ovforge.files.byte_file import ByteFile
 
 T = TypeVar("T")
-
-EXPECTED = 'an annotation file is {"images": [...], "annotations": [...], "categories": [...], ...}'
 
 
 class Section(NamedTuple):
@@ -67,21 +66,19 @@ def walk_sections(file: ByteFile, scan: Callable[[str, int], int | None]) -> Ite
             _expect(file, position, b"}", f'after the value of "{section}"')
     rest = file.skip_space(position + 1)
     if rest < file.size:
-        raise AnnotationFileError(file.path, f"not JSON: there is more after the end, from byte {rest:,}")
+        lines = file.read(rest, rest + 1) == b"{"
+        raise AnnotationFileError(
+            file.path,
+            f"not JSON: there is more after the end, from byte {rest:,}",
+            hint=f"it looks like JSON Lines, one object a line; {EXPECTED}" if lines else "",
+        )
 
 
 def _opening(file: ByteFile) -> int:
     """The position after the opening brace of the file's one object."""
-    head = file.read(0, 4)
-    if not head:
-        raise AnnotationFileError(file.path, "is empty", hint="download or unpack it again")
-    if head[:2] == b"\x1f\x8b" or head == b"PK\x03\x04":
-        raise AnnotationFileError(file.path, "is compressed, not JSON", hint="unpack it first")
-    if head[:3] == b"\xef\xbb\xbf" or head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise AnnotationFileError(
-            file.path, "starts with a byte order mark (byte 0)", hint="save it as UTF-8 without byte order mark"
-        )
     position = file.skip_space(0)
+    if problem := opening_problem(file.read(0, 4) + file.read(4, position + 256)):
+        raise AnnotationFileError(file.path, problem.text, hint=problem.hint)
     mark = file.read(position, position + 1)
     if mark == b"[":
         raise AnnotationFileError(file.path, f"is a list at its top level (byte {position:,})", hint=EXPECTED)
@@ -110,10 +107,12 @@ def _expect_value(file: ByteFile, position: int, mark: bytes, opening: bytes, wh
 
 
 def _decoded(file: ByteFile, start: int, stop: int, kind: type[T]) -> T:
+    data = file.read(start, stop)
+    check_utf8(file, data, start, f"the value that starts at byte {start:,}")
     try:
-        return msgspec.json.decode(file.read(start, stop), type=kind)
+        return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
         raise AnnotationFileError(
             file.path,
-            f"not JSON: {json_windows.json_problem(error, start)} (in the value that starts at byte {start:,})",
+            f"not JSON: {json_problem(error, data, start)} (in the value that starts at byte {start:,})",
         ) from None

@@ -19,6 +19,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ovforge.annotation_io.json_text import check_utf8, is_ascii, json_problem
+from ovforge.annotation_io.schema import RecordProblem
 from ovforge.errors import AnnotationFileError
 from ovforge.files.byte_file import ByteFile
 
@@ -30,7 +32,13 @@ _NONE = np.zeros(0, np.int64)
 _BETWEEN_RECORDS = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
 _ARRAY_END = re.compile(rb"\}[ \t\r\n]*\]")
 _TOKEN = re.compile(rb'["\[\]{}]')
+_REFUSED = (msgspec.DecodeError, RecursionError, RecordProblem, UnicodeDecodeError)
+"""What a decoder raises at records that it cannot read."""
 _STRING_REST = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+
+
+class MixedListError(AnnotationFileError):
+    """A list that holds objects and something else."""
 
 
 class Window(NamedTuple):
@@ -68,7 +76,7 @@ class WindowReader:
     with a `msgspec.Raw` hold on to the bytes that they were decoded from; who keeps those needs `fresh` memory.
     """
 
-    def __init__(self, file: ByteFile, decoder: msgspec.json.Decoder[list[Any]], *, fresh: bool = False) -> None:
+    def __init__(self, file: ByteFile, decoder: Any, *, fresh: bool = False) -> None:
         self._file = file
         self._decode = decoder.decode
         self._fresh = fresh
@@ -80,11 +88,16 @@ class WindowReader:
         if self._fresh or len(self._memory) < size:
             self._memory = memoryview(bytearray(b"[") * max(size, WINDOW_BYTES + _GUESS_BYTES))
         data = self._file.read_into(self._memory[1 : 1 + stop - start], start)
+        if not is_ascii(data):
+            try:
+                str(data, "utf-8")
+            except UnicodeDecodeError:
+                return None
         if stop < self._file.size:  # at the end of the file there is no next record that this one could prove
-            with contextlib.suppress(msgspec.DecodeError, RecursionError):
+            with contextlib.suppress(*_REFUSED):
                 return Window(data, start, self._decoded(data), None)
         if end := _ARRAY_END.search(data):
-            with contextlib.suppress(msgspec.DecodeError, RecursionError):
+            with contextlib.suppress(*_REFUSED):
                 whole = data[: end.start() + 1]
                 return Window(whole, start, self._decoded(whole), start + end.end() - 1)
         return None
@@ -94,14 +107,13 @@ class WindowReader:
         after = len(data) + 1
         kept, self._memory[after] = self._memory[after], ord("]")
         try:
-            return self._decode(self._memory[: after + 1])
+            records: list[Any] = self._decode(self._memory[: after + 1])
+            return records
         finally:
             self._memory[after] = kept
 
 
-def exact_window(
-    file: ByteFile, start: int, decoder: msgspec.json.Decoder[list[Any]], *, section: str, first: int
-) -> Window:
+def exact_window(file: ByteFile, start: int, decoder: Any, *, section: str, first: int) -> Window:
     """Read about a window's worth of records from `start` token by token.
 
     `section` and `first`, the number of the first record in its array, are for the error's text.
@@ -124,29 +136,35 @@ def exact_window(
             continue
         if not mark or (mark == b"," and position >= file.size):
             raise truncated(file, f'in the list "{section}", after record number {len(spans) + first:,}')
-        place = after if mark != b"," else position
-        raise AnnotationFileError(
-            file.path,
-            f'not JSON at byte {place:,}: in the list "{section}", after record number {len(spans) + first:,}, '
-            + ("a comma or a closing bracket was expected" if mark != b"," else "another record was expected"),
-        )
+        if mark != b",":
+            raise AnnotationFileError(
+                file.path,
+                f'not JSON at byte {after:,}: in the list "{section}", after record number {len(spans) + first:,}, '
+                "a comma or a closing bracket was expected",
+            )
+        raise not_a_record(file, position, section, len(spans) + first)
     data = file.read(start, spans[-1][1])
+    for begin, end in spans if not is_ascii(data) else ():
+        inside = f"{record_label(section, first + spans.index((begin, end)))} (byte {begin:,})"
+        check_utf8(file, data[begin - start : end - start], begin, inside)
     try:
         return Window(data, start, decoder.decode(b"[%b]" % data), array_end)
-    except (msgspec.DecodeError, RecursionError):
+    except _REFUSED:
         one_by_one = [(data[a - start : b - start], a) for a, b in spans]
     records: list[Any] = []
     for number, (record, position) in enumerate(one_by_one, first):
         try:
             records += decoder.decode(b"[%b]" % record)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, RecordProblem) as error:
             raise AnnotationFileError(
-                file.path, f"{record_label(section, number)} (byte {position:,}): {_in_words(error)}"
+                file.path, _in_words(error), record=record_label(section, number), byte=position
             ) from None
-        except (msgspec.DecodeError, RecursionError) as error:
+        except _REFUSED as error:
             raise AnnotationFileError(
                 file.path,
-                f"{record_label(section, number)} (byte {position:,}) is not JSON: {json_problem(error, position - 1)}",
+                f"is not JSON: {json_problem(error, b'[%b]' % record, position - 1)}",
+                record=record_label(section, number),
+                byte=position,
             ) from None
     return Window(data, start, records, array_end)
 
@@ -228,7 +246,7 @@ def record_spans(window: Window) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def iterate_windows(
     file: ByteFile,
     start: int,
-    decoder: msgspec.json.Decoder[list[Any]],
+    decoder: Any,
     *,
     section: str,
     first: int = 0,
@@ -275,15 +293,25 @@ def truncated(file: ByteFile, inside: str) -> AnnotationFileError:
     )
 
 
-def _in_words(error: msgspec.ValidationError) -> str:
+def not_a_record(file: ByteFile, position: int, section: str, index: int) -> AnnotationFileError:
+    """The error for an entry of a list of records, at `position`, that is no object."""
+    found = file.read(position, position + 16)
+    what = {b"n": "null", b"[": "a list", b'"': "text", b"t": "true", b"f": "false", b"]": "nothing"}.get(
+        found[:1], "a number" if found[:1] in b"-0123456789" else repr(found[:1].decode("latin-1"))
+    )
+    return MixedListError(
+        file.path,
+        f'is {what}: in the list "{section}" another record was expected, an object {{...}}',
+        record=record_label(section, index),
+        byte=position,
+        hint="take the entry out, and the comma before it",
+    )
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, RecordProblem):
+        return str(error)
     text = re.sub(r" - at `\$\[(?:\d+|\.\.\.)\](.*)`$", lambda m: f" at {m[1].lstrip('.')}" if m[1] else "", str(error))
     if missing := re.fullmatch(r"Object missing required field `(\w+)`(.*)", text):
         return f"has no {missing[1]}{missing[2]}"
-    return text[:1].lower() + text[1:]
-
-
-def json_problem(error: Exception, offset: int) -> str:
-    """The decoder's message, with byte positions counted in the file."""
-    text = str(error) or "nested too deeply"
-    text = re.sub(r"\(byte (\d+)\)", lambda m: f"(byte {int(m[1]) + offset:,})", text)
-    return text.removeprefix("JSON is malformed: ")
+    return f"has a wrong value: {text[:1].lower() + text[1:]}"

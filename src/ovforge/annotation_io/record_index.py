@@ -52,6 +52,11 @@ class RecordIndex:
         self._descriptor: int | None = None
         self._process = 0
 
+    @property
+    def empty(self) -> int:
+        """How many of the images have no record."""
+        return int(np.count_nonzero(np.diff(self._first) == 0))
+
     def records(self, image: int) -> list[bytes]:
         """The raw records of the image at position `image`, in file order.
 

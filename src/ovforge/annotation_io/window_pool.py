@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ovforge import parallel
 from ovforge.annotation_io import json_windows
 from ovforge.annotation_io.json_windows import Window, WindowReader
+from ovforge.annotation_io.schema import RecordType, check_values, decoder_of, struct_of
 from ovforge.errors import AnnotationFileError
 from ovforge.files.byte_file import ByteFile
 from ovforge.parallel import Workers
@@ -48,7 +49,7 @@ class Block(NamedTuple):
 class WindowPool(Workers):
     """The workers, as readers of long arrays."""
 
-    def blocks(self, file: ByteFile, start: int, record: type[Any], *, section: str, spans: bool) -> Iterator[Block]:
+    def blocks(self, file: ByteFile, start: int, record: RecordType, *, section: str, spans: bool) -> Iterator[Block]:
         """The columns of the array whose first record starts at `start`, window by window, in order."""
         first = 0
         while self.usable and file.size - start >= parallel.SMALL_BYTES:
@@ -69,7 +70,7 @@ class WindowPool(Workers):
             first += len(window.records)
 
     def _guessed_blocks(
-        self, file: ByteFile, start: int, record: type[Any], *, section: str, first: int, spans: bool
+        self, file: ByteFile, start: int, record: RecordType, *, section: str, first: int, spans: bool
     ) -> Generator[Block, None, tuple[int, int, bool]]:
         """Yield blocks while the guesses hold; return (position, record number, whether the array has ended)."""
         waiting: deque[tuple[int, Future[Block | None]]] = deque()
@@ -102,10 +103,10 @@ class WindowPool(Workers):
                 job.cancel()
 
 
-def tabulate(path: Path, window: Window, record: type[Any], *, section: str, first: int, spans: bool) -> Block:
+def tabulate(path: Path, window: Window, record: RecordType, *, section: str, first: int, spans: bool) -> Block:
     """Turn decoded records into columns: numbers into int64 or float64, everything else into objects."""
     columns: Columns = {}
-    for field in msgspec.structs.fields(record):
+    for field in msgspec.structs.fields(struct_of(record)):
         values = list(map(attrgetter(field.name), window.records))
         try:
             columns[field.name] = _column(values, field.type)
@@ -113,9 +114,16 @@ def tabulate(path: Path, window: Window, record: type[Any], *, section: str, fir
             index = next(i for i, value in enumerate(values) if not -(2**63) <= value < 2**63)
             raise AnnotationFileError(
                 path,
-                f"{json_windows.record_label(section, first + index)}: "
-                f"{field.name} {values[index]} does not fit 64 bits",
+                f"has {values[index]} as its {field.name}, which does not fit 64 bits",
+                record=json_windows.record_label(section, first + index),
             ) from None
+    if wrong := check_values(record, columns):
+        raise AnnotationFileError(
+            path,
+            wrong[1],
+            record=json_windows.record_label(section, first + wrong[0]),
+            byte=int(json_windows.record_spans(window)[0][wrong[0]]),
+        )
     places = json_windows.record_spans(window) if spans else None
     return Block(len(window.records), places, columns, window.stop, window.array_end)
 
@@ -130,7 +138,7 @@ def _column(values: list[Any], kind: Any) -> NDArray[Any]:
     return np.fromiter(values, object, len(values))
 
 
-def _block_there(path: Path, start: int, stop: int, record: type[Any], *, section: str, spans: bool) -> Block | None:
+def _block_there(path: Path, start: int, stop: int, record: RecordType, *, section: str, spans: bool) -> Block | None:
     """The windows of [start, stop) in a worker; None where the parent has to look more closely."""
     blocks: list[Block] = []
     with ByteFile(path) as file:
@@ -162,5 +170,4 @@ def _joined(blocks: list[Block]) -> Block:
     )
 
 
-def _decoder(record: Any) -> msgspec.json.Decoder[list[Any]]:
-    return msgspec.json.Decoder(list[record])
+_decoder = decoder_of

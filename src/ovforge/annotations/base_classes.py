@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import msgspec
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
-from ovforge.annotation_io.annotation_writer import write_annotation_file
+from ovforge.annotation_io.annotation_file import RecordTable
+from ovforge.annotation_io.annotation_writer import Section, write_annotation_file
+from ovforge.annotation_io.door import Annotations, open_annotations
 from ovforge.annotation_io.edited_records import EditedRecords
 from ovforge.annotation_io.record_edit import edit_record
-from ovforge.annotations.checked import CheckedFile, check_frequencies, excluded_categories
+from ovforge.annotation_io.schema import ID_LISTS as _ID_LISTS
+from ovforge.annotation_io.schema import Fields
 from ovforge.annotations.counts import positions
+from ovforge.annotations.frequencies import check_frequencies, excluded_categories
 from ovforge.files.atomic import atomic_file, check_output
 from ovforge.options.annotations import BaseClassesOptions, IdMode
 from ovforge.parallel import Workers
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 
 Ints = NDArray[np.int64]
-
-
-class ListedImage(msgspec.Struct, frozen=True):
-    """An image with its lists of category ids."""
-
-    id: int
-    neg_category_ids: list[int] = []
-    not_exhaustive_category_ids: list[int] = []
 
 
 def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Copy an annotation file without the classes of the frequencies `options.exclude`; write the others' names.
 
-    Annotations of these classes go, and so do their ids in `neg_category_ids` and `not_exhaustive_category_ids`. In
-    compact mode the other classes are numbered 1, 2, 3, ..., here, in the annotations and in both lists. All images
-    stay. The class names are those of the output's categories, one a line, in their order.
+    Annotations and tracks of these classes go, and so do their ids in the lists of images and videos
+    (`neg_category_ids`, `not_exhaustive_category_ids`, `pos_category_ids`). In compact mode the other classes are
+    numbered 1, 2, 3, ..., in all these places together. All images stay. The class names are those of the output's
+    categories, one a line, in their order.
 
     Raises:
         OutputExistsError: an output is there and `overwrite` is false.
@@ -41,45 +40,44 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
     """
     exclude = check_frequencies(options.exclude)
     check_output(options.output, overwrite=options.overwrite)
-    # OVTrack's own list may lie there, a download: nobody is told to replace it.
-    check_output(
-        options.class_names_output,
-        overwrite=options.overwrite,
-        hint="--class-names=FILE writes the class list elsewhere",
-    )
     progress("read", 0, 2)
-    with Workers(), CheckedFile(options.annotations, images=ListedImage) as source:
+    with (
+        Workers(),
+        open_annotations(
+            options.annotations, images=_ID_LISTS, annotations=(), categories=("name", "frequency")
+        ) as source,
+    ):
         categories, annotations, file = source.categories, source.annotations, source.file
         kept = ~excluded_categories(categories, exclude)
+        require_some(int(kept.sum()), "class", options.annotations, "that is kept")
+        names = "".join(f"{name}\n" for name in categories["name"][kept]).encode()
+        _check_class_names(options, names)
         new_ids: Ints = np.cumsum(kept, dtype=np.int64) if options.mode is IdMode.COMPACT else categories["id"]
         renumbered = dict(zip(categories["id"][kept].tolist(), new_ids[kept].tolist(), strict=True))
         where = positions(annotations["category_id"], categories["id"])
         rows = np.flatnonzero(kept[where])
-        unknown = Drops()
+        require_some(len(rows), "annotation", options.annotations, "of a class that is kept")
+        drops = Drops()
+        _count_unknown(source, drops)
         progress("write", 1, 2)
         unchanged = all(old == new for old, new in renumbered.items())
-        replacements = {
+        sections: dict[str, Section] = {section: file.whole(section) for section in file.sections}
+        sections |= {
             "annotations": file.runs(annotations, kept[where])
             if unchanged
-            else [_renumbered(file, annotations, rows, new_ids[where])],
-            "images": [_relisted(file, source.images, renumbered, set(categories["id"].tolist()), unknown)],
+            else [_edited(source, annotations, rows, renumbered, {"category_id": new_ids[where][rows]})],
+            "images": [_edited(source, source.images, np.arange(len(source.images)), renumbered)],
             "categories": (
                 edit_record(categories.raw(index), {"id": b"%d" % new_ids[index]})
                 for index in np.flatnonzero(kept).tolist()
             ),
+            **_others(source, renumbered, drops),
         }
-        with atomic_file(options.class_names_output, overwrite=options.overwrite) as names:
-            names.write("".join(f"{name}\n" for name in categories["name"][kept]).encode())
-            write_annotation_file(
-                options.output,
-                {section: replacements.get(section, file.whole(section)) for section in file.sections},
-                overwrite=options.overwrite,
-            )
+        with _class_names(options, names):
+            write_annotation_file(options.output, sections, overwrite=options.overwrite)
         skipped = annotations["id"][~kept[where]]
-    drops = Drops()
-    if len(rows) < len(annotations):
+    if len(skipped):
         drops.add_all("annotation", "its class is not a base class", skipped)
-    drops.merge(unknown)
     progress("write", 2, 2)
     return StepSummary(
         step="lvis base-classes",
@@ -96,30 +94,75 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
     )
 
 
-def _renumbered(file: AnnotationFile, annotations: RecordTable, rows: Ints, new_ids: Ints) -> EditedRecords:
+def _edited(
+    source: Annotations,
+    table: RecordTable,
+    rows: Ints,
+    renumbered: dict[int, int],
+    numbers: dict[str, Ints] | None = None,
+) -> EditedRecords:
+    """The records `rows` with every list of category ids in new ids, without those of the other classes."""
     return EditedRecords(
-        (file.path,),
+        (source.path,),
         np.zeros(len(rows), np.int8),
-        annotations.starts[rows],
-        annotations.stops[rows],
-        numbers={"category_id": new_ids[rows]},
+        table.starts[rows],
+        table.stops[rows],
+        numbers=numbers or {},
+        id_lists=dict.fromkeys(_ID_LISTS, renumbered),
     )
 
 
-def _relisted(
-    file: AnnotationFile, images: RecordTable, renumbered: dict[int, int], known: set[int], drops: Drops
-) -> EditedRecords:
-    """The images, with both lists in new ids."""
-    texts: dict[str, list[bytes | None]] = {}
-    for field in ("neg_category_ids", "not_exhaustive_category_ids"):
-        texts[field] = []
-        for index, old_ids in enumerate(images[field]):
-            new_ids = [renumbered[old] for old in old_ids if old in renumbered]
-            texts[field].append(None if new_ids == old_ids else str(new_ids).encode())
-            if len(new_ids) < len(old_ids):
-                for old in old_ids:
-                    if old not in known:
-                        drops.add(
-                            f"id in {field}", "there is no such category", f"{old} of image {images['id'][index]}"
-                        )
-    return EditedRecords((file.path,), np.zeros(len(images), np.int8), images.starts, images.stops, texts=texts)
+def _others(source: Annotations, renumbered: dict[int, int], drops: Drops) -> dict[str, Section]:
+    """The sections of a video data set: what is said of classes there follows the new ids, too."""
+    found: dict[str, Section] = {}
+    if "videos" in source.file.sections:
+        videos = source.file.table("videos", Fields("videos", _ID_LISTS))
+        found["videos"] = [_edited(source, videos, np.arange(len(videos)), renumbered)]
+    if "tracks" in source.file.sections:
+        tracks = source.file.table("tracks", Fields("tracks", ("category_id",)))
+        tracks.check_known("category_id", source.categories["id"], "categories")
+        ids = tracks["category_id"]
+        rows = np.flatnonzero(np.isin(ids, list(renumbered)))
+        new_ids = np.array([renumbered[old] for old in ids[rows].tolist()], np.int64)
+        found["tracks"] = [_edited(source, tracks, rows, renumbered, {"category_id": new_ids})]
+        if len(rows) < len(ids):
+            drops.add("track", "its class is not a base class", count=len(ids) - len(rows))
+    return found
+
+
+def _count_unknown(source: Annotations, drops: Drops) -> None:
+    """Count the ids in the images' lists that are of no category: they are left out with those of the other classes."""
+    known = set(source.categories["id"].tolist())
+    images = source.images
+    for field in _ID_LISTS:
+        for index, ids in enumerate(images[field]):
+            for unknown in () if known.issuperset(ids) else (one for one in ids if one not in known):
+                drops.add(f"id in {field}", "there is no such category", f"{unknown} of image {images['id'][index]}")
+
+
+def _check_class_names(options: BaseClassesOptions, names: bytes) -> None:
+    """Refuse another list of names in the output's place: OVTrack's own, a download, lies there."""
+    path = options.class_names_output
+    if not _holds(path, names):
+        # Nobody is told to replace it.
+        check_output(
+            path,
+            overwrite=options.overwrite,
+            hint="--class-names=FILE writes the class list elsewhere",
+        )
+
+
+def _holds(path: Path, names: bytes) -> bool:
+    return path.is_file() and path.read_bytes().replace(b"\r\n", b"\n").rstrip(b"\n") == names.rstrip(b"\n")
+
+
+@contextlib.contextmanager
+def _class_names(options: BaseClassesOptions, names: bytes) -> Iterator[None]:
+    """Publish the list of class names after what is done within; one that is there and says the same stays."""
+    path = options.class_names_output
+    if _holds(path, names):
+        yield
+        return
+    with atomic_file(path, overwrite=options.overwrite) as file:
+        file.write(names)
+        yield

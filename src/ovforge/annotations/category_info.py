@@ -1,27 +1,24 @@
-"""Count in how many images and how often each class occurs; write the categories with their counts."""
+"""Count in how many images and how often each class occurs; write the categories, or the file, with the counts."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
-from ovforge.annotation_io.record_edit import edit_record
-from ovforge.annotations.checked import CheckedFile
+from ovforge.annotation_io.annotation_file import RecordTable
+from ovforge.annotation_io.annotation_writer import Section, write_annotation_file
+from ovforge.annotation_io.door import Annotations, open_annotations
+from ovforge.annotation_io.record_edit import edit_record, take_apart
 from ovforge.annotations.counts import image_and_instance_counts, positions
 from ovforge.errors import InputError
 from ovforge.files.atomic import atomic_file, check_output
-from ovforge.options.annotations import CategoryInfoOptions
-from ovforge.records.lvis import Category
-from ovforge.records.reporting import EXAMPLES_KEPT, Progress, StepSummary, no_progress
+from ovforge.options.annotations import AddFrequenciesOptions, CategoryInfoOptions
+from ovforge.records.reporting import EXAMPLES_KEPT, Progress, StepSummary, no_progress, require_some
 
-
-class PositiveImage(msgspec.Struct, frozen=True):
-    """An image that says which classes are in it."""
-
-    id: int
-    pos_category_ids: list[int]
+Ints = NDArray[np.int64]
 
 
 def category_info(options: CategoryInfoOptions, *, progress: Progress = no_progress) -> StepSummary:
@@ -32,45 +29,40 @@ def category_info(options: CategoryInfoOptions, *, progress: Progress = no_progr
     Raises:
         OutputExistsError: the output is there and `overwrite` is false.
         AnnotationFileError: the input is malformed.
+        NothingDoneError: the file has no class or no object.
     """
-    if options.r_thresh > options.c_thresh:
-        raise InputError(
-            f"--r_thresh {options.r_thresh} is above --c_thresh {options.c_thresh}",
-            hint="classes in fewer images than r_thresh are rare, in fewer than c_thresh common",
-        )
+    _check_thresholds(options)
     check_output(options.output, overwrite=options.overwrite)
     progress("count", 0, 1)
-    if options.bypass:
-        with AnnotationFile(options.annotations, {"images": PositiveImage, "categories": Category}) as file:
-            categories, images = file.table("categories", Category), file.table("images", PositiveImage)
-            image_counts = instance_counts = _count_positives(categories, images)
-            lines, changes = _counted(categories, image_counts, instance_counts, options)
-    else:
-        with CheckedFile(options.annotations, spans={"categories"}) as source:
-            categories, annotations = source.categories, source.annotations
-            image_counts, instance_counts = image_and_instance_counts(
-                positions(annotations["image_id"], source.images["id"]),
-                positions(annotations["category_id"], categories["id"]),
-                len(categories),
-            )
-            lines, changes = _counted(categories, image_counts, instance_counts, options)
+    with _open(options) as source:
+        counted = _count(source, options, add_frequency=options.add_freq)
     with atomic_file(options.output, overwrite=options.overwrite) as out:
-        out.write(b"[" + b", ".join(lines) + b"]")
+        out.write(b"[" + b", ".join(counted.records) + b"]")
     progress("count", 1, 1)
-    counts = {
-        "classes": len(categories),
-        "classes without images": int((image_counts == 0).sum()),
-        "objects": int(instance_counts.sum()),
-    }
-    if options.add_freq:
-        counts["changes of frequency"] = len(changes)
-    more = len(changes) - EXAMPLES_KEPT
-    return StepSummary(
-        step="lvis category-info",
-        outputs={"categories": str(options.output)},
-        counts=counts,
-        notes=(*changes[:EXAMPLES_KEPT], *([f"and {more:,} more changes of frequency"] if more > 0 else [])),
-    )
+    return _summary("lvis category-info", {"categories": str(options.output)}, counted, options.add_freq)
+
+
+def add_frequencies(options: AddFrequenciesOptions, *, progress: Progress = no_progress) -> StepSummary:
+    """Copy an annotation file, its categories with `frequency`, `image_count` and `instance_count` counted anew.
+
+    Everything else stays as it is. The steps that take classes out by their frequency can then work on a file that
+    had none.
+
+    Raises:
+        OutputExistsError: the output is there and `overwrite` is false.
+        AnnotationFileError: the input is malformed.
+        NothingDoneError: the file has no class or no object.
+    """
+    _check_thresholds(options)
+    check_output(options.output, overwrite=options.overwrite)
+    progress("count", 0, 2)
+    with _open(options) as source:
+        counted = _count(source, options, add_frequency=True)
+        progress("write", 1, 2)
+        sections: dict[str, Section] = {section: source.file.whole(section) for section in source.file.sections}
+        write_annotation_file(options.output, sections | {"categories": counted.records}, overwrite=options.overwrite)
+    progress("write", 2, 2)
+    return _summary("lvis add-frequencies", {"annotations": str(options.output)}, counted, True)
 
 
 def frequency_of(image_count: int, r_thresh: int, c_thresh: int) -> str:
@@ -78,9 +70,67 @@ def frequency_of(image_count: int, r_thresh: int, c_thresh: int) -> str:
     return "r" if image_count < r_thresh else "c" if image_count < c_thresh else "f"
 
 
-def _count_positives(categories: RecordTable, images: RecordTable) -> NDArray[np.int64]:
-    categories.check_unique()
-    images.check_unique()
+@dataclass(frozen=True)
+class _Counted:
+    records: list[bytes]
+    """The categories' new records."""
+    image_counts: Ints
+    instance_counts: Ints
+    changes: list[str]
+    """What became of whose frequency."""
+
+
+def _check_thresholds(options: CategoryInfoOptions | AddFrequenciesOptions) -> None:
+    if options.r_thresh > options.c_thresh:
+        raise InputError(
+            f"--r_thresh {options.r_thresh} is above --c_thresh {options.c_thresh}",
+            hint="classes in fewer images than r_thresh are rare, in fewer than c_thresh common",
+        )
+
+
+def _open(options: CategoryInfoOptions | AddFrequenciesOptions) -> Annotations:
+    # What is counted anew is not asked for.
+    if options.bypass:
+        return open_annotations(options.annotations, images=("pos_category_ids",), categories=(), spans={"categories"})
+    return open_annotations(options.annotations, images=(), annotations=(), categories=(), spans={"categories"})
+
+
+def _count(
+    source: Annotations, options: CategoryInfoOptions | AddFrequenciesOptions, *, add_frequency: bool
+) -> _Counted:
+    categories = source.categories
+    if options.bypass:
+        image_counts = instance_counts = _count_positives(categories, source.images)
+    else:
+        image_counts, instance_counts = image_and_instance_counts(
+            positions(source.annotations["image_id"], source.images["id"]),
+            positions(source.annotations["category_id"], categories["id"]),
+            len(categories),
+        )
+    require_some(len(categories), "class", source.path)
+    require_some(
+        int(instance_counts.sum()),
+        "class in any image" if options.bypass else "annotation",
+        source.path,
+        hint="" if options.bypass else "for a file without annotations --bypass counts the images' pos_category_ids",
+    )
+    records, changes = [], []
+    for index in range(len(categories)):
+        fields: dict[str, bytes | None] = {
+            "image_count": b"%d" % image_counts[index],
+            "instance_count": b"%d" % instance_counts[index],
+        }
+        record = categories.raw(index)
+        if add_frequency:
+            after = frequency_of(int(image_counts[index]), options.r_thresh, options.c_thresh)
+            fields["frequency"] = b'"%b"' % after.encode()
+            if change := _change(record, after):
+                changes.append(change)
+        records.append(edit_record(record, fields))
+    return _Counted(records, image_counts, instance_counts, changes)
+
+
+def _count_positives(categories: RecordTable, images: RecordTable) -> Ints:
     position = {number: index for index, number in enumerate(categories["id"].tolist())}
     counts = np.zeros(len(categories), np.int64)
     for index, positive in enumerate(images["pos_category_ids"]):
@@ -91,24 +141,29 @@ def _count_positives(categories: RecordTable, images: RecordTable) -> NDArray[np
     return counts
 
 
-def _counted(
-    categories: RecordTable,
-    image_counts: NDArray[np.int64],
-    instance_counts: NDArray[np.int64],
-    options: CategoryInfoOptions,
-) -> tuple[list[bytes], list[str]]:
-    """The categories' new records, and what became of whose frequency."""
-    lines, changes = [], []
-    for index in range(len(categories)):
-        fields: dict[str, bytes | None] = {
-            "image_count": b"%d" % image_counts[index],
-            "instance_count": b"%d" % instance_counts[index],
-        }
-        if options.add_freq:
-            before = categories["frequency"][index]
-            after = frequency_of(int(image_counts[index]), options.r_thresh, options.c_thresh)
-            fields["frequency"] = b'"%b"' % after.encode()
-            if before != after:
-                changes.append(f"{categories['name'][index]}: frequency {before or 'none'} is now {after}")
-        lines.append(edit_record(categories.raw(index), fields))
-    return lines, changes
+def _change(record: bytes, after: str) -> str:
+    """What became of a category's frequency, in words; empty if nothing did."""
+    fields = {name: msgspec.json.decode(value) for name, value in take_apart(record).items() if name in _NOTED}
+    before = fields.get("frequency")
+    return (
+        "" if before == after else f"{fields.get('name') or fields['id']}: frequency {before or 'none'} is now {after}"
+    )
+
+
+_NOTED = ("id", "name", "frequency")
+
+
+def _summary(step: str, outputs: dict[str, str], counted: _Counted, add_frequency: bool) -> StepSummary:
+    counts = {
+        "classes": len(counted.records),
+        "classes without images": int((counted.image_counts == 0).sum()),
+        "objects": int(counted.instance_counts.sum()),
+    }
+    if add_frequency:
+        counts["changes of frequency"] = len(counted.changes)
+    more = len(counted.changes) - EXAMPLES_KEPT
+    notes = (
+        *counted.changes[:EXAMPLES_KEPT],
+        *([f"and {more:,} more changes of frequency"] if more > 0 else []),
+    )
+    return StepSummary(step=step, outputs=outputs, counts=counts, notes=notes)

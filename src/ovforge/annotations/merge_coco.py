@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.annotation_file import RecordTable
-from ovforge.annotation_io.annotation_writer import Records, write_annotation_file
+from ovforge.annotation_io.annotation_writer import Section, write_annotation_file
+from ovforge.annotation_io.door import Annotations, open_annotations
 from ovforge.annotation_io.edited_records import KEEP, EditedRecords
 from ovforge.annotation_io.ordering import stable_order
 from ovforge.annotation_io.record_edit import edit_record
-from ovforge.annotations.checked import CheckedFile
 from ovforge.annotations.coco_classes import COCO_TO_LVIS_SYNSET
 from ovforge.annotations.counts import image_and_instance_counts, positions
-from ovforge.errors import InputError
+from ovforge.errors import AnnotationFileError, InputError, Place
 from ovforge.files.atomic import check_output
 from ovforge.options.annotations import MergeCocoOptions, MergeVariant
 from ovforge.parallel import Workers
-from ovforge.records import coco, lvis
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 
 _PAIRS_AT_ONCE = 1 << 20
-_NAME_LENGTH = 16
-"""`000000391895.jpg`: the end of an image's name that LVIS and COCO have in common."""
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -51,11 +47,17 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
     progress("read", 0, 3)
     with (
         Workers(),
-        CheckedFile(options.lvis, annotations=lvis.BoxedAnnotation, images=lvis.Image) as lvis_file,
-        CheckedFile(
-            options.coco, annotations=coco.BoxedAnnotation, images=coco.Image, categories=coco.Category
+        open_annotations(
+            options.lvis,
+            images=("coco_name", "neg_category_ids"),
+            annotations=("bbox",),
+            categories=("synset",),
+        ) as lvis_file,
+        open_annotations(
+            options.coco_file, images=("coco_name",), annotations=("bbox",), categories=("name",)
         ) as coco_file,
     ):
+        _check_coco(coco_file)
         progress("match", 1, 3)
         drops = Drops()
         image_row = _matching_images(lvis_file, coco_file)
@@ -84,6 +86,7 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
         )
         added = np.flatnonzero(candidate & ~overlapped)
 
+        require_some(len(our_image) + len(added), "annotation", options.lvis, "or added from COCO")
         source, row = _order(our_image, their_image[added], added, len(lvis_file.images))
         image_counts, instance_counts = image_and_instance_counts(
             np.concatenate([our_image, their_image[added]]),
@@ -91,7 +94,7 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
             len(lvis_file.categories),
         )
         progress("write", 2, 3)
-        replacements: dict[str, Iterable[Records]] = {
+        replacements: dict[str, Section] = {
             "annotations": [
                 _merged(
                     lvis_file,
@@ -134,6 +137,7 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
             "images annotated by COCO only": int(rescued.sum()),
         },
         drops=drops.freeze(),
+        notes=() if len(added) else ("no COCO annotation was added: the output holds LVIS's own",),
         next_command="ovforge lvis base-classes",
     )
 
@@ -182,40 +186,51 @@ def _overlapped(
     return result
 
 
-def _matching_images(lvis_file: CheckedFile, coco_file: CheckedFile) -> Ints:
-    """For each COCO image the index of the LVIS image with the same name, or -1."""
-    names = _image_names(lvis_file)
-    index_of = dict(zip(names, range(len(names)), strict=True))
-    if len(index_of) < len(names):
-        index = next(index for index, name in enumerate(names) if index_of[name] != index)
-        again = index_of[names[index]]
-        raise lvis_file.images.error(again, f"has the image name {names[index]} of {lvis_file.images.where(index)}")
-    return np.fromiter(map(index_of.get, _image_names(coco_file), repeat(-1)), np.int64, len(coco_file.images))
+def _matching_images(lvis_file: Annotations, coco_file: Annotations) -> Ints:
+    """For each COCO image the index of the LVIS image with the same name, or -1.
 
-
-def _image_names(file: CheckedFile) -> list[str]:
-    images = file.images
-    places = zip(images["file_name"].tolist(), images["coco_url"].tolist(), strict=True)
-    names = [(coco_url or file_name)[-_NAME_LENGTH:] for file_name, coco_url in places]
-    if "" in names:
-        raise images.error(
-            names.index(""), "has neither file_name nor coco_url", hint=f"{file.path}: every image needs one"
+    Raises:
+        InputError: the two files have no image in common.
+    """
+    index_of = {name: index for index, name in enumerate(lvis_file.images["coco_name"])}
+    names = coco_file.images["coco_name"]
+    rows = np.fromiter(map(index_of.get, names, repeat(-1)), np.int64, len(names))
+    for file in (lvis_file, coco_file):
+        require_some(len(file.images), "image", file.path)
+    if not (rows >= 0).any():
+        raise InputError(
+            f"none of its {len(names):,} images is in {lvis_file.path}",
+            place=Place(str(coco_file.path)),
+            detail=f"{names[0]}, for one, is not",
+            hint="one of the two is a file of other images: LVIS v1 train goes with COCO's instances_train2017.json",
         )
-    return names
+    return rows
 
 
-def _matching_categories(lvis_file: CheckedFile, coco_file: CheckedFile, drops: Drops) -> Ints:
+def _matching_categories(lvis_file: Annotations, coco_file: Annotations, drops: Drops) -> Ints:
     """For each COCO category the index of its LVIS category, or -1."""
-    index_of = {synset: index for index, synset in enumerate(lvis_file.categories["synset"])}
+    index_of = {synset: index for index, synset in enumerate(lvis_file.categories["synset"]) if synset}
     matches = np.full(len(coco_file.categories), -1, np.int64)
     for index, name in enumerate(coco_file.categories["name"]):
-        matches[index] = index_of.get(COCO_TO_LVIS_SYNSET.get(name, ""), -1)
+        synset = COCO_TO_LVIS_SYNSET.get(name)
+        matches[index] = index_of.get(synset, -1) if synset else -1
         if matches[index] < 0:
             drops.add("COCO class", "has no counterpart among the LVIS classes", name)
     return matches
 
 
-def _in_negatives(lvis_file: CheckedFile, image_row: Ints, category: Ints) -> Bools:
+def _check_coco(coco_file: Annotations) -> None:
+    """Refuse a file whose annotations belong to more than images and classes: those ids would be lost."""
+    for section in ("videos", "tracks"):
+        if section in coco_file.file.sections:
+            raise AnnotationFileError(
+                coco_file.path,
+                f'has "{section}": the ids of a video data set cannot be carried over into an LVIS file',
+                hint="give a COCO instances file, such as instances_train2017.json: --coco=FILE",
+            )
+
+
+def _in_negatives(lvis_file: Annotations, image_row: Ints, category: Ints) -> Bools:
     """Which COCO annotations are of a class that LVIS looked for in the image and did not find."""
     lists = lvis_file.images["neg_category_ids"]
     counts = np.fromiter(map(len, lists), np.int64, len(lists))
@@ -233,7 +248,7 @@ def _in_negatives(lvis_file: CheckedFile, image_row: Ints, category: Ints) -> Bo
     return result
 
 
-def _count_unmatched(coco_file: CheckedFile, image_row: Ints, category: Ints, drops: Drops) -> None:
+def _count_unmatched(coco_file: Annotations, image_row: Ints, category: Ints, drops: Drops) -> None:
     _count(drops, coco_file.annotations, category < 0, "its class has no counterpart among the LVIS classes")
     _count(drops, coco_file.annotations, (category >= 0) & (image_row < 0), "its image is not in the LVIS file")
 
@@ -261,8 +276,8 @@ def _ids_at(table: RecordTable, index: Ints) -> Ints:
 
 
 def _merged(
-    lvis_file: CheckedFile,
-    coco_file: CheckedFile,
+    lvis_file: Annotations,
+    coco_file: Annotations,
     source: NDArray[np.int8],
     row: Ints,
     *,

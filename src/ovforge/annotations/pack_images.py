@@ -7,37 +7,29 @@ file, as the last field of each image, because OVTrack's own scripts ask for it.
 
 from __future__ import annotations
 
+import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-import msgspec
-
-from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
-from ovforge.annotation_io.annotation_writer import write_annotation_file
+from ovforge.annotation_io.annotation_writer import Section, write_annotation_file
+from ovforge.annotation_io.door import Annotations, open_annotations
+from ovforge.annotation_io.record_edit import edit_record
 from ovforge.errors import ImageError, InputError
 from ovforge.files.atomic import atomic_path, check_output
-from ovforge.files.byte_file import FileRange
 from ovforge.image_io.codec import stored_size
 from ovforge.image_io.hdf5 import ImageWriter
-from ovforge.image_io.store import ImageStore, is_plain_name, open_image_store
+from ovforge.image_io.listed_images import require_listed_images
+from ovforge.image_io.store import ImageStore, open_image_store
 from ovforge.options.pack import PackOptions
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 
 BATCH = 8
 """Images read at once by one thread."""
 READING_THREADS = 8
 """Readers ahead of the writer: opening a file on a network file system takes milliseconds of waiting."""
-
-
-class ImageRow(msgspec.Struct, frozen=True, gc=False):
-    """What is needed of an image's record."""
-
-    id: int
-    file_name: str = ""
-    coco_url: str = ""
 
 
 def pack_images(options: PackOptions, *, progress: Progress = no_progress) -> StepSummary:
@@ -57,16 +49,18 @@ def pack_images(options: PackOptions, *, progress: Progress = no_progress) -> St
         if options.annotations is None or options.named is None:
             packed, size = _pack(store, store.names(), options, drops, progress)
         else:
-            with AnnotationFile(options.annotations, {"images": ImageRow}) as file:
-                names = _names(file.table("images", ImageRow))
-                if lacking := not all(file.table("images", ImageRow)["file_name"]):
+            with open_annotations(options.annotations, images=("name",)) as source:
+                names = source.images["name"].tolist()
+                require_some(len(names), "image", options.annotations)
+                require_listed_images(store, names, options.annotations)
+                if lacking := names != source.images["file_name"].tolist():
                     check_output(options.named, overwrite=options.overwrite)
                 packed, size = _pack(store, names, options, drops, progress)
                 if lacking:
-                    _write_named(file, options.named, overwrite=options.overwrite)
+                    _write_named(source, options.named, overwrite=options.overwrite)
                     outputs["annotations"] = str(options.named)
                 else:
-                    notes.append(f"{options.annotations}: every image has a file_name, no copy is needed")
+                    notes.append(f"{options.annotations}: every image has a bare file_name, no copy is needed")
     return StepSummary(
         step="lvis pack-images",
         outputs=outputs,
@@ -128,34 +122,14 @@ def _read(store: ImageStore, names: Sequence[str]) -> list[tuple[str, bytes | Im
     return found
 
 
-def _names(images: RecordTable) -> list[str]:
-    """The bare file names of the annotation file's images, each once, in file order."""
-    names = [
-        (file_name or url).rpartition("/")[2]
-        for file_name, url in zip(images["file_name"], images["coco_url"], strict=True)
-    ]
-    for index, name in enumerate(names):
-        if not is_plain_name(name):
-            raise images.error(index, f"has no usable file name ({name!r})", hint="it needs a file_name or a coco_url")
-    return list(dict.fromkeys(names))
-
-
-def _write_named(file: AnnotationFile, target: Path, *, overwrite: bool) -> None:
-    """Write the annotation file with `file_name` filled in; everything else passes through as it is."""
-    images = file.table("images", ImageRow)
-    sections: dict[str, bytes | FileRange | Iterable[bytes | FileRange]] = {
-        section: file.whole(section) for section in file.sections
-    }
+def _write_named(source: Annotations, target: Path, *, overwrite: bool) -> None:
+    """Write the annotation file with bare names as `file_name`; everything else passes through as it is."""
+    images = source.images
+    sections: dict[str, Section] = {section: source.file.whole(section) for section in source.file.sections}
     sections["images"] = (
-        images.raw(index) if name else _with_name(images.raw(index), url)
-        for index, (name, url) in enumerate(zip(images["file_name"], images["coco_url"], strict=True))
+        images.raw(index)
+        if name == written
+        else edit_record(images.raw(index), {"file_name": json.dumps(name, ensure_ascii=False).encode()})
+        for index, (name, written) in enumerate(zip(images["name"], images["file_name"], strict=True))
     )
     write_annotation_file(target, sections, overwrite=overwrite)
-
-
-def _with_name(record: bytes, url: str) -> bytes:
-    """The record with the bare name as its last field; its other bytes as they were."""
-    name = url.rpartition("/")[2]
-    if b'"file_name"' in record:  # there, but empty
-        return msgspec.json.encode({**msgspec.json.decode(record), "file_name": name})
-    return record[:-1].rstrip() + b', "file_name": ' + msgspec.json.encode(name) + b"}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ovforge.annotation_io.annotation_writer import write_annotation_file
-from ovforge.annotations.checked import CheckedFile, check_frequencies, excluded_categories
+from ovforge.annotation_io.door import open_annotations
+from ovforge.annotations.frequencies import check_frequencies, excluded_categories
 from ovforge.files.atomic import check_output
 from ovforge.options.annotations import RemoveRareOptions
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 
 
 def remove_rare(options: RemoveRareOptions, *, progress: Progress = no_progress) -> StepSummary:
@@ -23,10 +24,11 @@ def remove_rare(options: RemoveRareOptions, *, progress: Progress = no_progress)
     exclude = check_frequencies(options.exclude)
     check_output(options.output, overwrite=options.overwrite)
     progress("read", 0, 2)
-    with CheckedFile(options.annotations) as source:
+    with open_annotations(options.annotations, images=(), annotations=(), categories=("frequency",)) as source:
         categories, annotations, file = source.categories, source.annotations, source.file
         excluded = excluded_categories(categories, exclude)
         keep = ~np.isin(annotations["category_id"], categories["id"][excluded])
+        require_some(int(keep.sum()), "annotation", options.annotations, "of a class that is kept")
         progress("write", 1, 2)
         write_annotation_file(
             options.output,

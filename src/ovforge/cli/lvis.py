@@ -10,6 +10,7 @@ import typer
 from ovforge.cli.common import Console, command
 from ovforge.options import annotations as options
 from ovforge.options.annotations import (
+    AddFrequenciesOptions,
     BaseClassesOptions,
     CategoryInfoOptions,
     IdMode,
@@ -72,12 +73,40 @@ def category_info(
         return step(chosen, progress=progress)
 
 
+@command(app, "add-frequencies", example="ovforge lvis add-frequencies --ann my_data.json")
+def add_frequencies(
+    console: Console,
+    *,
+    ann: Annotated[Path, _ann("The annotation file.")] = options.LVIS_TRAIN,
+    out: Annotated[Path | None, _out("*_freq.json beside the input")] = None,
+    r_thresh: Annotated[int, typer.Option("--r_thresh", "--r-thresh", help="Rare is below so many images.")] = 10,
+    c_thresh: Annotated[int, typer.Option("--c_thresh", "--c-thresh", help="Common is below so many.")] = 100,
+    bypass: Annotated[
+        bool, typer.Option("--bypass", help="Count pos_category_ids of the images instead of annotations.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> Any:
+    """Copy an annotation file, its classes with frequency, image_count and instance_count counted anew."""
+    from ovforge.annotations import add_frequencies as step
+
+    chosen = AddFrequenciesOptions(ann, out, r_thresh=r_thresh, c_thresh=c_thresh, bypass=bypass, overwrite=overwrite)
+    with console.progress() as progress:
+        return step(chosen, progress=progress)
+
+
 @command(app, "merge-coco", example="ovforge lvis merge-coco --variant mask")
 def merge_coco(
     console: Console,
     *,
     lvis: Annotated[Path, typer.Option("--lvis", help="The LVIS file.")] = options.OVTRACK_LVIS_TRAIN,
-    coco: Annotated[Path, typer.Option("--coco", help="The COCO instances file.")] = options.OVTRACK_COCO_TRAIN,
+    coco: Annotated[
+        Path,
+        typer.Option(
+            "--coco",
+            help="The COCO instances file; where the default is not there, "
+            "it is looked for in data/lvis/annotations, too.",
+        ),
+    ] = options.OVTRACK_COCO_TRAIN,
     out: Annotated[Path | None, _out("*+coco_mask_v1.json or *+coco_box_v1.json beside the LVIS file")] = None,
     variant: Annotated[MergeVariant, typer.Option("--variant", help="With outlines or boxes only.")] = (
         MergeVariant.MASK

@@ -15,6 +15,7 @@ OVTRACK_LVIS_TRAIN = layout.TRACKING_LVIS_TRAIN
 OVTRACK_MERGED = layout.TRACKING_MERGED
 """What `merge_coco` makes of it."""
 OVTRACK_COCO_TRAIN = layout.TRACKING_COCO_TRAIN
+"""Where COCO's file is; `coco_file` finds it where OVTrack's script looks for it, too."""
 CLASS_NAMES = "lvis_classes_v1.txt"
 
 
@@ -75,6 +76,27 @@ class CategoryInfoOptions:
 
 
 @dataclass(frozen=True)
+class AddFrequenciesOptions:
+    """Options of `add_frequencies`."""
+
+    annotations: Path = LVIS_TRAIN
+    out: Path | None = None
+    """Default: `*_freq.json` beside the input."""
+    r_thresh: int = 10
+    """Classes in fewer images are rare."""
+    c_thresh: int = 100
+    """Classes in fewer images are common, in more frequent."""
+    bypass: bool = False
+    """Count from the images' `pos_category_ids`, without annotations."""
+    overwrite: bool = False
+
+    @property
+    def output(self) -> Path:
+        """Where the copy with frequencies goes."""
+        return self.out or beside(self.annotations, "_freq")
+
+
+@dataclass(frozen=True)
 class MergeCocoOptions:
     """Options of `merge_coco`."""
 
@@ -86,6 +108,13 @@ class MergeCocoOptions:
     iou_threshold: float = 0.7
     """A COCO object is skipped if an LVIS object of its class overlaps it at least this much."""
     overwrite: bool = False
+
+    @property
+    def coco_file(self) -> Path:
+        """COCO's file: as given, or, where the default is not there, where OVTrack's script looks for it."""
+        if self.coco == OVTRACK_COCO_TRAIN and not self.coco.exists():
+            return next((place for place in layout.TRACKING_COCO_TRAIN_PLACES if place.exists()), self.coco)
+        return self.coco
 
     @property
     def output(self) -> Path:

@@ -33,6 +33,10 @@ TRACKING_LVIS_DIR = TRACKING_DIR / "lvis"
 TRACKING_IMAGES = TRACKING_LVIS_DIR / "train2017"
 TRACKING_LVIS_TRAIN = TRACKING_LVIS_DIR / "annotations/lvis_v1_train.json"
 TRACKING_COCO_TRAIN = TRACKING_DIR / "coco/annotations/instances_train2017.json"
+TRACKING_COCO_TRAIN_PLACES = (
+    TRACKING_COCO_TRAIN,
+    TRACKING_LVIS_DIR / "annotations/instances_train2017.json",  # where OVTrack's own script looks
+)
 TRACKING_CAPTIONS = TRACKING_LVIS_DIR / "annotations/captions_train2017.json"
 SAVED_MODELS = Path("saved_models")
 DIFFUSION_MODEL = SAVED_MODELS / "stable-diffusion-v1-4"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from ovforge.errors import NothingDoneError, Place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,6 +150,25 @@ def list_skipped(write: Callable[[SkippedItem], None]) -> Iterator[None]:
         yield
     finally:
         _list = before
+
+
+def require_some(count: int, what: str, source: Path | str, which: str = "", *, hint: str = "") -> None:
+    """Refuse to end with nothing: a step that would make an empty result has failed, whatever the reason.
+
+    Every step asks this before it publishes its output, so that nothing empty is left behind.
+
+    Args:
+        count: of what the result is made of.
+        what: one of them, as `image`, `annotation`, `class`.
+        source: where they should have come from.
+        which: more words on what was looked for.
+
+    Raises:
+        NothingDoneError: `count` is 0.
+    """
+    if not count:
+        reason = f"there is no {what}{f' {which}' if which else ''}, so nothing would be done"
+        raise NothingDoneError(reason, place=Place(str(source)), hint=hint)
 
 
 class StepSummary(msgspec.Struct, frozen=True):

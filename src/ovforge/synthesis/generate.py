@@ -17,9 +17,10 @@ import numpy as np
 
 from ovforge import __version__
 from ovforge.errors import InputError, MissingInputError, OutputExistsError
+from ovforge.image_io.listed_images import require_listed_images
 from ovforge.image_io.store import open_image_store
 from ovforge.options.pairs import DEFAULT_CAPTIONS, DEFAULT_IMAGES, DEFAULT_SAVE_DIR, GenerateOptions
-from ovforge.records.reporting import Progress, StepSummary, no_progress
+from ovforge.records.reporting import Progress, StepSummary, no_progress, require_some
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.plan import MANIFEST, InputFile, Plan, input_file, input_names
@@ -89,6 +90,11 @@ def generate_pairs(
         prepared.task.table.close()
     publish_partitions(options.folder)
     result.check()
+    if result.complete:
+        require_some(result.counts.get("images", 0), "image", prepared.task.images, "that can be used")
+        require_some(
+            result.counts.get("objects", 0), "object", options.annotations, f"larger than {options.min_area:g} pixels"
+        )
     return _summary(options, prepared, result)
 
 
@@ -101,10 +107,14 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
     images = options.images or _default_images()
     captions, notes = _captions(options)
     table = read_images(options.annotations, captions, variants=options.variants, limit=options.limit)
-    if table.annotations.orphans and options.limit is None:
-        notes.append(f"{table.annotations.orphans:,} annotations belong to no image of the file")
+    require_some(table.objects, "object", options.annotations, "in any image: crowd regions are not followed")
+    if table.captions is not None and (lacking := table.captions.empty):
+        notes.append(f"{lacking:,} of {len(table):,} images have no caption: their prompts are made from class names")
     settings = PairSettings(options.seed, options.variants, options.min_area, options.masks, options.quality)
-    inputs = {"annotations": input_file(options.annotations), "images": _describe_images(images, table)}
+    inputs = {
+        "annotations": input_file(options.annotations),
+        "images": _describe_images(images, table, options.annotations),
+    }
     if captions is not None:
         inputs["captions"] = input_file(captions)
     plan = Plan(
@@ -174,8 +184,9 @@ def _captions(options: GenerateOptions) -> tuple[Path | None, list[str]]:
     return None, [f"{DEFAULT_CAPTIONS} is not there: prompts are made from class names (--captions gives another file)"]
 
 
-def _describe_images(images: Path, table: ImageTable) -> InputFile:
-    with open_image_store(images):
+def _describe_images(images: Path, table: ImageTable, annotations: Path) -> InputFile:
+    with open_image_store(images) as store:
+        require_listed_images(store, table.names, annotations)
         return input_names(images, table.names) if images.is_dir() else input_file(images)
 
 

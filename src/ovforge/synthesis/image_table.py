@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,31 +10,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
+from ovforge.annotation_io.annotation_file import RecordTable
+from ovforge.annotation_io.door import open_annotations, open_captions
 from ovforge.annotation_io.record_index import RecordIndex
-from ovforge.errors import AnnotationFileError
-from ovforge.image_io.store import is_plain_name
-from ovforge.records.lvis import AnnotationKey
-from ovforge.records.pairs import variant_name
+from ovforge.annotation_io.schema import Fields, record_decoder
+from ovforge.records.pairs import variant_names
+from ovforge.records.reporting import require_some
 from ovforge.synthesis.pairs import SourceImage
 
-
-class _ImageRow(msgspec.Struct, frozen=True, gc=False):
-    id: int
-    width: int
-    height: int
-    file_name: str = ""
-    coco_url: str = ""
-
-
-class _CategoryRow(msgspec.Struct, frozen=True, gc=False):
-    id: int
-    name: str
-
-
-class _CaptionRow(msgspec.Struct, frozen=True, gc=False):
-    id: int
-    image_id: int
+USED = ("bbox", "area", "iscrowd")
+"""What a run and the steps after it use of an annotation, besides its ids: asked for before the run."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +33,8 @@ class ImageTable:
         annotations: the annotations by image.
         captions: the captions by image, or None.
         class_names: category id -> name.
+        fields: what the run uses of an annotation.
+        objects: how many annotations the images have that are no crowd regions.
     """
 
     ids: NDArray[np.int64]
@@ -57,19 +43,24 @@ class ImageTable:
     annotations: RecordIndex
     captions: RecordIndex | None
     class_names: dict[int, str]
+    fields: Fields
+    objects: int = 0
 
     def __len__(self) -> int:
         return len(self.names)
 
     def image(self, index: int) -> SourceImage:
-        """The image at position `index`, with its annotations and captions read from their files."""
+        """The image at position `index`, with its annotations and captions read from their files.
+
+        The fields of the annotations that the run uses are as LVIS and COCO write them, whatever the file has.
+        """
         records = self.captions.records(index) if self.captions is not None else []
         return SourceImage(
             image_id=int(self.ids[index]),
             file_name=self.names[index],
             width=int(self.sizes[index, 0]),
             height=int(self.sizes[index, 1]),
-            annotations=self.annotations.records(index),
+            annotations=list(map(record_decoder(self.fields).canonical, self.annotations.records(index))),
             captions=[text for text in map(_caption, records) if isinstance(text, str)],
         )
 
@@ -96,25 +87,35 @@ def read_images(annotations: Path, captions: Path | None, *, variants: int, limi
 
     Raises:
         MissingInputError: a file is not there.
-        AnnotationFileError: malformed; an id or a file name that comes twice; a name that is no file name; a size
-            that is none.
+        AnnotationFileError: it is not what this run or a step after it needs (see `annotation_io.door`), two images
+            need the same name for a second view, or the captions are of other images.
     """
-    with AnnotationFile(
-        annotations, {"images": _ImageRow, "annotations": AnnotationKey, "categories": _CategoryRow}
+    with open_annotations(
+        annotations,
+        images=("name", "width", "height"),
+        annotations=USED,
+        categories=("name",),
+        optional={"categories.name"},
     ) as file:
-        images = file.table("images", _ImageRow)
-        names = tuple(bare_name(name or url) for name, url in zip(images["file_name"], images["coco_url"], strict=True))
-        sizes = np.stack([images["width"], images["height"]], axis=1)
-        _check(annotations, images, names, sizes, variants)
-        ids, names, sizes = images["id"][:limit], names[:limit], sizes[:limit]
-        categories = file.table("categories", _CategoryRow)
+        images, table = file.images, file.annotations
+        require_some(len(images), "image", annotations)
+        _check_second_views(images, variants)
+        ids = images["id"][:limit]
+        captions_of_all = open_captions(captions, images["id"]) if captions is not None else None
+        mine = np.isin(table["image_id"], ids) if limit is not None else np.ones(len(table), np.bool_)
         return ImageTable(
             ids=ids,
-            names=names,
-            sizes=sizes,
-            annotations=_index(annotations, ids, file.table("annotations", AnnotationKey)),
-            captions=_captions(captions, ids),
-            class_names=dict(zip(categories["id"].tolist(), categories["name"].tolist(), strict=True)),
+            names=tuple(images["name"][:limit].tolist()),
+            sizes=np.stack([images["width"], images["height"]], axis=1)[:limit],
+            annotations=RecordIndex(annotations, ids, table["image_id"], table.starts, table.stops),
+            captions=captions_of_all.of(ids) if captions_of_all is not None else None,
+            class_names={
+                number: name
+                for number, name in zip(file.categories["id"].tolist(), file.categories["name"].tolist(), strict=True)
+                if name
+            },
+            fields=file.fields("annotations"),
+            objects=int(np.count_nonzero(mine & (table["iscrowd"] == 0))),
         )
 
 
@@ -122,37 +123,16 @@ def _caption(record: bytes) -> object:
     return msgspec.json.decode(record).get("caption")
 
 
-def bare_name(path: str) -> str:
-    """The last part of a path or URL: the key of an image in every store."""
-    return path.rpartition("/")[2]
-
-
-def _index(path: Path, ids: NDArray[np.int64], table: RecordTable) -> RecordIndex:
-    return RecordIndex(path, ids, table["image_id"], table.starts, table.stops)
-
-
-def _captions(path: Path | None, ids: NDArray[np.int64]) -> RecordIndex | None:
-    if path is None:
-        return None
-    with AnnotationFile(path, {"annotations": _CaptionRow}) as file:
-        return _index(path, ids, file.table("annotations", _CaptionRow))
-
-
-def _check(path: Path, images: RecordTable, names: Sequence[str], sizes: NDArray[np.int64], variants: int) -> None:
-    if not len(images):
-        raise AnnotationFileError(path, 'has no images in "images"')
-    images.check_unique("id")
-    owners: dict[str, int] = {}
-    for index, (name, (width, height)) in enumerate(zip(names, sizes.tolist(), strict=True)):
-        if not is_plain_name(name) or name.startswith("__"):
-            raise images.error(index, f"has no usable file name ({name!r})", hint="it needs a file_name or a coco_url")
-        if width < 1 or height < 1:
-            raise images.error(index, f"has a size of {width}x{height} pixels")
-        for stored in (name, *(variant_name(name, r) for r in range(variants))):
-            owner = owners.setdefault(stored, index)
+def _check_second_views(images: RecordTable, variants: int) -> None:
+    """Refuse names of second views that are another image's: `a.jpg` needs `a_v0.jpg`, and so does `a.png`."""
+    names = images["name"]
+    owners: dict[str, int] = {name: index for index, name in enumerate(names)}
+    for index, name in enumerate(names):
+        for view in variant_names(name, variants):
+            owner = owners.setdefault(view, index)
             if owner != index:
                 raise images.error(
                     index,
-                    f"needs the name {stored}, as {images.where(owner)} does",
+                    f"needs the name {view} for its second view, as {images.where(owner)} does",
                     hint="images and their second views are stored by bare file name, so these have to differ",
                 )

@@ -21,16 +21,15 @@ from pathlib import Path
 
 import msgspec
 
-from ovforge.annotation_io.annotation_file import read_records
+from ovforge.annotation_io.door import read_table
 from ovforge.errors import InputError, MissingInputError
 from ovforge.files.atomic import atomic_path, check_output
 from ovforge.files.restricted_pickle import ListWriter, load_list
-from ovforge.image_io.hdf5 import ImageReader, ImageSource, ImageWriter, Location, check_key, copy_images
+from ovforge.image_io.hdf5 import ImageReader, ImageSource, ImageWriter, Location, copy_images
 from ovforge.image_io.store import ImageStore, open_image_store
 from ovforge.options.tracks import PAIRS_ANNOTATIONS, PAIRS_IMAGES, MergeOptions
-from ovforge.records.lvis import Image
 from ovforge.records.pairs import variant_name, variant_names
-from ovforge.records.reporting import Drop, Drops, Progress, StepSummary, no_progress
+from ovforge.records.reporting import Drop, Drops, Progress, StepSummary, no_progress, require_some
 from ovforge.runs.plan import MANIFEST, Plan, file_sha256, load_plan
 from ovforge.synthesis.pair_file import About, PairFileWriter, StoredImage, read_about, read_lines, read_pairs
 from ovforge.synthesis.partitions import PartitionFiles, find_total, partition_files, partition_sizes
@@ -52,10 +51,9 @@ def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> S
     partitions, plan = _partitions(options)
     annotations = planned_annotations(options.annotations, plan)
     check_annotations(annotations, plan)
-    planned = [image.name for image in read_records(annotations, "images", Image)]
+    planned = read_table(annotations, "images", "name")["name"].tolist()
+    require_some(len(planned), "image", annotations)
     planned = planned[: plan.items if plan is not None else None]
-    for name in planned:
-        check_key(name, annotations)
     drops = Drops()
     with contextlib.ExitStack() as stack:
         parts = _open(partitions, planned, _variants(options, plan), stack)

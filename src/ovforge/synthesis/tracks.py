@@ -22,8 +22,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
+from ovforge.annotation_io.annotation_file import RecordTable
 from ovforge.annotation_io.annotation_writer import write_annotation_file
+from ovforge.annotation_io.door import Annotations, open_annotations
 from ovforge.annotation_io.edited_records import KEEP, EditedRecords
 from ovforge.annotation_io.ordering import stable_order
 from ovforge.errors import AnnotationFileError, MissingInputError
@@ -31,8 +32,9 @@ from ovforge.files.atomic import check_output
 from ovforge.options.tracks import AnnotateOptions
 from ovforge.parallel import Workers
 from ovforge.records.pairs import variant_name
-from ovforge.records.reporting import EXAMPLES_KEPT, Drops, Progress, StepSummary, no_progress
+from ovforge.records.reporting import EXAMPLES_KEPT, Drops, Progress, StepSummary, no_progress, require_some
 from ovforge.runs.plan import MANIFEST, load_plan
+from ovforge.synthesis.image_table import USED
 from ovforge.synthesis.merge import check_annotations, merged_files, planned_annotations
 from ovforge.synthesis.second_views import SecondViews, open_second_views
 
@@ -45,21 +47,6 @@ _LAST = np.iinfo(np.int64).max
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-
-class _Image(msgspec.Struct, frozen=True):
-    id: int
-    width: int
-    height: int
-    file_name: str = ""
-    coco_url: str = ""
-
-
-class _Object(msgspec.Struct, frozen=True, gc=False):
-    id: int
-    image_id: int
-    area: float
-    iscrowd: int = 0
 
 
 def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress) -> StepSummary:
@@ -83,15 +70,17 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
     with Workers(), tempfile.TemporaryDirectory(prefix="ovforge-") as scratch, ThreadPoolExecutor(1) as thread:
         checked = thread.submit(check_annotations, path, plan)  # hashing a gigabyte: meanwhile the workers read it
         try:
-            file = AnnotationFile(path, {"images": _Image, "annotations": _Object})
+            file = open_annotations(path, images=("name", "width", "height"), annotations=USED, categories=())
         except AnnotationFileError:
             checked.result()  # what is wrong with another file is of no interest
             raise
         with file:
             checked.result()
-            images = _image_files(file.table("images", _Image))
+            images = _Images(file.images, file.images["name"].tolist())
             views = open_second_views(merged, images.names, options.variants, scratch=Path(scratch), drops=drops)
-            objects = _objects(file.table("annotations", _Object), images, views.used)
+            require_some(len(views.used), "image", merged.h5, "that is in the annotation file")
+            objects = _objects(file, images, views.used)
+            require_some(len(objects.rows), "object", path, "in the images of the run")
             min_area = options.min_area if options.min_area is not None else views.min_area or PAIR_MIN_AREA
             min_fidelity = options.min_fidelity if options.min_fidelity is not None else float("-inf")
             tracks = _follow(images, objects, views, _Rules(min_area, min_fidelity), drops)
@@ -104,7 +93,7 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
                         _pair_annotations(path, objects, views, tracks, progress),
                     ],
                     "videos": _videos(images, views.used),
-                    "categories": file.whole("categories"),
+                    "categories": file.file.whole("categories"),
                 },
                 overwrite=options.overwrite,
             )
@@ -133,6 +122,7 @@ class _Images:
 class _Objects:
     """The objects without crowds of the images that the run has: by image, within it in file order."""
 
+    file: Annotations
     table: RecordTable
     rows: Ints
     """Record numbers."""
@@ -141,28 +131,15 @@ class _Objects:
     largest_id: int
 
 
-def _image_files(table: RecordTable) -> _Images:
-    table.check_unique()
-    names = []
-    for index, (name, url) in enumerate(zip(table["file_name"], table["coco_url"], strict=True)):
-        bare = (name or url).rpartition("/")[2]
-        if not bare:
-            raise table.error(index, "has neither file_name nor coco_url")
-        names.append(bare)
-    return _Images(table, names)
-
-
-def _objects(table: RecordTable, images: _Images, used: Ints) -> _Objects:
-    ids = images.table["id"]
-    table.check_unique()
-    table.check_known("image_id", ids, "images")
+def _objects(file: Annotations, images: _Images, used: Ints) -> _Objects:
+    ids, table = images.table["id"], file.annotations
     by_id = stable_order(ids)
     number_of = np.full(len(ids), -1)
     number_of[used] = np.arange(len(used))
     number = number_of[by_id][np.searchsorted(ids[by_id], table["image_id"])]
     rows = np.flatnonzero((table["iscrowd"] == 0) & (number >= 0))
     rows = rows[stable_order(number[rows])]
-    return _Objects(table, rows, number[rows], int(table["id"].max(initial=0)))
+    return _Objects(file, table, rows, number[rows], int(table["id"].max(initial=0)))
 
 
 class _Rules(NamedTuple):
@@ -335,6 +312,7 @@ def _static_annotations(path: Path, objects: _Objects, progress: Progress) -> Ed
         np.zeros(len(track), np.int8),
         objects.table.starts[objects.rows],
         objects.table.stops[objects.rows],
+        texts=objects.file.filled_in(objects.rows),
         appended={"instance_id": track, "track_id": track, "video_id": objects.number},
         stage="videos of one frame",
         progress=progress,
@@ -358,6 +336,10 @@ def _pair_annotations(
         column(table.starts, entries.start),
         column(table.stops, entries.stop),
         numbers={"id": tracks.id, "image_id": tracks.image_id},
+        texts={
+            field: _scattered(values, is_original)
+            for field, values in objects.file.filled_in(tracks.row[is_original]).items()
+        },
         appended={
             "ori_ann_id": column(table["id"], np.full(len(entries.id), KEEP)),
             "instance_id": tracks.track,
@@ -368,6 +350,12 @@ def _pair_annotations(
         stage="pairs",
         progress=progress,
     )
+
+
+def _scattered(values: list[bytes | None], where: Bools) -> list[bytes | None]:
+    """The values at the places of `where` that are true, in order; None at the others."""
+    remaining = iter(values)
+    return [next(remaining) if is_there else None for is_there in where.tolist()]
 
 
 def _videos(images: _Images, used: Ints) -> Iterator[bytes]:

@@ -216,26 +216,28 @@ def with_second(second: str, between: str = ", ") -> bytes:
 GOOD = with_second(SECOND)
 BAD = {
     "empty": (b"", "is empty"),
-    "white": (b" \n ", "no object starts at byte 3"),
-    "text": (b"<html>not found</html>", "no object starts at byte 0"),
+    "white": (b" \n ", "is empty but for white space"),
+    "text": (b"not found", "no object starts at byte 0"),
+    "page": (b"\n<html>not found</html>", "is a web page (HTML), not JSON, from byte 1"),
     "list": (b"[1, 2]", "is a list at its top level (byte 0)"),
     "bom": (b"\xef\xbb\xbf" + GOOD, "byte order mark (byte 0)"),
     "utf16": (GOOD.decode().encode("utf-16"), "byte order mark (byte 0)"),
     "gzip": (b"\x1f\x8b\x08\x00", "is compressed"),
     "no section": (b'{"images": []}', 'has no "annotations" (it has images)'),
     "not a list": (b'{"annotations": {"a": 1}}', '"annotations" (byte 16) is not a list of records'),
-    "not records": (b'{"annotations": [1]}', '"annotations" (byte 16) is not a list of records'),
-    "mixed": (with_second("5"), 'byte 73: in the list "annotations", after record number 1'),
+    "not records": (b'{"annotations": [1]}', "annotation number 1 (byte 17) is a number"),
+    "mixed": (with_second("5"), 'annotation number 2 (byte 73) is a number: in the list "annotations"'),
+    "null record": (with_second("null"), "annotation number 2 (byte 73) is null"),
     "twice": (b'{"annotations": [], "annotations": []}', 'the key "annotations" twice (again at byte 20)'),
-    "no field": (with_second('{"id": 1, "image_id": 2}'), "annotation number 2 (byte 73): has no category_id"),
+    "no field": (with_second('{"id": 1, "image_id": 2}'), "annotation number 2 (byte 73) has no category_id"),
     "wrong type": (
         with_second(SECOND.replace("3", '"3"')),
-        "annotation number 2 (byte 73): expected `int`, got `str` at category_id",
+        "annotation number 2 (byte 73) has a wrong value: expected `int`, got `str` at category_id",
     ),
-    "null": (with_second(SECOND.replace("3", "null")), "annotation number 2 (byte 73): expected `int`, got `null`"),
+    "null": (with_second(SECOND.replace("3", "null")), "has a wrong value: expected `int`, got `null`"),
     "too big": (with_second(SECOND.replace("3", "9" * 20)), "annotation number 2"),
     "garbage": (with_second(SECOND.replace("3", "3 4")), "annotation number 2 (byte 73) is not JSON"),
-    "nan": (with_second(SECOND.replace("3", "NaN")), "is not JSON: invalid character (byte 113)"),
+    "nan": (with_second(SECOND.replace("3", "NaN")), "is not JSON: NaN at byte 113: JSON has no such number"),
     "no comma": (with_second(SECOND, between=" "), "byte 72: in the list"),
     "no colon": (b'{"annotations" []}', "byte 15: ':' expected after the key \"annotations\", found b'['"),
     "key": (b"{annotations: []}", "byte 1: a key expected at the start"),
@@ -348,7 +350,7 @@ def test_workers_and_one_process_name_the_same_place(tmp_path: Path, monkeypatch
     byte = path.read_text().index('{"id": 400')
     with pytest.raises(AnnotationFileError) as caught:
         AnnotationFile(path, {"annotations": AnnotationKey})
-    assert f"annotation number 401 (byte {byte:,}): has no category_id" in caught.value.message
+    assert f"annotation number 401 (byte {byte:,}) has no category_id" in caught.value.message
     assert multiprocessing.active_children() == []
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ovforge.annotations import base_classes, category_info, merge_coco, remove_rare
-from ovforge.errors import AnnotationFileError, InputError, OutputExistsError
+from ovforge.errors import AnnotationFileError, InputError, NothingDoneError, OutputExistsError
 from ovforge.options.annotations import BaseClassesOptions, CategoryInfoOptions, MergeCocoOptions, RemoveRareOptions
 
 LVIS: dict[str, Any] = {
@@ -71,11 +71,11 @@ BAD = {
     "no images": (changed(lambda d: d.pop("images")), 'has no "images"'),
     "no category_id": (
         changed(lambda d: d["annotations"][1].pop("category_id")),
-        f"annotation number 2 (byte {SECOND}): has no category_id",
+        f"annotation number 2 (byte {SECOND}) has no category_id: it needs a whole number, such as 18",
     ),
     "category_id is text": (
         changed(lambda d: d["annotations"][1].update(category_id="5")),
-        f"annotation number 2 (byte {SECOND}): expected `int`, got `str` at category_id",
+        f'annotation number 2 (byte {SECOND}) has "5" as its category_id: it needs a whole number, such as 18',
     ),
     "unknown category": (
         changed(lambda d: d["annotations"][1].update(category_id=99999)),
@@ -157,15 +157,30 @@ def test_merge_counts_what_it_cannot_place_and_fills_images_without_annotations(
 
 
 @pytest.mark.parametrize("empty", ["lvis", "coco"])
-def test_merging_with_nothing_is_the_other(tmp_path: Path, empty: str) -> None:
+def test_merging_without_annotations_is_the_other(tmp_path: Path, empty: str) -> None:
     lvis, coco, out = tmp_path / "a.json", tmp_path / "coco.json", tmp_path / "b.json"
     data = {"lvis": copy.deepcopy(LVIS), "coco": copy.deepcopy(COCO)}
-    for section in ("images", "annotations"):
-        data[empty][section] = []
+    for image in data["lvis"]["images"]:
+        image["neg_category_ids"] = []
+    data[empty]["annotations"] = []
     lvis.write_text(json.dumps(data["lvis"]))
     coco.write_text(json.dumps(data["coco"]))
-    merge_coco(MergeCocoOptions(lvis, coco, out))
-    assert json.loads(out.read_bytes())["annotations"] == data["lvis"]["annotations"]
+    summary = merge_coco(MergeCocoOptions(lvis, coco, out))
+    expected = data["lvis"]["annotations"] or [{**data["coco"]["annotations"][0], "id": 1, "category_id": 2}]
+    assert json.loads(out.read_bytes())["annotations"] == expected
+    assert bool(summary.notes) == (empty == "coco")
+
+
+@pytest.mark.parametrize("empty", ["lvis", "coco"])
+def test_merging_with_a_file_without_images_is_refused(tmp_path: Path, empty: str) -> None:
+    lvis, coco, out = tmp_path / "a.json", tmp_path / "coco.json", tmp_path / "b.json"
+    data = {"lvis": copy.deepcopy(LVIS), "coco": copy.deepcopy(COCO)}
+    data[empty] |= {"images": [], "annotations": []}
+    lvis.write_text(json.dumps(data["lvis"]))
+    coco.write_text(json.dumps(data["coco"]))
+    with pytest.raises(NothingDoneError, match="there is no image"):
+        merge_coco(MergeCocoOptions(lvis, coco, out))
+    assert not out.exists()
 
 
 def test_categories_without_frequency_are_named(tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def test_a_file_name_that_is_a_path_does_not_leave_the_output(run: Path, annotat
     data["images"][0]["file_name"] = ".."
     evil = tmp_path / "evil.json"
     evil.write_text(json.dumps(data))
-    with pytest.raises(InputError, match=r"'\.\.' is not a plain file name"):
+    with pytest.raises(InputError, match=r"has no usable file name \('\.\.'\)"):
         merge_pairs(MergeOptions(NAME, run, annotations=evil, partitions=1, variants=1))
     assert [path.name for path in run.iterdir()] == [NAME]
 
