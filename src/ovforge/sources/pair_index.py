@@ -27,9 +27,11 @@ from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable, r
 from ovforge.errors import AnnotationFileError, MissingInputError, WorkError
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import Progress, no_progress
+from ovforge.records.scores import SCORES
 from ovforge.sources.pair_arrays import ARRAYS, ObjectColumns, PairArrays, arrange, motion_row, place
 
-VERSION = 2
+VERSION = 4
+_NAN = float("nan")
 _READ_AS = "a pairs JSON is what `ovforge pairs annotate NAME` writes"
 
 
@@ -55,7 +57,14 @@ class _AnnotationColumns(msgspec.Struct, frozen=True, gc=False):
     track_id: int
     bbox: tuple[float, float, float, float]
     area: float
-    fidelity: float = float("nan")
+    fidelity: float = _NAN
+    sharpness: float = _NAN
+    boundary: float = _NAN
+    colour: float = _NAN
+    repeated: float = _NAN
+    same: float = _NAN
+    margin: float = _NAN
+    found: float = _NAN
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -65,7 +74,7 @@ class _Header(msgspec.Struct, frozen=True):
     categories: list[Category]
 
 
-_SPANS = ("image_record", "object_record")
+_SPANS = ("image_record", "object_record", "object_scores")
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,7 @@ class PairIndex(PairArrays):
     Attributes:
         path: the JSON.
         stamp: its size and its time of change, when it was read.
+        object_scores: float32 (objects, scores): see `scores`.
         image_record, object_record: int64 (images, 2), (objects, 2): byte ranges of the records in the JSON.
     """
 
@@ -82,6 +92,11 @@ class PairIndex(PairArrays):
     stamp: tuple[int, int]
     image_record: NDArray[np.int64]
     object_record: NDArray[np.int64]
+    object_scores: NDArray[np.float32]
+
+    def scores(self, objects: slice) -> dict[str, NDArray[np.float32]]:
+        """What `pairs score` said of some objects, by the score's name; NaN where nothing was measured."""
+        return {name: self.object_scores[objects, column] for column, name in enumerate(SCORES)}
 
     def image_fields(self, row: int) -> dict[str, Any]:
         """The JSON record of image row `row`, whole: caption, seed and motion stand in it."""
@@ -213,8 +228,9 @@ def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list
         objects=columns,
         motions=[_motion(images, int(row)) for row in pairs[:, 1]],
     )
-    spans = {
+    spans: dict[str, NDArray[Any]] = {
         "image_record": np.column_stack([images.starts, images.stops]).astype(np.int64)[rows],
+        "object_scores": np.column_stack([np.asarray(objects[name], np.float32)[order] for name in SCORES]),
         "object_record": np.column_stack([objects.starts, objects.stops]).astype(np.int64)[order],
     }
     return {**arrays, **spans}, categories

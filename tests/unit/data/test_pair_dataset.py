@@ -114,7 +114,7 @@ def test_masks_of_polygons_and_run_lengths(run: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    "outline",
+    "labelled",
     [None, [], [[1, 2, 3, 4]], {"size": [3, 3], "counts": [9]}, {"counts": "abc"}],
 )
 def test_objects_without_a_usable_mask_have_zeros(run: tuple[Path, Path], tmp_path: Path, labelled: Any) -> None:
