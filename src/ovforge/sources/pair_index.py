@@ -16,6 +16,7 @@ import os
 import secrets
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,15 @@ class PairIndex(PairArrays):
     object_scores: NDArray[np.float32]
 
     def scores(self, objects: slice) -> dict[str, NDArray[np.float32]]:
-        """What `pairs score` said of some objects, by the score's name; NaN where nothing was measured."""
-        return {name: self.object_scores[objects, column] for column, name in enumerate(SCORES)}
+        """What `pairs score` said of some objects, by the score's name; NaN where nothing was measured.
+
+        Scores that no object of the JSON has are not in it.
+        """
+        return {SCORES[column]: self.object_scores[objects, column] for column in self._measured}
+
+    @cached_property
+    def _measured(self) -> list[int]:
+        return np.flatnonzero(~np.isnan(self.object_scores).all(axis=0)).tolist() if len(self.object_scores) else []
 
     def image_fields(self, row: int) -> dict[str, Any]:
         """The JSON record of image row `row`, whole: caption, seed and motion stand in it."""
