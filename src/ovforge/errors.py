@@ -255,6 +255,13 @@ _QUOTED = re.compile(r"(`[^`]*`)")
 PYTHON_NAMES = {
     "ann": "annotations",
     "ann-out": "annotations_out",
+    "exclude-ann": "exclude",
+    "imagenet-img-dir": "imagenet_images",
+    "imagenet-path": "imagenet",
+    "lvis-img-dir": "lvis_images",
+    "lvis-meta-path": "lvis",
+    "visual-genome-img-dir": "visual_genome_images",
+    "working-size": "working_size",
 }
 """Options of the command line whose keyword in Python is not the same word."""
 

@@ -106,9 +106,9 @@ def test_a_missing_input_is_named(
     ("arguments", "message"),
     [
         (["remove-rare", "--exclude", "x"], "not a frequency"),
-        (["merge-coco", "--variant", "outline"], "'outline' is not one of 'mask', 'box'"),
+        (["merge-coco", "--variant", "outline"], "--variant outline: must be mask or box"),
         (["merge-coco", "--iou-threshold", "7"], "must be above 0 and at most 1"),
-        (["base-classes", "--mode", "renumber"], "'renumber' is not one of 'compact', 'keep-ids'"),
+        (["base-classes", "--mode", "renumber"], "--mode renumber: must be compact or keep-ids"),
         (["category-info", "--r_thresh", "many"], "should be a valid integer"),
         (["category-info", "--anno", "x"], "No such option"),
         (["count"], "No such command"),

@@ -41,8 +41,6 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
         OutputExistsError: the output is there and `overwrite` is false.
         AnnotationFileError: an input is malformed.
     """
-    if not 0 < options.iou_threshold <= 1:
-        raise InputError(f"--iou-threshold {options.iou_threshold}: must be above 0 and at most 1")
     check_output(options.output, overwrite=options.overwrite)
     progress("read", 0, 3)
     with (

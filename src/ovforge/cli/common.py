@@ -14,25 +14,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ovforge.cli.from_options import GroupedCommand, expand
 from ovforge.cli.summary_text import as_text
 from ovforge.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, OvforgeError
 
 if TYPE_CHECKING:
     from ovforge.records.reporting import Progress, StepSummary
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.", show_default=False)]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.", show_default=False)]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Every reason and note.", show_default=False)]
+PANEL = "What is printed"
+
+
+def _switch(*names: str, help: str) -> Any:
+    return Annotated[bool, typer.Option(*names, rich_help_panel=PANEL, help=help, show_default=False)]
+
+
+JsonOption = _switch("--json", help="Print the summary as JSON.")
+QuietOption = _switch("--quiet", "-q", help="No progress bars.")
+VerboseOption = _switch("--verbose", "-v", help="Every reason and note.")
+DebugOption = _switch("--debug", help="Show the traceback of an error.")
 SkippedOption = Annotated[
     Path | None,
     typer.Option(
         "--skipped",
+        rich_help_panel=PANEL,
         metavar="FILE.csv",
         help="Write all skipped items to FILE.csv, with reason and place.",
         show_default=False,
     ),
 ]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", show_default=False)]
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(function, eval_str=True)
-        own = list(signature.parameters.values())[1:]
+        own, collect = expand(list(signature.parameters.values())[1:])
 
         @functools.wraps(function)
         def run(
@@ -99,7 +108,7 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
             console = Console(json=json_, quiet=quiet, debug=debug, verbose=verbose)
             try:
                 with _skipped_to(skipped):
-                    summary = function(console, **options)
+                    summary = function(console, **collect(options))
             except OvforgeError as error:
                 if debug:
                     traceback.print_exc()
@@ -125,7 +134,7 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
         run.__annotations__ = {p.name: p.annotation for p in (*keyword_only, *common)}
         del run.__wrapped__  # typer would read the original's signature through it
         epilog = f"Example:  {example}"
-        return app.command(name, epilog=epilog)(run)
+        return app.command(name, epilog=epilog, cls=GroupedCommand)(run)
 
     return decorate
 
@@ -154,7 +163,8 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
         # Typer's usage errors carry their own one-line message and exit code; anything else is a defect of ours.
         if not hasattr(error, "format_message"):
             raise
-        if not error.format_message():  # a group called without a command has shown its help already
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its message is the help
+            sys.stdout.write(f"{error.format_message()}\n" if error.format_message() else "")
             return EXIT_USAGE
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "ovforge"
@@ -176,5 +186,7 @@ def _option_names(parameters: Iterable[inspect.Parameter]) -> set[str]:
     for parameter in parameters:
         for given in getattr(parameter.annotation, "__metadata__", ()):
             if isinstance(given, typer.models.OptionInfo):
-                names.update(given.param_decls or (f"--{parameter.name.replace('_', '-')}",))
+                # In an `Annotated` type, the first spelling stands in the place of the default.
+                spellings = [text for text in (given.default, *(given.param_decls or ())) if isinstance(text, str)]
+                names.update(spellings or (f"--{parameter.name.replace('_', '-')}",))
     return names

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ovforge.errors import InputError
+from ovforge.options.executors import ExecutorName, ExecutorOptions
 
 if TYPE_CHECKING:
     from ovforge.runs.executors.base import Executor
     from ovforge.runs.run import ShardSelection
-
-
-class ExecutorName(str, Enum):
-    """Where shards are worked on."""
-
-    LOCAL = "local"
-    RAY = "ray"
 
 
 ExecutorOption = Annotated[
@@ -87,3 +80,8 @@ def select_shards(text: str | None) -> ShardSelection | None:
     from ovforge.runs.run import ShardSelection
 
     return ShardSelection.parse(text)
+
+
+def executor_of(options: ExecutorOptions, *, device: str | None = None) -> Executor:
+    """`make_executor` of the options."""
+    return make_executor(options.executor, workers=options.workers, address=options.address, device=device)

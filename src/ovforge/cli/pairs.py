@@ -13,7 +13,6 @@ from ovforge.cli.common import Console, command
 from ovforge.cli.diffusion_options import refuse_diffusion_options, with_diffusion_options
 from ovforge.cli.executors import (
     AddressOption,
-    ExecutorName,
     ExecutorOption,
     ShardsOption,
     WorkersOption,
@@ -21,6 +20,7 @@ from ovforge.cli.executors import (
     select_shards,
 )
 from ovforge.options.diffusion import DiffusionOptions
+from ovforge.options.executors import ExecutorName
 from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, GenerateOptions
 from ovforge.records.reporting import StepSummary
 

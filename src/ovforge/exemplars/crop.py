@@ -211,12 +211,6 @@ def _tile(planned: PlannedCrop, crop: Crop) -> tuple[str, SourceImage]:
 
 
 def _check(options: CropOptions) -> None:
-    if not 1 <= options.quality <= 100:
-        raise InputError(f"--quality {options.quality}: JPEG quality goes from 1 to 100")
-    if options.context < 0:
-        raise InputError(f"--context {options.context}: 0 is the box itself, there is no less")
-    if options.train_shots < 0:
-        raise InputError(f"--train-shots {options.train_shots}: 0 or more")
     if options.form is CropForm.SPLIT and options.train_exemplars is not None:
         raise InputError("the form split makes train and val from one list", hint="choose --form=lists for two")
     if options.overwrite or (options.output / RUN_FOLDER / MANIFEST).exists():

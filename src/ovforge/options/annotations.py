@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from ovforge.options import layout
+from ovforge.options.base import Options, option
 
 LVIS_TRAIN = layout.LVIS_TRAIN
 """Where MM-OVOD and OVMR keep the LVIS training file."""
@@ -16,6 +17,7 @@ OVTRACK_MERGED = layout.TRACKING_MERGED
 """What `merge_coco` makes of it."""
 OVTRACK_COCO_TRAIN = layout.TRACKING_COCO_TRAIN
 """Where COCO's file is; `coco_file` finds it where OVTrack's script looks for it, too."""
+REPLACE = "Replace outputs that are there."
 CLASS_NAMES = "lvis_classes_v1.txt"
 
 
@@ -36,15 +38,13 @@ class IdMode(str, Enum):
 
 
 @dataclass(frozen=True)
-class RemoveRareOptions:
+class RemoveRareOptions(Options):
     """Options of `remove_rare`."""
 
-    annotations: Path = LVIS_TRAIN
-    out: Path | None = None
-    """Default: `*_norare.json` beside the input."""
-    exclude: str = "r"
-    """The frequencies to take out: letters of `rcf`."""
-    overwrite: bool = False
+    annotations: Path = option(LVIS_TRAIN, "The LVIS file.", "--ann")
+    out: Path | None = option(None, "The file to write.", shown="*_norare.json beside the input")
+    exclude: str = option("r", "The frequencies of the classes to remove: letters of rcf.")
+    overwrite: bool = option(False, REPLACE)
 
     @property
     def output(self) -> Path:
@@ -53,21 +53,16 @@ class RemoveRareOptions:
 
 
 @dataclass(frozen=True)
-class CategoryInfoOptions:
+class CategoryInfoOptions(Options):
     """Options of `category_info`."""
 
-    annotations: Path = LVIS_TRAIN
-    out: Path | None = None
-    """Default: `*_cat_info.json` beside the input."""
-    add_freq: bool = False
-    """Work `frequency` out anew from the counts."""
-    r_thresh: int = 10
-    """Classes in fewer images are rare."""
-    c_thresh: int = 100
-    """Classes in fewer images are common, in more frequent."""
-    bypass: bool = False
-    """Count from the images' `pos_category_ids`, one object per image and class, without annotations."""
-    overwrite: bool = False
+    annotations: Path = option(LVIS_TRAIN, "The LVIS file.", "--ann")
+    out: Path | None = option(None, "The file to write.", shown="*_cat_info.json beside the input")
+    add_freq: bool = option(False, "Recompute the frequencies from the counts.", "--add_freq", "--add-freq")
+    r_thresh: int = option(10, "Classes in fewer images are rare.", "--r_thresh", "--r-thresh")
+    c_thresh: int = option(100, "Classes in fewer images are common.", "--c_thresh", "--c-thresh")
+    bypass: bool = option(False, "Count pos_category_ids of the images instead of annotations.")
+    overwrite: bool = option(False, REPLACE)
 
     @property
     def output(self) -> Path:
@@ -76,19 +71,15 @@ class CategoryInfoOptions:
 
 
 @dataclass(frozen=True)
-class AddFrequenciesOptions:
+class AddFrequenciesOptions(Options):
     """Options of `add_frequencies`."""
 
-    annotations: Path = LVIS_TRAIN
-    out: Path | None = None
-    """Default: `*_freq.json` beside the input."""
-    r_thresh: int = 10
-    """Classes in fewer images are rare."""
-    c_thresh: int = 100
-    """Classes in fewer images are common, in more frequent."""
-    bypass: bool = False
-    """Count from the images' `pos_category_ids`, without annotations."""
-    overwrite: bool = False
+    annotations: Path = option(LVIS_TRAIN, "The annotation file.", "--ann")
+    out: Path | None = option(None, "The file to write.", shown="*_freq.json beside the input")
+    r_thresh: int = option(10, "Classes in fewer images are rare.", "--r_thresh", "--r-thresh")
+    c_thresh: int = option(100, "Classes in fewer images are common.", "--c_thresh", "--c-thresh")
+    bypass: bool = option(False, "Count pos_category_ids of the images instead of annotations.")
+    overwrite: bool = option(False, REPLACE)
 
     @property
     def output(self) -> Path:
@@ -97,17 +88,24 @@ class AddFrequenciesOptions:
 
 
 @dataclass(frozen=True)
-class MergeCocoOptions:
+class MergeCocoOptions(Options):
     """Options of `merge_coco`."""
 
-    lvis: Path = OVTRACK_LVIS_TRAIN
-    coco: Path = OVTRACK_COCO_TRAIN
-    out: Path | None = None
-    """Default: `*+coco_mask_v1.json` or `*+coco_box_v1.json` beside the LVIS file."""
-    variant: MergeVariant = MergeVariant.MASK
-    iou_threshold: float = 0.7
-    """A COCO object is skipped if an LVIS object of its class overlaps it at least this much."""
-    overwrite: bool = False
+    lvis: Path = option(OVTRACK_LVIS_TRAIN, "The LVIS file.")
+    coco: Path = option(
+        OVTRACK_COCO_TRAIN, "The COCO instances file.", shown=f"{OVTRACK_COCO_TRAIN}, or in data/lvis/annotations"
+    )
+    out: Path | None = option(
+        None, "The file to write.", shown="*+coco_mask_v1.json or *+coco_box_v1.json beside the LVIS file"
+    )
+    variant: MergeVariant = option(MergeVariant.MASK, "With masks, or with boxes only.")
+    iou_threshold: float = option(
+        0.7,
+        "A COCO object is skipped if an LVIS object of its class overlaps it at least this much.",
+        above=0,
+        at_most=1,
+    )
+    overwrite: bool = option(False, REPLACE)
 
     @property
     def coco_file(self) -> Path:
@@ -123,18 +121,17 @@ class MergeCocoOptions:
 
 
 @dataclass(frozen=True)
-class BaseClassesOptions:
+class BaseClassesOptions(Options):
     """Options of `base_classes`."""
 
-    annotations: Path = OVTRACK_MERGED
-    out: Path | None = None
-    """Default: `*_base.json` beside the input."""
-    class_names: Path | None = None
-    """Default: `lvis_classes_v1.txt` beside the output."""
-    mode: IdMode = IdMode.COMPACT
-    exclude: str = "r"
-    """The frequencies to take out: letters of `rcf`."""
-    overwrite: bool = False
+    annotations: Path = option(OVTRACK_MERGED, "The LVIS file, as `lvis merge-coco` writes it.", "--ann")
+    out: Path | None = option(None, "The file to write.", shown="*_base.json beside the input")
+    class_names: Path | None = option(
+        None, "The list of class names to write.", shown="lvis_classes_v1.txt beside the output"
+    )
+    mode: IdMode = option(IdMode.COMPACT, "Number the classes 1, 2, 3, ... or keep their ids.")
+    exclude: str = option("r", "The frequencies of the classes to remove: letters of rcf.")
+    overwrite: bool = option(False, REPLACE)
 
     @property
     def output(self) -> Path:

@@ -7,20 +7,22 @@ from enum import Enum
 from pathlib import Path
 
 from ovforge.options import layout
+from ovforge.options.base import Options, option
 
 
 @dataclass(frozen=True)
-class IndexOptions:
+class IndexOptions(Options):
     """Options of `imagenet index`."""
 
-    imagenet: Path = layout.IMAGENET_21K
-    """An ImageNet-21K tree: train, val and small classes, or flat class folders, or class tars."""
-    lvis: Path = layout.LVIS_VAL
-    """Any annotation file with the LVIS categories; only its categories are read."""
-    out: Path = layout.IMAGENET_LVIS_INFO
-    strict: bool = False
-    """Stop at an unreadable image or a category without ImageNet id, instead of leaving it out with a message."""
-    overwrite: bool = False
+    imagenet: Path = option(
+        layout.IMAGENET_21K,
+        "ImageNet-21K: train, val and small classes, or flat n* folders, or n*.tar class tars.",
+        "--imagenet-path",
+    )
+    lvis: Path = option(layout.LVIS_VAL, "Any LVIS annotation file; only its categories are read.", "--lvis-meta-path")
+    out: Path = option(layout.IMAGENET_LVIS_INFO, "The index to write.", "--out", "--out-path")
+    strict: bool = option(False, "Stop at an unreadable image or an unknown synset instead of skipping it.")
+    overwrite: bool = option(False, "Replace an existing index.")
 
 
 class Resize(str, Enum):
@@ -42,19 +44,21 @@ class ClassChoice(str, Enum):
 
 
 @dataclass(frozen=True)
-class PrepareOptions:
+class PrepareOptions(Options):
     """Options of `imagenet prepare`."""
 
-    source: Path
-    """`fall11_whole.tar`, `winter21_whole.tar.gz`, a folder of class tars, or a folder of class folders."""
-    out: Path = layout.IMAGENET_21K
-    resize: Resize = Resize.OFF
-    classes: ClassChoice = ClassChoice.ALL
-    small_limit: int = 500
-    """Classes of at most this many images are small classes."""
-    val_images: int = 50
-    """So many images of every other class, the first in name order, go to val."""
-    link: bool = False
-    """Hard links instead of copies, where the source is class folders and images stay as they are."""
-    check_space: bool = True
-    """Refuse to start where the disk has too little room."""
+    source: Path = option(
+        help="fall11_whole.tar, winter21_whole.tar.gz, a folder of class tars, or a folder of class folders.",
+        argument=True,
+    )
+    out: Path = option(layout.IMAGENET_21K, "The tree to write: train, val, imagenet21k_small_classes.")
+    resize: Resize = option(
+        Resize.OFF, "off; 224: to 224x224, proportions lost; 256: the shorter edge to 256, proportions kept."
+    )
+    classes: ClassChoice = option(
+        ClassChoice.ALL, "all; lvis: only the LVIS classes and their substitutes, about a tenth."
+    )
+    small_limit: int = option(500, "Classes of at most this many images are small classes.", at_least=0)
+    val_images: int = option(50, "Images of every other class that go to val, the first in name order.", at_least=0)
+    link: bool = option(False, "Hard links instead of copies (class folders, --resize off).")
+    check_space: bool = option(True, "Start even if the disk seems too small.", off="--no-space-check")

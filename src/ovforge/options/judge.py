@@ -8,13 +8,17 @@ from enum import Enum
 from pathlib import Path
 
 from ovforge.errors import InputError
+from ovforge.options.base import Options, option
 from ovforge.options.tracks import PAIRS_FOLDER
-from ovforge.options.vision import VisionOptions
+from ovforge.options.vision import PANEL, Dtype, VisionOptions
 
 RULE_SCORES = (
     "fidelity", "visibility", "sharpness", "boundary", "colour", "repeated", "same", "margin", "found",
 )  # fmt: skip
 """The scores that a rule may name."""
+
+
+_FOLDER = "a folder of transformers with safetensors; nothing is downloaded"
 
 
 class RejectAs(str, Enum):
@@ -64,23 +68,32 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
 
 
 @dataclass(frozen=True)
-class ScoreOptions:
-    """Options of `score_pairs`.
+class ScoreOptions(Options):
+    """Which run is scored, and by which models."""
 
-    Attributes:
-        name: the run's name; its merged files are in `folder`.
-        folder: where the merged files are; `NAME.scores.json` is written there.
-        annotations: the annotation file that the pairs were made from; None: as the run's manifest says.
-        vision: the model that gives `same` and `margin`; None: these are not measured.
-        detector: the model that gives `found` and `extra`; None: these are not measured.
-        threads: threads that read and measure beside the models, per worker.
-        overwrite: replace scores that are already there.
-    """
+    name: str = option(help="The run's name; it has to be merged.", argument=True)
+    folder: Path = option(PAIRS_FOLDER, "Where runs and merged files are.")
+    annotations: Path | None = option(
+        None, "The annotation file that the pairs were made from.", shown="as the run's manifest says"
+    )
+    vision: Path | None = option(
+        None, f"CLIP, SigLIP or DINO, for the scores same and margin: {_FOLDER}.", panel=PANEL, metavar="FOLDER"
+    )
+    detector: Path | None = option(
+        None, f"OWLv2 or Grounding DINO, for found and extra: {_FOLDER}.", panel=PANEL, metavar="FOLDER"
+    )
+    threads: int = option(2, "Threads per worker that read and measure beside the models.", at_least=1)
+    device: str = option("auto", "cpu, cuda, cuda:1; auto: a GPU if there is one.", panel=PANEL)
+    dtype: Dtype = option(Dtype.FLOAT32, "Numbers that the models compute in.", panel=PANEL)
+    batch: int = option(64, "Images at once.", at_least=1, panel=PANEL)
+    overwrite: bool = option(False, "Replace scores that are there.")
 
-    name: str
-    folder: Path = PAIRS_FOLDER
-    annotations: Path | None = None
-    vision: VisionOptions | None = None
-    detector: VisionOptions | None = None
-    threads: int = 2
-    overwrite: bool = False
+    @property
+    def vision_model(self) -> VisionOptions | None:
+        """The model that gives `same` and `margin`; None: these are not measured."""
+        return None if self.vision is None else VisionOptions(self.vision, self.device, self.dtype, self.batch)
+
+    @property
+    def detector_model(self) -> VisionOptions | None:
+        """The model that gives `found` and `extra`; None: these are not measured."""
+        return None if self.detector is None else VisionOptions(self.detector, self.device, self.dtype, self.batch)

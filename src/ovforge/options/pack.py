@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovforge.options import layout
+from ovforge.options.base import Options, option
 
 DEFAULT_FOLDER = layout.TRACKING_IMAGES
 DEFAULT_OUT = layout.TRACKING_PACKED
@@ -13,22 +14,21 @@ DEFAULT_ANNOTATIONS = layout.TRACKING_BASE
 
 
 @dataclass(frozen=True)
-class PackOptions:
-    """Options of `lvis pack-images`.
+class PackOptions(Options):
+    """Options of `lvis pack-images`."""
 
-    Attributes:
-        images: folder of images (or an HDF5 file of them).
-        out: the HDF5 file to write.
-        annotations: pack only this file's images; None: all that are in the folder.
-        annotations_out: the annotation file with `file_name` filled in; None: beside it, `*_named.json`.
-        overwrite: replace outputs that are there.
-    """
-
-    images: Path = DEFAULT_FOLDER
-    out: Path = DEFAULT_OUT
-    annotations: Path | None = None
-    annotations_out: Path | None = None
-    overwrite: bool = False
+    images: Path = option(DEFAULT_FOLDER, "Folder or HDF5 file of the images.")
+    out: Path = option(DEFAULT_OUT, "The HDF5 file to write.")
+    annotations: Path | None = option(
+        None,
+        "Pack only this file's images, and write a copy of it in which each has a file_name.",
+        "--ann",
+        shown=f"{DEFAULT_ANNOTATIONS} if it is there",
+    )
+    annotations_out: Path | None = option(
+        None, "The annotation file with file names to write.", "--ann-out", shown="*_named.json beside --ann"
+    )
+    overwrite: bool = option(False, "Replace outputs that are there.")
 
     @property
     def named(self) -> Path | None:

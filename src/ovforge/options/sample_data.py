@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ovforge.options.base import Options, option
+
 
 @dataclass(frozen=True)
-class SampleDataOptions:
-    """Where the sample data set is written.
+class SampleDataOptions(Options):
+    """Where the sample data set is written: its root, which gets `datasets/`, `data/` and `SOURCES.md`."""
 
-    Attributes:
-        folder: the root of the data set; gets `datasets/`, `data/` and `SOURCES.md`.
-        overwrite: replace a sample data set that is there, with everything in its folder.
-    """
-
-    folder: Path
-    overwrite: bool = False
+    folder: Path = option(help="The folder to write; it is made where it is missing.", argument=True, metavar="DIR")
+    overwrite: bool = option(False, "Replace a sample data set in DIR, with everything in it.")

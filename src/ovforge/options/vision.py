@@ -8,9 +8,15 @@ from pathlib import Path
 
 from ovforge.errors import InputError
 from ovforge.options import layout
+from ovforge.options.base import Options, option
 
 FEATURES_DIR = layout.METADATA_DIR / "exemplar_features"
 """Where the features of exemplars go: a folder per model."""
+PANEL = "Vision model"
+_DEVICE = "cpu, cuda, cuda:1; auto: a GPU if there is one."
+_DTYPE = "Numbers that the model computes in."
+_BATCH = "Images at once."
+_FOLDER = "a folder of transformers with safetensors; nothing is downloaded"
 DEFAULT_TEMPLATE = "a {}"
 """Detic's and MM-OVOD's prompt for a class name."""
 
@@ -70,55 +76,44 @@ class VisionOptions:
     dtype: Dtype = Dtype.FLOAT32
     batch: int = 64
 
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise InputError(f"--batch {self.batch}: has to be at least 1")
-
 
 @dataclass(frozen=True)
-class EmbedOptions:
-    """From exemplars to their features.
+class EmbedOptions(Options):
+    """From exemplars to their features."""
 
-    Attributes:
-        exemplars: what `exemplars sample` or `exemplars collate` writes.
-        vision: the model.
-        output: folder of the features; None: `FEATURES_DIR`, in it a folder called as the model's.
-        lvis_images, imagenet_images, visual_genome_images: where the images are, as for `exemplars crop`.
-        context: how much wider than the box the crop is: 0.4 is 40 %.
-        square: crops are square where the image allows.
-        augment: random views of every crop whose features are averaged; 0: the crop as it is. MM-OVOD takes 5.
-        seed: of the random views.
-        threads: threads that decode and prepare images beside the model, per worker.
-        overwrite: throw away features that were made with another model or other settings.
-    """
+    exemplars: Path = option(help="Exemplars, as sample or collate writes them.", argument=True, metavar="FILE")
+    vision: Path = option(help=f"CLIP, SigLIP or DINO: {_FOLDER}.", panel=PANEL, metavar="FOLDER")
+    out: Path | None = option(
+        None, "The folder of the features.", metavar="FOLDER", shown="datasets/metadata/exemplar_features/MODEL"
+    )
+    lvis_images: Path = option(
+        layout.COCO_DIR, "Folder that holds train2017, or an HDF5 file of images.", "--lvis-img-dir"
+    )
+    imagenet_images: Path = option(
+        layout.IMAGENET_21K, "ImageNet-21K: its parts, a flat copy, class tars, or HDF5.", "--imagenet-img-dir"
+    )
+    visual_genome_images: Path = option(
+        layout.VISUAL_GENOME_DIR, "Folder that holds VG_100K and VG_100K_2, or HDF5.", "--visual-genome-img-dir"
+    )
+    context: float = option(0.4, "How much wider than its box a crop is: 0.4 is 40 %.", at_least=0)
+    square: bool = option(True, "Make crops square where the image allows.")
+    augment: int = option(0, "Random views of every crop whose features are averaged; MM-OVOD takes 5.", at_least=0)
+    seed: int = option(0, "Seed of the random views.", at_least=0)
+    threads: int = option(2, "Threads per worker that decode beside the model.", at_least=1)
+    device: str = option("auto", _DEVICE, panel=PANEL)
+    dtype: Dtype = option(Dtype.FLOAT32, _DTYPE, panel=PANEL)
+    batch: int = option(64, _BATCH, at_least=1, panel=PANEL)
+    overwrite: bool = option(False, "Throw away features that were made with another model or other settings.")
 
-    exemplars: Path
-    vision: VisionOptions
-    output: Path | None = None
-    lvis_images: Path = layout.COCO_DIR
-    imagenet_images: Path = layout.IMAGENET_21K
-    visual_genome_images: Path = layout.VISUAL_GENOME_DIR
-    context: float = 0.4
-    square: bool = True
-    augment: int = 0
-    seed: int = 0
-    threads: int = 2
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if self.context < 0:
-            raise InputError(f"--context {self.context}: 0 is the box itself, there is no less")
-        if self.augment < 0:
-            raise InputError(f"--augment {self.augment}: give 0 for the crop as it is, or a number of views")
-        if self.seed < 0:
-            raise InputError(f"--seed {self.seed}: give 0 or more")
-        if self.threads < 1:
-            raise InputError(f"--threads {self.threads}: has to be at least 1")
+    @property
+    def model(self) -> VisionOptions:
+        """The model that looks."""
+        return VisionOptions(self.vision, self.device, self.dtype, self.batch)
 
     @property
     def folder(self) -> Path:
         """Where the features go."""
-        return self.output or features_folder(self.vision.folder, self.augment)
+        return self.out or features_folder(self.vision, self.augment)
 
 
 def features_folder(model: Path, augment: int) -> Path:
@@ -128,86 +123,119 @@ def features_folder(model: Path, augment: int) -> Path:
 
 
 @dataclass(frozen=True)
-class ClassifierOptions:
-    """From features and texts to a classifier of a detector.
+class ClassifierOptions(Options):
+    """From features and texts to a classifier of a detector."""
 
-    Attributes:
-        exemplars: the exemplars that count, what `exemplars sample` writes; not read for kind `text`.
-        output: the file to write.
-        kind: what the rows are made from; the layout `ovmr` always holds all three.
-        layout: who reads the file.
-        categories: annotation file whose categories are wanted; rows are in the order of their ids.
-        features: what `exemplars embed` wrote; not read for kind `text`.
-        vision: the model that reads the texts, and the images of added classes.
-        templates: texts per class name; `{}` is replaced by it.
-        descriptions: JSON from class name or synset to a list of texts, in place of the templates.
-        without_exemplars: what happens to classes without any.
-        added: further classes, after the others: name and folder of images; an empty folder path for text alone.
-        overwrite: replace a file that is already there.
-    """
-
-    output: Path
-    exemplars: Path | None = None
-    kind: ClassifierKind = ClassifierKind.FUSED
-    categories: Path = layout.LVIS_VAL
-    layout: ClassifierLayout = ClassifierLayout.DETIC
-    features: Path | None = None
-    vision: VisionOptions | None = None
-    templates: tuple[str, ...] = (DEFAULT_TEMPLATE,)
-    descriptions: Path | None = None
-    without_exemplars: WithoutExemplars = WithoutExemplars.ERROR
-    added: tuple[tuple[str, Path], ...] = ()
-    overwrite: bool = False
+    out: Path = option(help="The file to write.")
+    exemplars: Path | None = option(
+        None, "Exemplars, as sample writes them; not needed for --kind text.", argument=True, metavar="FILE"
+    )
+    kind: ClassifierKind = option(
+        ClassifierKind.FUSED,
+        "What rows are made from; fused: normalised text plus normalised image, as in MM-OVOD.",
+    )
+    categories: Path = option(layout.LVIS_VAL, "Annotation file whose categories are wanted; rows by their ids.")
+    layout: ClassifierLayout = option(
+        ClassifierLayout.DETIC, "Who reads the file: .npy for Detic and MM-OVOD, .pt for OVMR."
+    )
+    features: Path | None = option(
+        None, "What embed wrote.", metavar="FOLDER", shown="the model's folder in datasets/metadata/exemplar_features"
+    )
+    vision: Path | None = option(
+        None, f"CLIP or SigLIP, the one of the features: {_FOLDER}.", panel=PANEL, metavar="FOLDER"
+    )
+    template: tuple[str, ...] = option((), "A text per class name, with {}; again for more.", shown=DEFAULT_TEMPLATE)
+    descriptions: Path | None = option(None, "JSON from class to a list of texts, in place of templates.")
+    without_exemplars: WithoutExemplars = option(
+        WithoutExemplars.ERROR, "Classes without exemplars: an error, or their text alone."
+    )
+    add: tuple[str, ...] = option(
+        (),
+        "A class of one's own with a folder of its images, after the others; NAME= for text alone; again for more.",
+        metavar="NAME=FOLDER",
+    )
+    device: str = option("auto", _DEVICE, panel=PANEL)
+    dtype: Dtype = option(Dtype.FLOAT32, _DTYPE, panel=PANEL)
+    batch: int = option(64, _BATCH, at_least=1, panel=PANEL)
+    overwrite: bool = option(False, "Replace an existing output.")
 
     def __post_init__(self) -> None:
-        for template in self.templates:
-            if "{}" not in template:
-                raise InputError(f"the template '{template}' has no {{}} for the class name")
-        if not self.templates:
-            raise InputError("a classifier needs at least one template")
+        super().__post_init__()
+        check_templates(self.template)
+        for text in self.add:
+            name, equals, _ = text.partition("=")
+            if not name or not equals:
+                raise InputError(f"--add={text!r} is not of the form NAME=FOLDER", hint="NAME= goes by the name alone")
+
+    @property
+    def model(self) -> VisionOptions | None:
+        """The model that reads the texts, and the images of added classes."""
+        return None if self.vision is None else VisionOptions(self.vision, self.device, self.dtype, self.batch)
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The texts per class name."""
+        return self.template or (DEFAULT_TEMPLATE,)
+
+    @property
+    def added(self) -> tuple[tuple[str, Path | None], ...]:
+        """Further classes: name and folder of images, None for text alone."""
+        parts = (text.partition("=") for text in self.add)
+        return tuple((name, Path(folder) if folder else None) for name, _, folder in parts)
+
+
+def check_templates(templates: tuple[str, ...]) -> None:
+    """Refuse texts that have no place for a class name."""
+    for template in templates:
+        if "{}" not in template:
+            raise InputError(f"the template '{template}' has no {{}} for the class name")
 
 
 @dataclass(frozen=True)
-class CheckOptions:
-    """Exemplars that someone should look at.
+class CheckOptions(Options):
+    """Exemplars that someone should look at."""
 
-    Attributes:
-        exemplars: what `exemplars sample` writes; the val list where there are two.
-        features: what `exemplars embed` wrote for them.
-        train_exemplars: the train list; None: the first `train_shots` of `exemplars` are train, as in
-            `exemplars crop --form split`.
-        train_shots: see `train_exemplars`.
-        categories: annotation file with the classes.
-        output: the report; None: beside `exemplars`.
-        vision: the model of the features, to compare exemplars with texts; None: texts are not compared.
-        templates, descriptions: the texts, as in `ClassifierOptions`.
-        similarity: two exemplars whose features have at least this cosine are near-duplicates.
-        deviations: an outlier is so many deviations less like its class than its class's others are.
-        coverage: the coverage report of `exemplars collate`, which receives each class's leave-one-out accuracy.
-        overwrite: replace a report that is already there.
-    """
-
-    exemplars: Path
-    features: Path
-    train_exemplars: Path | None = None
-    train_shots: int = 10
-    categories: Path = layout.LVIS_VAL
-    output: Path | None = None
-    vision: VisionOptions | None = None
-    templates: tuple[str, ...] = (DEFAULT_TEMPLATE,)
-    descriptions: Path | None = None
-    similarity: float = 0.97
-    deviations: float = 3.5
-    coverage: Path | None = None
-    overwrite: bool = False
+    exemplars: Path = option(
+        help="Exemplars, as sample writes them; the val list of two.", argument=True, metavar="FILE"
+    )
+    features: Path = option(help="What embed wrote for them.", metavar="FOLDER")
+    train_exemplars: Path | None = option(
+        None, "The train list.", shown="the first exemplars of each class, as crop --form split has it"
+    )
+    train_shots: int = option(10, "How many exemplars of a class are train where there is one list.", at_least=0)
+    categories: Path = option(layout.LVIS_VAL, "Annotation file with the classes.")
+    out: Path | None = option(None, "The report to write.", shown="FILE.check.json")
+    vision: Path | None = option(
+        None,
+        f"CLIP or SigLIP, the one of the features, to compare with texts: {_FOLDER}.",
+        panel=PANEL,
+        metavar="FOLDER",
+    )
+    template: tuple[str, ...] = option((), "A text per class name, with {}; again for more.", shown=DEFAULT_TEMPLATE)
+    descriptions: Path | None = option(None, "JSON from class to a list of texts, in place of templates.")
+    similarity: float = option(0.97, "Near-duplicates have at least this cosine.", above=0, at_most=1)
+    deviations: float = option(3.5, "An outlier is so many deviations less like its class than the others.", above=0)
+    coverage: Path | None = option(None, "Coverage report of collate, which receives each class's accuracy.")
+    device: str = option("auto", _DEVICE, panel=PANEL)
+    dtype: Dtype = option(Dtype.FLOAT32, _DTYPE, panel=PANEL)
+    batch: int = option(64, _BATCH, at_least=1, panel=PANEL)
+    overwrite: bool = option(False, "Replace an existing report.")
 
     def __post_init__(self) -> None:
-        if not 0 < self.similarity <= 1:
-            raise InputError(f"--similarity {self.similarity}: a cosine above 0 and at most 1")
-        if self.deviations <= 0:
-            raise InputError(f"--deviations {self.deviations}: has to be above 0")
+        super().__post_init__()
+        check_templates(self.template)
+
+    @property
+    def model(self) -> VisionOptions | None:
+        """The model of the features; None: texts are not compared."""
+        return None if self.vision is None else VisionOptions(self.vision, self.device, self.dtype, self.batch)
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The texts per class name."""
+        return self.template or (DEFAULT_TEMPLATE,)
 
     @property
     def report(self) -> Path:
         """Where the report goes."""
-        return self.output or self.exemplars.with_name(f"{self.exemplars.stem}.check.json")
+        return self.out or self.exemplars.with_name(f"{self.exemplars.stem}.check.json")

@@ -180,9 +180,9 @@ def _accuracies(nearest: NDArray[np.int64], labels: NDArray[np.int64], classes: 
 def _confused(
     options: CheckOptions, categories: Sequence[TextCategory], features: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> list[ConfusedClass]:
-    if options.vision is None:
+    if options.model is None:
         return []
-    model = FeatureModel(options.vision, use=TEXT)
+    model = FeatureModel(options.model, use=TEXT)
     texts = class_texts(categories, options.templates, options.descriptions)
     text = normalised(mean_rows(model.embed_texts([one for each in texts for one in each]), [len(t) for t in texts]))
     if text.shape[1] != features.shape[1]:

@@ -54,7 +54,7 @@ def make_classifier(options: ClassifierOptions, *, progress: Progress = no_progr
         ShortageError: classes have no exemplars and `without_exemplars` is ERROR; names them.
         OutputExistsError: the file is there and `overwrite` is false.
     """
-    check_output(options.output, overwrite=options.overwrite)
+    check_output(options.out, overwrite=options.overwrite)
     kinds = _kinds(options)
     categories = read_categories(options.categories)
     wanted = [*categories, *(_added(name, categories) for name, _ in options.added)]
@@ -81,10 +81,10 @@ def make_classifier(options: ClassifierOptions, *, progress: Progress = no_progr
         )
     rows = _rows(options.kind, text, image, without)
     data = _as_ovmr(text, image, without, exemplars) if options.layout is ClassifierLayout.OVMR else _as_npy(rows)
-    write_bytes(options.output, data, overwrite=options.overwrite)
+    write_bytes(options.out, data, overwrite=options.overwrite)
     return StepSummary(
         step="exemplars classifier",
-        outputs={"classifier": str(options.output)},
+        outputs={"classifier": str(options.out)},
         counts={
             "classes": len(wanted),
             "dimension": int(rows.shape[1]),
@@ -107,14 +107,14 @@ def _kinds(options: ClassifierOptions) -> set[ClassifierKind]:
 
 
 def _load(options: ClassifierOptions, kinds: set[ClassifierKind]) -> FeatureModel | None:
-    looks_at_folders = ClassifierKind.IMAGE in kinds and any(str(folder) != "." for _, folder in options.added)
+    looks_at_folders = ClassifierKind.IMAGE in kinds and any(folder is not None for _, folder in options.added)
     if ClassifierKind.TEXT not in kinds and not looks_at_folders:
         return None
-    if options.vision is None:
+    if options.model is None:
         raise InputError(
             "no model to read the texts or the images of added classes", hint="give its folder with --vision=DIR"
         )
-    return FeatureModel(options.vision, use=TEXT if ClassifierKind.TEXT in kinds else IMAGE)
+    return FeatureModel(options.model, use=TEXT if ClassifierKind.TEXT in kinds else IMAGE)
 
 
 def _added(name: str, categories: Sequence[TextCategory]) -> TextCategory:
@@ -132,17 +132,17 @@ def _exemplars(
     if folder is None:
         if options.vision is None:
             raise InputError("no features of exemplars", hint="give their folder with --features=FOLDER")
-        folder = features_folder(options.vision.folder, 0)
+        folder = features_folder(options.vision, 0)
     features = FeatureFolder(folder)
-    if model is not None and options.vision is not None:
-        _check_same_model(features, options.vision)
+    if model is not None and options.model is not None:
+        _check_same_model(features, options.model)
     keys = _keys(options.exemplars, categories, features, drops)
     counts = [len(each) for each in keys]
     parts = [features.take([key for each in keys for key in each])]
     crop = _crop_settings(features)
     for name, images in options.added:
         own = np.zeros((0, features.dimension), np.float32)
-        if str(images) != "." and model is not None:
+        if images is not None and model is not None:
             own = _embed_folder(model, images, crop, drops)
             if not len(own):
                 raise InputError(
@@ -229,7 +229,7 @@ def _check_without(
     options: ClassifierOptions, wanted: Sequence[TextCategory], without: Sequence[int], *, has_text: bool
 ) -> None:
     # A class that was added by its name alone has said so.
-    text_alone = {name for name, folder in options.added if str(folder) == "."}
+    text_alone = {name for name, folder in options.added if folder is None}
     lacking = [wanted[row].name for row in without if wanted[row].name not in text_alone]
     if not without or (has_text and (not lacking or options.without_exemplars is WithoutExemplars.TEXT)):
         return

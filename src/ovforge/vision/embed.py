@@ -65,9 +65,9 @@ def embed_exemplars(
         WorkError: shards failed; the others are done and stay.
     """
     check_libraries()
-    found = check_vision_folder(options.vision.folder, IMAGE)
+    found = check_vision_folder(options.vision, IMAGE)
     crop = CropSettings(options.context, options.square, options.augment, options.seed)
-    settings = FeatureSettings(describe_model(found, options.vision), _described(crop))
+    settings = FeatureSettings(describe_model(found, options.model), _described(crop))
     wanted = _wanted(options.exemplars)
     folder = options.folder
     _freeze(folder, settings, overwrite=options.overwrite)
@@ -84,7 +84,7 @@ def embed_exemplars(
     if not missing:
         return _summary(options, len(wanted), before, None)
     _check_images(missing, roots)
-    task = EmbedTask(missing, roots, options.vision, crop, options.threads)
+    task = EmbedTask(missing, roots, options.model, crop, options.threads)
     result = run(
         folder / RUN_FOLDER,
         plan,
@@ -115,7 +115,7 @@ def _summary(options: EmbedOptions, wanted: int, before: int, result: RunResult 
         notes=tuple(notes),
         next_command=(
             f"ovforge exemplars classifier {options.exemplars} --features {options.folder} "
-            f"--vision {options.vision.folder} --out X.npy"
+            f"--vision {options.vision} --out X.npy"
             if complete
             else "the same command again, when the other parts are done"
         ),
@@ -174,7 +174,7 @@ def _plan(missing: tuple[Exemplar, ...], options: EmbedOptions, settings: Featur
         items=len(missing),
         shard_size=EXEMPLARS_A_SHARD,
         seed=options.seed,
-        options={"model": settings.model, "crop": settings.crop, "batch": options.vision.batch},
+        options={"model": settings.model, "crop": settings.crop, "batch": options.batch},
         inputs={"exemplars without a feature": input_names(options.exemplars, map(feature_key, missing))},
         versions=_versions(),
     )

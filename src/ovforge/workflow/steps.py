@@ -178,7 +178,7 @@ def _collate(options: WorkflowOptions, overwrite: bool, progress: Progress) -> S
         return options.root / path if (options.root / path).exists() else None
 
     step = CollateOptions(
-        output=options.root / layout.EXEMPLAR_DICT,
+        out=options.root / layout.EXEMPLAR_DICT,
         lvis_dir=options.root / layout.LVIS_DIR,
         imagenet_dir=where_here(_imagenet(options.root)),
         visual_genome_dir=where_here(layout.VISUAL_GENOME_DIR),
@@ -191,7 +191,7 @@ def _sample(options: WorkflowOptions, overwrite: bool, progress: Progress) -> St
     step = SampleOptions(
         exemplars=options.root / layout.EXEMPLAR_DICT,
         categories=options.root / layout.LVIS_TRAIN,
-        output=options.root / layout.exemplars_of(options.k),
+        out=options.root / layout.exemplars_of(options.k),
         k=options.k,
         seed=options.seed,
         overwrite=overwrite,
@@ -204,7 +204,7 @@ def _crop(options: WorkflowOptions, overwrite: bool, progress: Progress) -> Step
     drawn = own if (options.root / own).exists() else _given_exemplars(options.k)
     step = CropOptions(
         exemplars=options.root / drawn,
-        output=options.root / layout.EXEMPLAR_CROPS,
+        out=options.root / layout.EXEMPLAR_CROPS,
         lvis_images=options.root / layout.COCO_DIR,
         imagenet_images=options.root / _imagenet(options.root),
         visual_genome_images=options.root / layout.VISUAL_GENOME_DIR,

@@ -43,7 +43,7 @@ class World:
 
     def options(self, **changes: Any) -> CollateOptions:
         given = {"lvis_dir": self.lvis, "imagenet_dir": self.imagenet, "visual_genome_dir": self.genome}
-        return CollateOptions(output=self.root / "out" / "exemplars.json", **{**given, **changes})
+        return CollateOptions(out=self.root / "out" / "exemplars.json", **{**given, **changes})
 
     def crop_options(self, exemplars: Path, **changes: Any) -> CropOptions:
         given = {

@@ -480,7 +480,7 @@ class TestSharedOut:
         drawn.write_text(json.dumps([*rows, *([record(WHOLE, number, DOG)] for number in range(1000, 1008))]))
         crop(world.crop_options(drawn))
         whole = {name: (world.root / "crops" / name).read_bytes() for name in files_of(world.root / "crops")}
-        options = replace(world.crop_options(drawn), output=world.root / "parts")
+        options = replace(world.crop_options(drawn), out=world.root / "parts")
         first = crop(options, shards=ShardSelection(1, 2))
         assert not (options.output / "classes.json").exists()
         assert "2 of 3 shards are done" in first.notes[-1]

@@ -15,7 +15,6 @@ import pytest
 
 from ovforge.errors import InputError, MissingInputError, OutputExistsError
 from ovforge.options.judge import ScoreOptions
-from ovforge.options.vision import VisionOptions
 from ovforge.records.scores import ViewScores
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor
@@ -62,19 +61,19 @@ def test_every_object_of_every_second_view_is_scored(own_run: Run) -> None:
 
 
 def test_with_a_vision_model_and_a_detector(tiny: Tiny, own_run: Run) -> None:
-    views = scored(own_run, vision=VisionOptions(tiny("dinov2")), detector=VisionOptions(tiny("owlv2")))
+    views = scored(own_run, vision=tiny("dinov2"), detector=tiny("owlv2"))
     objects = [each for view in views.values() for each in view.objects if each.sharpness is not None]
     assert objects and all(each.same is not None and each.same > 0.9 for each in objects)
     assert all(each.found is not None and 0 <= each.found <= 1 for each in objects)
     assert all(view.extra is not None for view in views.values())
     for kind in ("clip", "siglip"):
-        views = scored(own_run, vision=VisionOptions(tiny(kind)), overwrite=True)
+        views = scored(own_run, vision=tiny(kind), overwrite=True)
         objects = [each for view in views.values() for each in view.objects if each.sharpness is not None]
         assert all(each.same is not None and each.same > 0.9 for each in objects)
 
 
 def test_a_spoiled_object_scores_low_and_its_neighbour_does_not(tiny: Tiny, own_run: Run) -> None:
-    before = scored(own_run, vision=VisionOptions(tiny("clip")))
+    before = scored(own_run, vision=tiny("clip"))
     name = next(view.file_name for view in before.values() if all((each.sharpness or 0) > 0 for each in view.objects))
     with h5py.File(own_run.folder / "pairs.h5", "r+") as file:
         image = cv2.imdecode(np.asarray(file[name]), cv2.IMREAD_COLOR)
@@ -86,7 +85,7 @@ def test_a_spoiled_object_scores_low_and_its_neighbour_does_not(tiny: Tiny, own_
         assert done
         del file[name]
         file[name] = np.frombuffer(data.tobytes(), np.uint8)
-    after = scored(own_run, vision=VisionOptions(tiny("clip")), overwrite=True)
+    after = scored(own_run, vision=tiny("clip"), overwrite=True)
     was, now = before[name].objects[0], after[name].objects[0]
     assert was.sharpness is not None and now.sharpness is not None and now.sharpness < 0.6 * was.sharpness
     assert was.same is not None and now.same is not None and now.same < was.same
@@ -121,9 +120,9 @@ def test_columns_follow_the_objects(own_run: Run) -> None:
 def test_what_is_refused(tiny: Tiny, own_run: Run) -> None:
     options = ScoreOptions(own_run.name, folder=own_run.folder)
     with pytest.raises(InputError, match="DINOv2 is good for image, not for detect"):
-        scored(own_run, detector=VisionOptions(tiny("dinov2")))
+        scored(own_run, detector=tiny("dinov2"))
     with pytest.raises(MissingInputError, match="model folder not found"):
-        scored(own_run, vision=VisionOptions(own_run.folder / "none"))
+        scored(own_run, vision=own_run.folder / "none")
     scored(own_run)
     with pytest.raises(OutputExistsError):
         score_pairs(options)

@@ -16,7 +16,7 @@ from ovforge.errors import InputError, MissingInputError
 from ovforge.exemplars import sample_exemplars
 from ovforge.exemplars.pick import pick_diverse, pick_typical
 from ovforge.options.exemplars import Pick, SampleOptions, Shortage
-from ovforge.options.vision import CheckOptions, EmbedOptions, VisionOptions
+from ovforge.options.vision import CheckOptions, EmbedOptions
 from ovforge.records.coverage import Coverage
 from ovforge.records.exemplar_check import ExemplarCheck
 from ovforge.vision import check_exemplars, embed_exemplars
@@ -79,9 +79,7 @@ def big_world(tiny: Tiny, world: World) -> World:
         world.add(CAT, image)
     world.add(CAT, 14)
     shutil.copy(world.coco / "train2017" / f"{13:012}.jpg", world.coco / "train2017" / f"{14:012}.jpg")
-    options = EmbedOptions(
-        world.drawn(), VisionOptions(tiny("clip")), output=world.root / "features", lvis_images=world.coco
-    )
+    options = EmbedOptions(world.drawn(), tiny("clip"), out=world.root / "features", lvis_images=world.coco)
     embed_exemplars(options)
     return world
 
@@ -119,7 +117,7 @@ def test_the_report_speaks_of_every_class(tiny: Tiny, big_world: World) -> None:
         "visual_genome": 0, "substitutes": 0, "total": 6,
     }  # fmt: skip
     coverage.write_text(json.dumps({"exemplars": 6, "enough": 10, "lacking": [CAT], "sources": {}, "classes": [row]}))
-    report = checked(big_world, vision=VisionOptions(tiny("clip")), coverage=coverage)
+    report = checked(big_world, vision=tiny("clip"), coverage=coverage)
     assert [each.synset for each in report.classes] == [CAT, DOG, CUP]
     assert [each.exemplars for each in report.classes] == [6, 2, 1]
     assert report.classes[2].leave_one_out is None
@@ -138,7 +136,7 @@ def test_what_is_missing_is_said(tiny: Tiny, big_world: World) -> None:
     with pytest.raises(MissingInputError, match="coverage report not found"):
         checked(big_world, coverage=big_world.root / "none.json")
     with pytest.raises(InputError, match="not for text"):
-        checked(big_world, vision=VisionOptions(tiny("dinov2")))
+        checked(big_world, vision=tiny("dinov2"))
     with pytest.raises(InputError, match=r"similarity=1\.5"):
         checked(big_world, similarity=1.5)
 
@@ -146,7 +144,7 @@ def test_what_is_missing_is_said(tiny: Tiny, big_world: World) -> None:
 class TestSample:
     def options(self, world: World, **changes: Any) -> SampleOptions:
         dictionary = world.drawn(named=True)
-        given = {"output": world.root / "picked.json", "k": 3, "overwrite": True, "features": world.root / "features"}
+        given = {"out": world.root / "picked.json", "k": 3, "overwrite": True, "features": world.root / "features"}
         return SampleOptions(dictionary, world.categories, **{**given, **changes})
 
     def picked(self, world: World, **changes: Any) -> list[list[int]]:

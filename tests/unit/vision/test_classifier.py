@@ -85,11 +85,11 @@ def test_fusion_weights_favour_what_sorts_the_exemplars() -> None:
 
 def options(world: World, model: Path, **changes: Any) -> ClassifierOptions:
     given = {
-        "output": world.root / "out.npy",
+        "out": world.root / "out.npy",
         "exemplars": world.drawn(),
         "categories": world.categories,
         "features": world.root / "features",
-        "vision": VisionOptions(model),
+        "vision": model,
         "overwrite": True,
     }
     return ClassifierOptions(**{**given, **changes})
@@ -102,8 +102,8 @@ def embedded_world(tiny: Tiny, world: World) -> World:
 
 
 def embed(world: World, model: Path, **changes: Any) -> None:
-    given = {"output": world.root / "features", "lvis_images": world.coco}
-    embed_exemplars(EmbedOptions(world.drawn(), VisionOptions(model), **{**given, **changes}))
+    given = {"out": world.root / "features", "lvis_images": world.coco}
+    embed_exemplars(EmbedOptions(world.drawn(), model, **{**given, **changes}))
 
 
 def image_means(world: World) -> Any:
@@ -135,7 +135,7 @@ def test_rows_are_in_the_order_of_the_category_ids(
     world = embedded_world
     given = options(world, tiny("clip"), kind=kind, exemplars=world.drawn(named=named))
     summary = make_classifier(given)
-    rows = np.load(given.output)
+    rows = np.load(given.out)
     text = text_rows(tiny("clip"), *[[f"a {name}"] for name in NAMES])
     expected = {
         ClassifierKind.TEXT: text,
@@ -165,7 +165,7 @@ def test_dino_has_image_classifiers_and_no_others(tiny: Tiny, world: World) -> N
 def test_templates_and_descriptions(tiny: Tiny, embedded_world: World) -> None:
     world = embedded_world
     templates = ("a photo of a {}", "the small {}")
-    make_classifier(options(world, tiny("clip"), kind=ClassifierKind.TEXT, templates=templates, exemplars=None))
+    make_classifier(options(world, tiny("clip"), kind=ClassifierKind.TEXT, template=templates, exemplars=None))
     expected = text_rows(tiny("clip"), *[[t.replace("{}", name) for t in templates] for name in NAMES])
     assert np.abs(np.load(world.root / "out.npy") - expected).max() < 1e-5
     path = world.root / "descriptions.json"
@@ -180,7 +180,7 @@ def test_templates_and_descriptions(tiny: Tiny, embedded_world: World) -> None:
     with pytest.raises(InputError, match="no JSON object from class name"):
         make_classifier(options(world, tiny("clip"), descriptions=path))
     with pytest.raises(InputError, match=r"has no \{\} for the class name"):
-        options(world, tiny("clip"), templates=("a photo",))
+        options(world, tiny("clip"), template=("a photo",))
 
 
 def test_a_class_without_exemplars(tiny: Tiny, embedded_world: World) -> None:
@@ -224,7 +224,7 @@ def test_a_class_of_one_s_own(tiny: Tiny, embedded_world: World) -> None:
     for number, image in enumerate(images):
         cv2.imwrite(str(folder / f"{number}.png"), image[..., ::-1])
     (folder / "notes.txt").write_text("no image")
-    summary = make_classifier(options(world, tiny("clip"), added=(("zebra", folder), ("banana", Path()))))
+    summary = make_classifier(options(world, tiny("clip"), add=(f"zebra={folder}", "banana=")))
     rows = np.load(world.root / "out.npy")
     assert rows.shape == (5, 16)
     text = unit(text_rows(tiny("clip"), ["a zebra"], ["a banana"]))
@@ -234,7 +234,7 @@ def test_a_class_of_one_s_own(tiny: Tiny, embedded_world: World) -> None:
     assert any("from row 3: zebra, banana" in note for note in summary.notes)
     assert [(drop.kind, drop.reason) for drop in summary.drops] == [("image", "is no image of a known format")]
     with pytest.raises(InputError, match="there is a category of this name"):
-        make_classifier(options(world, tiny("clip"), added=(("cat", folder),)))
+        make_classifier(options(world, tiny("clip"), add=(f"cat={folder}",)))
 
 
 def test_detic_s_own_loading_code_gives_unit_columns(tiny: Tiny, embedded_world: World) -> None:
@@ -243,7 +243,7 @@ def test_detic_s_own_loading_code_gives_unit_columns(tiny: Tiny, embedded_world:
 
     given = options(embedded_world, tiny("clip"), layout=ClassifierLayout.MM_OVOD)
     make_classifier(given)
-    weight = torch.tensor(np.load(given.output), dtype=torch.float32).permute(1, 0).contiguous()
+    weight = torch.tensor(np.load(given.out), dtype=torch.float32).permute(1, 0).contiguous()
     weight = torch.cat([weight, weight.new_zeros((16, 1))], dim=1)
     weight = torch.nn.functional.normalize(weight, p=2, dim=0)
     assert weight.shape == (16, 4)
@@ -254,9 +254,9 @@ def test_ovmr_s_file_holds_three_classifiers_of_unit_rows(tiny: Tiny, embedded_w
     import torch
 
     world = embedded_world
-    given = options(world, tiny("clip"), layout=ClassifierLayout.OVMR, output=world.root / "mm_classifiers.pt")
+    given = options(world, tiny("clip"), layout=ClassifierLayout.OVMR, out=world.root / "mm_classifiers.pt")
     make_classifier(given)
-    tables = torch.load(given.output, map_location="cpu", weights_only=True)
+    tables = torch.load(given.out, map_location="cpu", weights_only=True)
     assert set(tables) == {"text_classifier", "vision_classifier", "mm_classifier", "fusion_weight"}
     text = unit(text_rows(tiny("clip"), *[[f"a {name}"] for name in NAMES]))
     image = unit(image_means(world))

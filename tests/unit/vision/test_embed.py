@@ -33,8 +33,8 @@ Tiny = Callable[[str], Path]
 
 
 def options(world: World, model: Path, **changes: Any) -> EmbedOptions:
-    given = {"output": world.root / "features", "lvis_images": world.coco}
-    return EmbedOptions(world.drawn(), VisionOptions(model, batch=2), **{**given, **changes})
+    given = {"out": world.root / "features", "lvis_images": world.coco}
+    return EmbedOptions(world.drawn(), model, batch=2, **{**given, **changes})
 
 
 def embedded(given: EmbedOptions, **how: Any) -> StepSummary:
@@ -92,9 +92,9 @@ def test_the_same_features_by_several_processes_and_in_parts(tiny: Tiny, world: 
     monkeypatch.setattr(embed, "EXEMPLARS_A_SHARD", 2)
     embedded(options(world, tiny("clip")))
     alone = FeatureFolder(world.root / "features").take(keys_of(world))
-    embed_exemplars(options(world, tiny("clip"), output=world.root / "two"), LocalExecutor(2, ("cpu",)))
+    embed_exemplars(options(world, tiny("clip"), out=world.root / "two"), LocalExecutor(2, ("cpu",)))
     assert np.array_equal(FeatureFolder(world.root / "two").take(keys_of(world)), alone)
-    parts = options(world, tiny("clip"), output=world.root / "parts")
+    parts = options(world, tiny("clip"), out=world.root / "parts")
     first = embedded(parts, shards=ShardSelection(1, 2))
     assert "still to be done" in first.notes[0] and not part_files(world.root / "parts")
     embedded(parts, shards=ShardSelection(2, 2))
@@ -126,10 +126,10 @@ def test_what_a_stopped_run_did_is_kept_when_others_are_asked_for(
 
 
 def test_views_are_seeded_and_averaged(tiny: Tiny, world: World) -> None:
-    three = options(world, tiny("clip"), augment=3, output=world.root / "three")
+    three = options(world, tiny("clip"), augment=3, out=world.root / "three")
     embedded(three)
-    embedded(replace(three, output=world.root / "again"))
-    embedded(replace(three, output=world.root / "other", seed=1))
+    embedded(replace(three, out=world.root / "again"))
+    embedded(replace(three, out=world.root / "other", seed=1))
     keys = keys_of(world)
     features = [FeatureFolder(world.root / name).take(keys) for name in ("three", "again", "other")]
     assert np.array_equal(features[0], features[1])
@@ -190,10 +190,10 @@ def test_wrong_inputs(tiny: Tiny, world: World) -> None:
     with pytest.raises(MissingInputError, match="nor any other image"):
         embedded(options(world, tiny("clip"), lvis_images=world.root))
     with pytest.raises(InputError, match="OWLv2 is good for detect, not for image"):
-        embedded(options(world, tiny("owlv2"), output=world.root / "owl"))
+        embedded(options(world, tiny("owlv2"), out=world.root / "owl"))
     (world.root / "drawn.json").write_text("[[], []]")
     with pytest.raises(InputError, match="names no exemplars"):
-        embed_exemplars(EmbedOptions(world.root / "drawn.json", VisionOptions(tiny("clip"))))
+        embed_exemplars(EmbedOptions(world.root / "drawn.json", tiny("clip")))
 
 
 def test_a_damaged_part_is_named(tiny: Tiny, world: World) -> None:

@@ -20,7 +20,6 @@ from ovforge import __version__
 from ovforge.errors import InputError, MissingInputError
 from ovforge.files.atomic import check_output, temporary_path, write_bytes
 from ovforge.options.judge import ScoreOptions
-from ovforge.options.vision import VisionOptions
 from ovforge.records.reporting import Progress, StepSummary, no_progress
 from ovforge.records.scores import FORMAT, SCORES, Scores, ViewScores
 from ovforge.runs.executors.base import Executor
@@ -84,9 +83,15 @@ def score_pairs(
     try:
         _check_table(table, starts, merged.pairs)
         task = ScoreTask(
-            table, merged.h5.absolute(), merged.pairs.absolute(), starts, stops, options.vision, options.detector,
+            table,
+            merged.h5.absolute(),
+            merged.pairs.absolute(),
+            starts,
+            stops,
+            options.vision_model,
+            options.detector_model,
             options.threads,
-        )  # fmt: skip
+        )
         plan = Plan(
             task="pair scores",
             items=len(table),
@@ -134,7 +139,7 @@ _AGAIN = "`ovforge pairs score NAME --overwrite` makes it anew"
 def _models(options: ScoreOptions) -> dict[str, Any]:
     """What the manifest says of the models; refuses those that cannot be used before any work is done."""
     models = {}
-    for role, vision, use in (("vision", options.vision, IMAGE), ("detector", options.detector, DETECT)):
+    for role, vision, use in (("vision", options.vision_model, IMAGE), ("detector", options.detector_model, DETECT)):
         if vision is not None:
             models[role] = describe_model(check_vision_folder(vision.folder, use), vision)
     return models
@@ -165,8 +170,8 @@ def _run_folder(out: Path) -> Path:
 
 def _put_together(out: Path, result: RunResult, pairs_size: int, options: ScoreOptions) -> None:
     views = [view for path in result.shard_files for view in _decode(path)]
-    named: dict[str, VisionOptions | None] = {"vision": options.vision, "detector": options.detector}
-    models = {role: vision.folder.resolve().name for role, vision in named.items() if vision is not None}
+    named = {"vision": options.vision, "detector": options.detector}
+    models = {role: folder.resolve().name for role, folder in named.items() if folder is not None}
     write_bytes(out, msgspec.json.encode(Scores(FORMAT, pairs_size, models, tuple(views))), overwrite=True)
     leaving = temporary_path(_run_folder(out))
     with contextlib.suppress(OSError):

@@ -1,0 +1,162 @@
+"""What all options of steps share: a default, its help and its names, stated once.
+
+A step's options are one frozen dataclass of `Options`, used by the Python function, the command line and a run's
+manifest alike. A field made by `option` carries what the command line has to know; `ovforge.cli.from_options` makes
+its options from it. Values are checked where the dataclass is made, so that a Python caller and the command line are
+told the same.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ovforge.errors import InputError
+
+_KEY = "ovforge"
+
+
+@dataclass(frozen=True)
+class Described:
+    """How a field looks on the command line."""
+
+    help: str = ""
+    names: tuple[str, ...] = ()
+    """Its spellings, the usual one first; empty: `--` and the field's name."""
+    argument: bool = False
+    """Given by its place, without a name."""
+    panel: str = ""
+    """The group of the help that it belongs to."""
+    metavar: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+    shown: str | None = None
+    """The default as the help shows it; empty: not at all."""
+    parse: Callable[[str], Any] | None = None
+    """From the text of the command line; gives a tuple where `also` names more fields."""
+    also: tuple[str, ...] = ()
+    """Fields that are set by the same option."""
+    hidden: bool = False
+    """Not an option of the command line."""
+    off: str = ""
+    """For a switch that is on by default: the name that switches it off, in the place of its own."""
+
+
+def option(default: Any = MISSING, help: str = "", *names: str, **more: Any) -> Any:
+    """A field of an options dataclass, with its help, its names on the command line and its range.
+
+    >>> @dataclass(frozen=True)
+    ... class Example(Options):
+    ...     count: int = option(3, "How many.", "--count", "-n", at_least=1)
+    >>> Example().count
+    3
+    >>> Example(count=0)
+    Traceback (most recent call last):
+        ...
+    ovforge.errors.InputError: count=0: must be at least 1
+    """
+    if default is MISSING:
+        return field(metadata={_KEY: Described(help, names, **more)})
+    return field(default=default, metadata={_KEY: Described(help, names, **more)})
+
+
+def describe(one: Any) -> Described | None:
+    """What a dataclass's field says of itself; None for a field that is no option."""
+    found = one.metadata.get(_KEY)
+    return found if isinstance(found, Described) else None
+
+
+def option_names(one: Any) -> tuple[str, ...]:
+    """The spellings of a field's option."""
+    described = describe(one)
+    names = described.names if described is not None else ()
+    return names or (f"--{one.name.replace('_', '-')}",)
+
+
+class Options:
+    """Base of all options: text becomes paths and choices, ranges are checked.
+
+    Raises:
+        InputError: names the option, its value and what is allowed.
+    """
+
+    def __post_init__(self) -> None:
+        for one, kind in zip(fields(self), _kinds(type(self)), strict=True):  # type: ignore[arg-type]
+            value = getattr(self, one.name)
+            converted = convert(value, kind, option_names(one)[0])
+            if converted is not value:
+                object.__setattr__(self, one.name, converted)
+            described = describe(one)
+            if described is not None and isinstance(converted, int | float) and not isinstance(converted, bool):
+                _check_range(option_names(one)[0], converted, described)
+
+
+@functools.cache
+def _kinds(kind: type[Options]) -> tuple[Any, ...]:
+    """The one type that matters of each field: Path, a choice, or None."""
+    hints = typing.get_type_hints(kind)
+    return tuple(simple_type(hints[one.name])[0] for one in fields(kind))  # type: ignore[arg-type]
+
+
+def simple_type(hint: Any) -> tuple[Any, bool]:
+    """(the type, whether None will do) of an annotation such as `Path | None`."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        others = [argument for argument in arguments if argument is not type(None)]
+        return (others[0] if len(others) == 1 else Any), type(None) in arguments
+    return hint, False
+
+
+def convert(value: Any, kind: Any, name: str) -> Any:
+    """`value` as `kind`, where it is text for a path or for a choice; `name` is the option that it is of.
+
+    Raises:
+        InputError: text that is none of the choices; names the nearest one.
+    """
+    if kind is Path and isinstance(value, str | os.PathLike) and not isinstance(value, Path):
+        return Path(value)
+    if isinstance(kind, type) and issubclass(kind, Enum) and not isinstance(value, kind) and value is not None:
+        return choice(kind, str(value), name)
+    return value
+
+
+def choice(kind: type[Enum], text: str, name: str) -> Enum:
+    """The member of `kind` that `text` names.
+
+    Raises:
+        InputError: there is none; names the choices and the nearest one.
+    """
+    values = [str(member.value) for member in kind]
+    for member in kind:
+        if str(member.value) == text:
+            return member
+    near = difflib.get_close_matches(text.lower(), values, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else ""
+    raise InputError(f"{name}={text}: must be {any_of(values)}", hint=hint)
+
+
+def any_of(values: list[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    return " or ".join(filter(None, (", ".join(values[:-1]), values[-1])))
+
+
+def _check_range(name: str, value: float, described: Described) -> None:
+    low, high, above = described.at_least, described.at_most, described.above
+    # Written so that NaN fails too.
+    if (low is None or value >= low) and (high is None or value <= high) and (above is None or value > above):
+        return
+    least = f"at least {low:g}" if low is not None else f"above {above:g}" if above is not None else ""
+    if low is not None and high is not None:
+        span = f"from {low:g} to {high:g}"
+    else:
+        span = " and ".join(filter(None, (least, f"at most {high:g}" if high is not None else "")))
+    raise InputError(f"{name}={value}: must be {span}")
