@@ -31,7 +31,8 @@ def make_merged(folder: Path, annotations: Path) -> None:
     from ovforge.annotation_io.annotation_file import read_records
     from ovforge.files.restricted_pickle import ListWriter
     from ovforge.image_io.hdf5 import ImageWriter
-    from ovforge.records.pairs import VariantRecord, variant_name
+    from ovforge.records.pairs import VariantRecord
+    from ovforge.records.run_layout import variant_name
     from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair
 
     objects = defaultdict(list)
@@ -75,7 +76,7 @@ def make_merged(folder: Path, annotations: Path) -> None:
 
 def plain(folder: Path, annotations: Path) -> None:
     """The plain way."""
-    from ovforge.records.pairs import variant_name
+    from ovforge.records.run_layout import variant_name
 
     data = json.loads(annotations.read_bytes())
     with open(folder / f"{NAME}.pkl", "rb") as file:

@@ -26,10 +26,11 @@ import numpy as np
 from ovforge.files.range_copy import write_at
 from ovforge.files.restricted_pickle import ListWriter
 from ovforge.image_io.hdf5 import ImageWriter
-from ovforge.records.pairs import VariantRecord, variant_name
+from ovforge.records.pairs import VariantRecord
+from ovforge.records.run_layout import partition_files, variant_name
 from ovforge.runs.plan import Plan, freeze, input_file
 from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair, StoredImage
-from ovforge.synthesis.partitions import partition_files, partition_sizes
+from ovforge.synthesis.partitions import partition_sizes
 
 NAME = "bench"
 PARTITIONS = 8

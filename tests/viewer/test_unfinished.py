@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ovforge.errors import AnnotationFileError, MissingInputError, OvforgeError
+from ovforge.errors import AnnotationFileError, InputError, MissingInputError, OvforgeError
 from ovforge.options.pairs import GenerateOptions
 from ovforge.options.viewer import PairsViewOptions
 from ovforge.runs.executors.local import LocalExecutor
@@ -124,7 +124,7 @@ def test_damage_is_named(sample_root: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_missing_says_the_next_command(pairs_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(MissingInputError, match="check the name"):
+    with pytest.raises(InputError, match=r"there is no run of this name in .*holds no run"):
         open_pairs(PairsViewOptions("nothing", tmp_path))
     shutil.copy(pairs_folder / "demo.h5", tmp_path)
     with pytest.raises(MissingInputError, match="pairs annotate demo"):

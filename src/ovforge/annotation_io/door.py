@@ -27,15 +27,18 @@ from numpy.typing import NDArray
 from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
 from ovforge.annotation_io.image_names import bare_name, coco_name, is_usable_name, name_with_folder
 from ovforge.annotation_io.record_index import RecordIndex
-from ovforge.annotation_io.schema import Fields
+from ovforge.annotation_io.schema import Fields, record_decoder
 from ovforge.errors import AnnotationFileError
+from ovforge.records import lvis
 
 NAMES: dict[str, Callable[[str, str], str]] = {
     "name": bare_name,
     "folder_name": name_with_folder,
     "coco_name": coco_name,
+    "frame_name": bare_name,
 }
-"""How a step knows an image: the bare file name; with its last folder; as LVIS and COCO of any year have it."""
+"""How a step knows an image: the bare file name; with its last folder; as LVIS and COCO of any year have it; the bare
+name of a video's frame, which may be a frame of other videos, too."""
 _NAMES_FROM = ("file_name", "coco_url")
 _OTHER_RELEASE = (
     "the file is probably cut from another release; `ovforge doctor` shows which release each file looks like"
@@ -72,6 +75,10 @@ class Annotations:
     def categories(self) -> RecordTable:
         return self.file.table("categories", self._fields["categories"])
 
+    def canonical(self, section: str) -> Callable[[bytes], bytes]:
+        """What brings a raw record's fields into the form in which LVIS and COCO write them."""
+        return record_decoder(self._fields[section]).canonical
+
     def filled_in(self, rows: NDArray[np.int64]) -> dict[str, list[bytes | None]]:
         """For an output in which every annotation has an `area` and a `bbox`: those that the records `rows` lack.
 
@@ -86,6 +93,17 @@ class Annotations:
             for field, filled in self._filled.items()
             if filled[rows].any()
         }
+
+    def require_section(self, section: str, otherwise: str) -> None:
+        """Refuse a file without a section of which no fields are used; `otherwise` says what it is not, then.
+
+        Raises:
+            AnnotationFileError: it has none.
+        """
+        if section not in self.file.sections:
+            raise AnnotationFileError(
+                self.path, f'has no "{section}": {otherwise}', detail=f"it has {', '.join(self.file.sections)}"
+            )
 
     def close(self) -> None:
         """Close the file. Columns stay usable."""
@@ -113,7 +131,7 @@ def open_annotations(
 
     Args:
         images, annotations, categories: the fields that the step uses besides the ids, which are always read; an
-            image's `name`, `folder_name` or `coco_name` is one, too. None: the step does not use the section, and the
+            image's name is one, by any of `NAMES`. None: the step does not use the section, and the
             file need not have it.
         optional: fields that are required elsewhere but that this step can do without, as `categories.name`.
         spans: the sections of which raw records are wanted; None: all that are used.
@@ -171,6 +189,13 @@ def read_table(path: Path | str, section: str, *fields: str, optional: Collectio
         return table
 
 
+def categories_of(table: RecordTable) -> tuple[lvis.Category, ...]:
+    """The classes as typed records; fields that were not asked for are empty."""
+    columns = {name: table[name].tolist() for name in ("id", "name", "synset", "frequency") if name in table.names}
+    rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    return tuple(lvis.Category(**{"name": "", **row}) for row in rows)
+
+
 def image_names(images: RecordTable, way: str = "name") -> NDArray[Any]:
     """The images' names by one of `NAMES`, in file order, each usable and there once.
 
@@ -179,7 +204,7 @@ def image_names(images: RecordTable, way: str = "name") -> NDArray[Any]:
     """
     name_of = NAMES[way]
     pairs = zip(images["file_name"].tolist(), images["coco_url"].tolist(), strict=True)
-    order = slice(None) if way == "name" else slice(None, None, -1)  # where folders count, those of coco_url do
+    order = slice(None) if name_of is bare_name else slice(None, None, -1)  # where folders count, coco_url's do
     names = [name_of(*pair[order]) for pair in pairs]
     for index, name in enumerate(names):
         if not is_usable_name(name):
@@ -189,7 +214,7 @@ def image_names(images: RecordTable, way: str = "name") -> NDArray[Any]:
                 f"has no usable file name ({name!r})" if written else "has neither file_name nor coco_url",
                 hint='an image needs a file_name, such as "000000391895.jpg", or a coco_url that ends with one',
             )
-    if len(set(names)) < len(names):
+    if way != "frame_name" and len(set(names)) < len(names):
         raise _same_name(images, names)
     return np.array(names, object)
 

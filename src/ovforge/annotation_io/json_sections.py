@@ -108,7 +108,7 @@ def _expect_value(file: ByteFile, position: int, mark: bytes, opening: bytes, wh
 
 def _decoded(file: ByteFile, start: int, stop: int, kind: type[T]) -> T:
     data = file.read(start, stop)
-    check_utf8(file, data, start, f"the value that starts at byte {start:,}")
+    check_utf8(file.path, data, start, f"the value that starts at byte {start:,}")
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:

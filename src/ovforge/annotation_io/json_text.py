@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from ovforge.errors import AnnotationFileError
-from ovforge.files.byte_file import ByteFile
 
 EXPECTED = 'an annotation file is {"images": [...], "annotations": [...], "categories": [...], ...}'
 _AGAIN = "download or unpack it again, and compare its size with the original's"
 _SAVE_AS_UTF8 = "save it as UTF-8 without byte order mark, as `iconv -f {} -t utf-8` does"
 
+_STEP = 4 << 20
 _COMPRESSED = (
     (b"\x1f\x8b", "gzip"),
     (b"PK\x03\x04", "zip"),
@@ -67,8 +69,42 @@ def opening_problem(head: bytes) -> Problem | None:
     return None
 
 
-def check_utf8(file: ByteFile, data: bytes | memoryview, start: int, inside: str = "") -> None:
-    """Refuse bytes of the file, which start at `start`, that are not UTF-8.
+def decode_json(path: Path, data: bytes | memoryview, kind: Any, *, reason: str, hint: str = "") -> Any:
+    """A whole JSON file as `kind`; for files that are no annotation files, as Visual Genome's lists.
+
+    Args:
+        data: all of the file.
+        reason: what to say of a file that is something else: `is no list of images`.
+
+    Raises:
+        AnnotationFileError: not UTF-8, not JSON, or something else; says what and where.
+    """
+    if problem := opening_problem(bytes(data[:512])):
+        raise AnnotationFileError(path, problem.text, hint=problem.hint)
+    for start in range(0, len(data), _STEP):
+        # The first bytes of a character may end a step.
+        stop = start + _STEP
+        while stop < len(data) and data[stop] & 0xC0 == 0x80:
+            stop += 1
+        check_utf8(path, data[_first_of_character(data, start) : stop], _first_of_character(data, start))
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise AnnotationFileError(path, reason, detail=str(error), hint=hint) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        cut = "truncated" in str(error)
+        detail = f"it is cut short at byte {len(data):,}" if cut else f"not JSON: {json_problem(error, data, 0)}"
+        raise AnnotationFileError(path, reason, detail=detail, hint=_AGAIN if cut else hint) from None
+
+
+def _first_of_character(data: bytes | memoryview, start: int) -> int:
+    while start < len(data) and start and data[start] & 0xC0 == 0x80:
+        start += 1
+    return start
+
+
+def check_utf8(path: Path, data: bytes | memoryview, start: int, inside: str = "") -> None:
+    """Refuse bytes of a file, which start at `start`, that are not UTF-8.
 
     Raises:
         AnnotationFileError: names the first byte that is not.
@@ -80,7 +116,7 @@ def check_utf8(file: ByteFile, data: bytes | memoryview, start: int, inside: str
     except UnicodeDecodeError as error:
         byte = bytes(data[error.start : error.start + 1])
         raise AnnotationFileError(
-            file.path,
+            path,
             f"is not UTF-8: byte {start + error.start:,} is 0x{byte[0]:02x}" + (f", in {inside}" if inside else ""),
             hint="if it was written in another encoding, convert it, as `iconv -f LATIN1 -t utf-8` does; or download "
             "it again",

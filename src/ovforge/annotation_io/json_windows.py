@@ -146,7 +146,7 @@ def exact_window(file: ByteFile, start: int, decoder: Any, *, section: str, firs
     data = file.read(start, spans[-1][1])
     for begin, end in spans if not is_ascii(data) else ():
         inside = f"{record_label(section, first + spans.index((begin, end)))} (byte {begin:,})"
-        check_utf8(file, data[begin - start : end - start], begin, inside)
+        check_utf8(file.path, data[begin - start : end - start], begin, inside)
     try:
         return Window(data, start, decoder.decode(b"[%b]" % data), array_end)
     except _REFUSED:

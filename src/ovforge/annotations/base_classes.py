@@ -13,10 +13,10 @@ from ovforge.annotation_io.annotation_file import RecordTable
 from ovforge.annotation_io.annotation_writer import Section, write_annotation_file
 from ovforge.annotation_io.door import Annotations, open_annotations
 from ovforge.annotation_io.edited_records import EditedRecords
+from ovforge.annotation_io.ordering import find_positions
 from ovforge.annotation_io.record_edit import edit_record
 from ovforge.annotation_io.schema import ID_LISTS as _ID_LISTS
 from ovforge.annotation_io.schema import Fields
-from ovforge.annotations.counts import positions
 from ovforge.annotations.frequencies import check_frequencies, excluded_categories
 from ovforge.files.atomic import atomic_file, check_output
 from ovforge.options.annotations import BaseClassesOptions, IdMode
@@ -54,7 +54,7 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
         _check_class_names(options, names)
         new_ids: Ints = np.cumsum(kept, dtype=np.int64) if options.mode is IdMode.COMPACT else categories["id"]
         renumbered = dict(zip(categories["id"][kept].tolist(), new_ids[kept].tolist(), strict=True))
-        where = positions(annotations["category_id"], categories["id"])
+        where = find_positions(categories["id"], annotations["category_id"])
         rows = np.flatnonzero(kept[where])
         require_some(len(rows), "annotation", options.annotations, "of a class that is kept")
         drops = Drops()

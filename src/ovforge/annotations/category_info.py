@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from ovforge.annotation_io.annotation_file import RecordTable
 from ovforge.annotation_io.annotation_writer import Section, write_annotation_file
 from ovforge.annotation_io.door import Annotations, open_annotations
+from ovforge.annotation_io.ordering import find_positions
 from ovforge.annotation_io.record_edit import edit_record, take_apart
-from ovforge.annotations.counts import image_and_instance_counts, positions
+from ovforge.annotations.counts import image_and_instance_counts
 from ovforge.errors import InputError
 from ovforge.files.atomic import atomic_file, check_output
 from ovforge.options.annotations import AddFrequenciesOptions, CategoryInfoOptions
@@ -103,8 +104,8 @@ def _count(
         image_counts = instance_counts = _count_positives(categories, source.images)
     else:
         image_counts, instance_counts = image_and_instance_counts(
-            positions(source.annotations["image_id"], source.images["id"]),
-            positions(source.annotations["category_id"], categories["id"]),
+            find_positions(source.images["id"], source.annotations["image_id"]),
+            find_positions(categories["id"], source.annotations["category_id"]),
             len(categories),
         )
     require_some(len(categories), "class", source.path)

@@ -11,10 +11,10 @@ from ovforge.annotation_io.annotation_file import RecordTable
 from ovforge.annotation_io.annotation_writer import Section, write_annotation_file
 from ovforge.annotation_io.door import Annotations, open_annotations
 from ovforge.annotation_io.edited_records import KEEP, EditedRecords
-from ovforge.annotation_io.ordering import stable_order
+from ovforge.annotation_io.ordering import find_positions, stable_order
 from ovforge.annotation_io.record_edit import edit_record
 from ovforge.annotations.coco_classes import COCO_TO_LVIS_SYNSET
-from ovforge.annotations.counts import image_and_instance_counts, positions
+from ovforge.annotations.counts import image_and_instance_counts
 from ovforge.errors import AnnotationFileError, InputError, Place
 from ovforge.files.atomic import check_output
 from ovforge.options.annotations import MergeCocoOptions, MergeVariant
@@ -60,10 +60,10 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
         drops = Drops()
         image_row = _matching_images(lvis_file, coco_file)
         category = _matching_categories(lvis_file, coco_file, drops)
-        their_image = image_row[positions(coco_file.annotations["image_id"], coco_file.images["id"])]
-        their_category = category[positions(coco_file.annotations["category_id"], coco_file.categories["id"])]
-        our_image = positions(lvis_file.annotations["image_id"], lvis_file.images["id"])
-        our_category = positions(lvis_file.annotations["category_id"], lvis_file.categories["id"])
+        their_image = image_row[find_positions(coco_file.images["id"], coco_file.annotations["image_id"])]
+        their_category = category[find_positions(coco_file.categories["id"], coco_file.annotations["category_id"])]
+        our_image = find_positions(lvis_file.images["id"], lvis_file.annotations["image_id"])
+        our_category = find_positions(lvis_file.categories["id"], lvis_file.annotations["category_id"])
 
         candidate = (their_image >= 0) & (their_category >= 0)
         _count_unmatched(coco_file, their_image, their_category, drops)
@@ -237,7 +237,7 @@ def _in_negatives(lvis_file: Annotations, image_row: Ints, category: Ints) -> Bo
     # Keyed by index, not by id, so that the products stay small; ids that are no category match nothing.
     known = np.isin(ids, lvis_file.categories["id"])
     size = len(lvis_file.categories)
-    keys = image_rows[known] * size + positions(ids[known], lvis_file.categories["id"])
+    keys = image_rows[known] * size + find_positions(lvis_file.categories["id"], ids[known])
     asked = image_row * size + category
     order = stable_order(asked)
     keys = np.append(np.sort(keys), np.iinfo(np.int64).max)

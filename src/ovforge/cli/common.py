@@ -51,6 +51,8 @@ class Console:
     json: bool = False
     quiet: bool = False
     debug: bool = False
+    given: frozenset[str] = frozenset()
+    """The parameters that stood on the command line; the others have their defaults."""
     verbose: bool = False
 
     @contextlib.contextmanager
@@ -103,9 +105,16 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
 
         @functools.wraps(function)
         def run(
-            *, json_: bool, quiet: bool, debug: bool, verbose: bool = False, skipped: Path | None = None, **options: Any
+            *,
+            context_: typer.Context,
+            json_: bool,
+            quiet: bool,
+            debug: bool,
+            verbose: bool = False,
+            skipped: Path | None = None,
+            **options: Any,
         ) -> None:
-            console = Console(json=json_, quiet=quiet, debug=debug, verbose=verbose)
+            console = Console(json=json_, quiet=quiet, debug=debug, given=_given(context_), verbose=verbose)
             try:
                 with _skipped_to(skipped):
                     summary = function(console, **collect(options))
@@ -130,13 +139,20 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
             for key, kind in shared.items()
         ]
         keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-        run.__signature__ = signature.replace(parameters=[*keyword_only, *common])  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in (*keyword_only, *common)}
+        context = inspect.Parameter("context_", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        parameters = [*keyword_only, context, *common]
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
         del run.__wrapped__  # typer would read the original's signature through it
         epilog = f"Example:  {example}"
         return app.command(name, epilog=epilog, cls=GroupedCommand)(run)
 
     return decorate
+
+
+def _given(context: typer.Context) -> frozenset[str]:
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(name for name, source in sources.items() if source is not None and "DEFAULT" not in source.name)
 
 
 def _skipped_to(path: Path | None) -> contextlib.AbstractContextManager[None]:

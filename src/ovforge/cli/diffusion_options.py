@@ -55,7 +55,10 @@ ForegroundOption = Annotated[
     Foreground,
     _option("--foreground", help="The objects' pixels: generated, through the VAE; exact, pasted back."),
 ]
-NoCaptionsOption = Annotated[bool, _option("--no-captions", help="An empty prompt and one unguided pass per step.")]
+NoCaptionsOption = Annotated[
+    bool,
+    _option("--no-captions", help="No caption file; here also an empty prompt, one unguided pass per step."),
+]
 CompileOption = Annotated[
     bool, _option("--compile", help="torch.compile the U-Net for the commonest sizes: a minute each, then faster.")
 ]
@@ -152,6 +155,8 @@ def refuse_diffusion_options(options: DiffusionOptions, engine: str) -> None:
         InputError: names the option.
     """
     for field in fields(options):
+        if field.name == "no_captions":  # which every engine takes
+            continue
         if getattr(options, field.name) != getattr(DEFAULTS, field.name):
             name = {"width": "working-size", "height": "working-size"}.get(field.name, field.name.replace("_", "-"))
             raise InputError(f"--{name} belongs to --engine=diffusion, not to --engine={engine}")

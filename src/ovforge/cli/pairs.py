@@ -19,6 +19,7 @@ from ovforge.cli.executors import (
     make_executor,
     select_shards,
 )
+from ovforge.errors import InputError
 from ovforge.options.diffusion import DiffusionOptions
 from ovforge.options.executors import ExecutorName
 from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, GenerateOptions
@@ -72,8 +73,15 @@ def generate(
         ),
     ] = None,
     ann: Annotated[
-        Path, typer.Option("--ann", "--annotations", "--coco_lvis_path", help="LVIS or COCO annotations.")
-    ] = DEFAULT_ANNOTATIONS,
+        Path | None,
+        typer.Option(
+            "--ann",
+            "--annotations",
+            "--coco_lvis_path",
+            help=f"LVIS or COCO annotations; {DEFAULT_ANNOTATIONS}.",
+            show_default=False,
+        ),
+    ] = None,
     captions: Annotated[
         Path | None,
         typer.Option(
@@ -95,11 +103,23 @@ def generate(
     limit: Annotated[int | None, typer.Option(help="Only the first so many images, for a trial.")] = None,
     shard_size: Annotated[int | None, typer.Option("--shard-size", help="Images per unit of work.")] = None,
     shards: ShardsOption = None,
+    accept_version: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept-version",
+            metavar="LIBRARY",
+            help="Resume although this library has another version than at the run's start; again for more.",
+            show_default=False,
+        ),
+    ] = None,
+    retry_skipped: Annotated[
+        bool, typer.Option("--retry-skipped", help="Make again the images that could not be used before.")
+    ] = False,
     diffusion: DiffusionOptions,
 ) -> StepSummary:
     """Make a second view of every image: warped, its objects kept, the rest repainted.
 
-    A run that was stopped goes on where it was when the same command is given again.
+    A run that was stopped resumes when it is named again; options that are not given are the run's own then.
     """
     options = GenerateOptions(
         name=name,
@@ -107,6 +127,7 @@ def generate(
         images=images,
         annotations=ann,
         captions=captions,
+        no_captions=diffusion.no_captions,
         partitions=partitions,
         variants=variants,
         seed=seed,
@@ -116,10 +137,13 @@ def generate(
         limit=limit,
         shard_size=shard_size,
         overwrite=overwrite,
+        accept_versions=tuple(accept_version or ()),
+        retry_skipped=retry_skipped,
     )
     from ovforge.runs.executors.local import available_cores
     from ovforge.synthesis.generate import generate_pairs
 
+    engine, diffusion = _of_run(options, engine, diffusion, console.given)
     device = diffusion.device if engine is EngineName.DIFFUSION else None
     pool = make_executor(executor, workers=workers, address=address, device=device)
     with console.progress() as progress:
@@ -129,6 +153,7 @@ def generate(
             pool,
             threads=max(1, available_cores() // (pool.workers or available_cores())),
             shards=select_shards(shards),
+            given=console.given,
             progress=progress,
         )
 
@@ -149,8 +174,10 @@ def sheet(
 ) -> StepSummary:
     """Draw pairs side by side on one sheet, boxes and labels coloured by track."""
     del console
+    from ovforge.records.run_layout import check_run_name
     from ovforge.synthesis.contact_sheet import contact_sheet
 
+    check_run_name(folder, name)
     path = out or folder / f"{name}.png"
     drawn = contact_sheet(
         folder / f"{name}.h5",
@@ -167,6 +194,24 @@ def sheet(
 pairs_replay.register(app)
 pairs_status.register(app)
 pairs_tracks.register(app)
+
+
+def _of_run(
+    options: GenerateOptions, name: EngineName, diffusion: DiffusionOptions, given: frozenset[str]
+) -> tuple[EngineName, DiffusionOptions]:
+    """The engine and its options; on resuming, what was not given is the run's own."""
+    from ovforge.synthesis.engines import engine_name, with_run_diffusion_options
+    from ovforge.synthesis.run_inputs import binding_plan
+
+    plan = None if options.overwrite else binding_plan(options.folder)
+    if plan is None or ("engine" in given and name.value != engine_name(plan)):
+        return name, diffusion
+    if engine_name(plan) not in [one.value for one in EngineName]:
+        raise InputError(f"{options.folder}: made by the engine '{engine_name(plan)}', unknown to this release")
+    name = EngineName(engine_name(plan))
+    if name is EngineName.DIFFUSION:
+        diffusion = with_run_diffusion_options(diffusion, plan, options.folder, given)
+    return name, diffusion
 
 
 def _engine(name: EngineName, diffusion: DiffusionOptions) -> Engine:

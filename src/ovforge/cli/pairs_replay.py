@@ -29,6 +29,11 @@ def _replay(
     ] = DEFAULT_SAVE_DIR,
     out: Annotated[Path | None, typer.Option(help="Folder to write to; `replay` in the run's folder.")] = None,
     model: Annotated[Path | None, typer.Option(help="Where the model is now, if it has moved.")] = None,
+    annotations: Annotated[
+        Path | None, typer.Option("--annotations", "--ann", help="Where the annotation file is now, if it has moved.")
+    ] = None,
+    captions: Annotated[Path | None, typer.Option(help="Where the captions are now, if they have moved.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Where the images are now, if they have moved.")] = None,
     device: Annotated[str | None, typer.Option(help="Another device than the run's.")] = None,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Go on although an input, the model or a library has changed.")
@@ -40,5 +45,18 @@ def _replay(
 
     with console.progress() as progress:
         return replay_pair(
-            ReplayOptions(name, image, save_dir, out, model, device, anyway, overwrite), progress=progress
+            ReplayOptions(
+                name,
+                image,
+                save_dir,
+                out,
+                model,
+                device,
+                anyway,
+                overwrite,
+                annotations=annotations,
+                captions=captions,
+                images=images,
+            ),
+            progress=progress,
         )

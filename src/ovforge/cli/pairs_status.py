@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ovforge.cli.common import Console, command
-from ovforge.errors import InputError
 from ovforge.options import layout
+from ovforge.records.run_layout import check_run_name
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -42,9 +42,7 @@ def _status(
     """
     from ovforge.runs.status import status
 
-    if not name or Path(name).name != name:
-        raise InputError(f"{name}: the name of a run is one word, not a path", hint="give its folder by --folder=DIR")
-    folder = save_dir / name
+    folder = check_run_name(save_dir, name)
     if console.json:
         import msgspec
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from ovforge.annotation_io.record_edit import edit_record, raw_fields
 from ovforge.errors import MissingInputError, ShortageError
 from ovforge.exemplars import coverage
 from ovforge.exemplars.collate_plan import ClassFacts, ClassPlan, Sources
@@ -19,7 +20,7 @@ from ovforge.files.atomic import atomic_file, check_output, write_bytes
 from ovforge.options.exemplars import CollateOptions, Substitutes
 from ovforge.records.coverage import Coverage
 from ovforge.records.exemplar import IMAGENET, VISUAL_GENOME
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 from ovforge.taxonomy import category_differences, lvis_classes, substitute_synsets
 
 LVIS_TRAIN = "lvis_v1_train.json"
@@ -46,6 +47,7 @@ def collate_exemplars(options: CollateOptions, *, progress: Progress = no_progre
         _add_visual_genome(plans, sources, options, progress)
         _add_substitutes(plans, sources, options)
         report = coverage.report(plans, sources, options)
+        require_some(report.exemplars, "exemplar", options.output, "of any class in the sources given")
         report_path = options.coverage or options.output.with_name(f"{options.output.stem}.coverage.json")
         # The report belongs to the dictionary: it is written with each, and with each refusal.
         write_bytes(report_path, msgspec.json.format(msgspec.json.encode(report)) + b"\n", overwrite=True)
@@ -87,7 +89,7 @@ def _open_sources(options: CollateOptions, drops: Drops, progress: Progress) -> 
             "`ovforge doctor` shows where to get them",
         )
     progress("LVIS", 0, 1)
-    boxes = LvisBoxes(lvis, min_area=options.min_area, drops=drops) if lvis is not None and lvis.exists() else None
+    boxes = LvisBoxes(lvis, min_area=options.min_area) if lvis is not None and lvis.exists() else None
     progress("LVIS", 1, 1)
     return Sources(
         boxes,
@@ -194,14 +196,7 @@ def _visual_genome_records(facts: ClassFacts, synset: str, sources: Sources) -> 
             "category_id": facts.id,
             "synset": synset,
         }
-        yield before_fields(box.raw, before)
-
-
-def before_fields(raw: bytes, before: dict[str, object]) -> bytes:
-    """Put fields in front of a JSON object without decoding it; where both have a field, the object's value counts."""
-    if any(b'"%b"' % key.encode() in raw for key in before):
-        return json.dumps({**before, **msgspec.json.decode(raw)}).encode()
-    return b"%b, %b" % (json.dumps(before).encode()[:-1], raw.lstrip()[1:].lstrip())
+        yield edit_record(box.raw, {}, first=raw_fields(before))
 
 
 def _notes(facts: dict[str, ClassFacts], sources: Sources) -> Iterator[str]:

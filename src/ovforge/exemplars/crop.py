@@ -20,9 +20,10 @@ from ovforge.options.exemplars import CropForm, CropOptions
 from ovforge.records.crops import CLASSES_FILE, CropIndex, CroppedClass
 from ovforge.records.exemplar import DATASETS, IMAGENET, LVIS, VISUAL_GENOME
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.run_layout import MANIFEST, SHARDS
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
-from ovforge.runs.plan import MANIFEST, Plan, input_file
+from ovforge.runs.plan import Plan, input_file
 from ovforge.runs.run import ShardSelection, run
 from ovforge.runs.task import Shard, ShardReport, Slot, Worker
 from ovforge.sources.crop_image import Crop, EmptyBoxError, SourceImage, cut_out, decode, turned
@@ -270,7 +271,7 @@ def _plan(classes: list[PlannedClass], options: CropOptions) -> Plan:
 
 def _ask_again_for_lost_crops(output: Path, shards: list[Shard]) -> None:
     """Strike those of `shards` of which a crop was deleted or cut since, so that they are done once more."""
-    for path in (output / RUN_FOLDER / "shards" / f"{shard.name}.json" for shard in shards):
+    for path in (output / RUN_FOLDER / SHARDS / f"{shard.name}.json" for shard in shards):
         if not path.exists():
             continue
         files = {file: size for each in _read_receipt(path) for file, size in each.files.items()}

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from ovforge.annotation_io.annotation_file import read_value
+from ovforge.annotation_io.annotation_file import RecordTable
 from ovforge.annotation_io.annotation_writer import write_annotation_file
+from ovforge.annotation_io.door import categories_of, open_annotations
+from ovforge.annotation_io.record_edit import edit_record
 from ovforge.errors import AnnotationFileError, ImageError, InputError, MissingInputError
 from ovforge.files.atomic import check_output, is_temporary
 from ovforge.image_io.header import read_size_of_file
 from ovforge.options.exemplars import ExemplarIndexOptions
 from ovforge.records.crops import CLASSES_FILE, CropIndex
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.lvis import Category
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 
 
 def index_exemplars(options: ExemplarIndexOptions, *, progress: Progress = no_progress) -> StepSummary:
@@ -35,7 +37,8 @@ def index_exemplars(options: ExemplarIndexOptions, *, progress: Progress = no_pr
     root = options.crops / options.split
     if not root.is_dir():
         raise MissingInputError(root, what="folder of cropped exemplars", hint="`ovforge exemplars crop` makes it")
-    categories = _read_categories(options.categories)
+    table, records = _read_categories(options.categories)
+    categories = categories_of(table)
     folder_of, notes = _folders(options.crops, categories)
     drops = Drops()
     images: list[bytes] = []
@@ -43,9 +46,9 @@ def index_exemplars(options: ExemplarIndexOptions, *, progress: Progress = no_pr
     for number, category in enumerate(categories):
         progress("classes", number, len(categories))
         before = len(images)
-        folder = folder_of.get(category["id"])
+        folder = folder_of.get(category.id)
         if folder is None or not (root / folder).is_dir():
-            drops.add("synset", f"has no folder in {options.split}", category.get("synset") or category["id"])
+            drops.add("synset", f"has no folder in {options.split}", category.synset or category.id)
         else:
             for name, width, height in _images(root / folder, f"{options.split}/{folder}", drops):
                 images.append(
@@ -53,7 +56,7 @@ def index_exemplars(options: ExemplarIndexOptions, *, progress: Progress = no_pr
                         {
                             "id": len(images) + 1,
                             "file_name": name,
-                            "pos_category_ids": [category["id"]],
+                            "pos_category_ids": [category.id],
                             "width": width,
                             "height": height,
                         }
@@ -66,10 +69,12 @@ def index_exemplars(options: ExemplarIndexOptions, *, progress: Progress = no_pr
             f"{root}: no image of any of the {len(categories):,} categories of {options.categories} is in it",
             hint="the crops were probably made for other categories",
         )
-    counted = [{**category, "image_count": count} for category, count in zip(categories, counts, strict=True)]
+    counted = [
+        edit_record(record, {"image_count": b"%d" % count}) for record, count in zip(records, counts, strict=True)
+    ]
     write_annotation_file(
         options.output,
-        {"categories": map(_json, counted), "images": images, "annotations": b"[]"},
+        {"categories": counted, "images": images, "annotations": b"[]"},
         overwrite=options.overwrite,
     )
     return StepSummary(
@@ -81,22 +86,19 @@ def index_exemplars(options: ExemplarIndexOptions, *, progress: Progress = no_pr
     )
 
 
-def _read_categories(path: Path) -> list[dict[str, Any]]:
-    categories: Any = msgspec.json.decode(read_value(path, "categories"))
-    if not isinstance(categories, list) or not categories:
-        raise AnnotationFileError(path, '"categories" is empty or no list')
-    for number, category in enumerate(categories):
-        if not isinstance(category, dict) or not isinstance(category.get("id"), int):
-            raise AnnotationFileError(path, f"category {number} has no id that is a whole number")
-    return categories
+def _read_categories(path: Path) -> tuple[RecordTable, list[bytes]]:
+    """The classes, and their raw records."""
+    with open_annotations(path, categories=("name", "synset"), optional={"categories.name"}) as opened:
+        require_some(len(opened.categories), "class", path)
+        return opened.categories, [opened.categories.raw(index) for index in range(len(opened.categories))]
 
 
-def _folders(crops: Path, categories: list[dict[str, Any]]) -> tuple[dict[int, str], tuple[str, ...]]:
+def _folders(crops: Path, categories: Sequence[Category]) -> tuple[dict[int, str], tuple[str, ...]]:
     """Category id -> folder."""
     path = crops / CLASSES_FILE
     if not path.exists():
         note = f"{path} is not there, so folder n is taken for category n + 1, as in OVMR's script"
-        return {category["id"]: str(category["id"] - 1) for category in categories}, (note,)
+        return {category.id: str(category.id - 1) for category in categories}, (note,)
     try:
         classes = msgspec.json.decode(path.read_bytes(), type=CropIndex).classes
     except msgspec.MsgspecError as error:
@@ -111,9 +113,9 @@ def _folders(crops: Path, categories: list[dict[str, Any]]) -> tuple[dict[int, s
     by_id = {each.category_id: each.folder for each in classes if not each.synset}
     folders = {}
     for category in categories:
-        folder = by_synset.get(str(category.get("synset") or "")) or by_id.get(category["id"])
+        folder = by_synset.get(category.synset) or by_id.get(category.id)
         if folder is not None:
-            folders[category["id"]] = folder
+            folders[category.id] = folder
     return folders, ()
 
 

@@ -2,64 +2,50 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ovforge.annotation_io.annotation_file import AnnotationFile
-from ovforge.errors import AnnotationFileError
+from ovforge.annotation_io.door import categories_of, open_annotations
+from ovforge.annotation_io.ordering import find_positions
+from ovforge.annotation_io.record_edit import edit_record, raw_fields
 from ovforge.records.exemplar import LVIS
 from ovforge.records.lvis import Category
-from ovforge.records.reporting import Drops
-
-
-class _Image(msgspec.Struct, frozen=True):
-    id: int
-    coco_url: str = ""
-    file_name: str = ""
-
-
-class _Box(msgspec.Struct, frozen=True, gc=False):
-    image_id: int
-    category_id: int
-    area: float
 
 
 class LvisBoxes:
     """The annotations of an LVIS file whose mask is larger than `min_area` square pixels, by category."""
 
-    def __init__(self, path: Path, *, min_area: float, drops: Drops) -> None:
+    def __init__(self, path: Path, *, min_area: float) -> None:
         """Read the file's columns.
 
         Raises:
             MissingInputError, AnnotationFileError: names the file and the record.
         """
-        self._file = AnnotationFile(path, {"images": _Image, "annotations": _Box, "categories": Category})
-        categories = self._file.table("categories", Category)
-        self.categories: tuple[Category, ...] = tuple(
-            msgspec.json.decode(categories.raw(index), type=Category) for index in range(len(categories))
+        self._file = open_annotations(
+            path,
+            images=("folder_name",),
+            annotations=("area", "bbox"),
+            categories=("name", "synset", "frequency"),
         )
-        images, self._boxes = self._file.table("images", _Image), self._file.table("annotations", _Box)
-        names = zip(images["coco_url"], images["file_name"], strict=True)
-        self._names = ["/".join((url or name).split("/")[-2:]) for url, name in names]
-        self._image_of = _places(self._boxes["image_id"], images["id"])
-        self._check_synsets(path)
-        known = np.isin(self._boxes["category_id"], categories["id"])
-        has_image = self._image_of >= 0
-        for usable, reason in ((known, 'its category is not in "categories"'), (has_image, "its image is missing")):
-            if not usable.all():
-                drops.add("annotation", reason, count=int(np.count_nonzero(~usable)))
+        categories, images, self._boxes = self._file.categories, self._file.images, self._file.annotations
+        for index in np.flatnonzero([not synset for synset in categories["synset"]])[:1].tolist():
+            raise categories.error(
+                index,
+                f"({categories['name'][index]}) has no synset",
+                hint="exemplars are kept by WordNet synset; COCO's own annotation files have none",
+            )
+        self.categories: tuple[Category, ...] = categories_of(categories)
+        self._names = images["folder_name"].tolist()
+        self._image_of = find_positions(images["id"], self._boxes["image_id"])
         large = self._boxes["area"] > min_area
         ids = self._one_id_a_synset()
         self._ids = ids
-        self._chosen = np.flatnonzero(known & has_image & large)
+        self._chosen = np.flatnonzero(large)
         self._counts = Counter(ids[self._chosen].tolist())
-        self._small = Counter(ids[known & has_image & ~large].tolist())
+        self._small = Counter(ids[~large].tolist())
         self._records: dict[int, list[bytes]] | None = None
 
     def count(self, category_id: int) -> int:
@@ -87,27 +73,23 @@ class LvisBoxes:
         """
         synset_of = {category.id: category.synset for category in self.categories}
         found: dict[int, list[bytes]] = {}
-        for index, category_id in zip(self._chosen.tolist(), self._ids[self._chosen].tolist(), strict=True):
-            added = {
-                "dataset": LVIS,
-                "file_name": self._names[self._image_of[index]],
-                "synset": synset_of[category_id],
+        canonical = self._file.canonical("annotations")
+        filled = self._file.filled_in(self._chosen)
+        for row, (index, category_id) in enumerate(
+            zip(self._chosen.tolist(), self._ids[self._chosen].tolist(), strict=True)
+        ):
+            added: dict[str, bytes | None] = {
+                field: texts[row] for field, texts in filled.items() if texts[row] is not None
             }
-            found.setdefault(category_id, []).append(with_fields(self._boxes.raw(index), added))
+            added |= raw_fields(
+                {"dataset": LVIS, "file_name": self._names[self._image_of[index]], "synset": synset_of[category_id]}
+            )
+            found.setdefault(category_id, []).append(edit_record(canonical(self._boxes.raw(index)), added))
         return found
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def _check_synsets(self, path: Path) -> None:
-        for category in self.categories:
-            if not category.synset:
-                raise AnnotationFileError(
-                    path,
-                    f"category {category.id} ({category.name}) has no synset",
-                    hint="exemplars are kept by WordNet synset; COCO's own annotation files have none",
-                )
 
     def _one_id_a_synset(self) -> npt.NDArray[np.int64]:
         """The category ids of the annotations; of two categories with one synset, the later one's for both."""
@@ -118,19 +100,3 @@ class LvisBoxes:
             for category in self.categories:
                 ids[self._boxes["category_id"] == category.id] = last[category.synset]
         return ids
-
-
-def with_fields(raw: bytes, added: dict[str, Any]) -> bytes:
-    """Append fields to a JSON object without decoding it; fields that it has already keep their place."""
-    if any(b'"%b"' % key.encode() in raw for key in added):
-        return json.dumps({**msgspec.json.decode(raw), **added}).encode()
-    return b"%b, %b" % (raw.rstrip()[:-1].rstrip(), json.dumps(added).encode()[1:])
-
-
-def _places(ids: npt.NDArray[np.int64], of: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Where each of `ids` stands in `of`, -1 for those that do not."""
-    if not len(of):
-        return np.full(len(ids), -1, np.int64)
-    order = np.argsort(of, kind="stable")
-    places = order[np.minimum(np.searchsorted(of[order], ids), len(of) - 1)]
-    return np.where(of[places] == ids, places, -1)

@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
+import numpy as np
 
-from ovforge.annotation_io.annotation_file import read_records
+from ovforge.annotation_io.door import read_table
+from ovforge.annotation_io.schema import needed
 from ovforge.errors import AnnotationFileError, InputError, ShortageError
 from ovforge.exemplars.draw import draw, draw_nested, usable_weights
 from ovforge.exemplars.pick import pick_diverse, pick_typical
@@ -18,7 +19,7 @@ from ovforge.files.atomic import check_output, write_bytes
 from ovforge.options.exemplars import Pick, SampleOptions, Shortage
 from ovforge.records.exemplar import LVIS, VISUAL_GENOME, Exemplar
 from ovforge.records.features import feature_key
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 from ovforge.sources import visual_genome
 from ovforge.sources.exemplars import ExemplarDictionary, ExemplarRecord
 from ovforge.sources.features import FeatureFolder
@@ -31,18 +32,9 @@ _COCO_NAME = re.compile(r"(?:COCO_\w+?_)?(\d{12})\.\w+")
 Excluded = Callable[[Exemplar], bool]
 
 
-class _Category(msgspec.Struct, frozen=True):
+class _Category(NamedTuple):
     id: int
     synset: str
-
-
-class _Image(msgspec.Struct, frozen=True):
-    file_name: str = ""
-    coco_url: str = ""
-
-    @property
-    def bare_name(self) -> str:
-        return (self.file_name or self.coco_url).rsplit("/", 1)[-1]
 
 
 def sample_exemplars(options: SampleOptions, *, progress: Progress = no_progress) -> StepSummary:
@@ -58,7 +50,7 @@ def sample_exemplars(options: SampleOptions, *, progress: Progress = no_progress
     """
     _check(options)
     dictionary = ExemplarDictionary(options.exemplars)
-    categories = sorted(read_records(options.categories, "categories", _Category), key=lambda category: category.id)
+    categories = _categories(options.categories)
     _check_categories(options, categories, dictionary)
     drops = Drops()
     notes: list[str] = []
@@ -84,6 +76,7 @@ def sample_exemplars(options: SampleOptions, *, progress: Progress = no_progress
     progress("classes", len(categories), len(categories))
 
     _report_short(short, options, notes)
+    require_some(sum(map(len, drawn)), "exemplar", options.exemplars, f"of the classes of {options.categories}")
     named = {category.synset: records for category, records in zip(categories, drawn, strict=True)}
     text = json.dumps(named if options.with_names else drawn)
     write_bytes(options.output, text.encode(), overwrite=options.overwrite)
@@ -124,6 +117,14 @@ def _check(options: SampleOptions) -> None:
                 f"--pick={options.pick.value} draws nothing, so nothing can be drawn again",
                 hint="give --shortage=repeat, --shortage=fewer or --shortage=error with --pick=typical",
             )
+
+
+def _categories(path: Path) -> list[_Category]:
+    """The classes, by their ids."""
+    table = read_table(path, "categories", "synset")
+    for index in np.flatnonzero([not synset for synset in table["synset"]])[:1].tolist():
+        raise table.error(index, f"has no synset: it needs {needed('categories', 'synset')}")
+    return sorted(map(_Category, table["id"].tolist(), table["synset"].tolist()))
 
 
 def _check_categories(options: SampleOptions, categories: list[_Category], dictionary: ExemplarDictionary) -> None:
@@ -219,8 +220,7 @@ def _without(records: list[ExemplarRecord], excluded: Excluded, drops: Drops) ->
 
 def _excluded(path: Path, options: SampleOptions, notes: list[str]) -> Excluded:
     """Whether an exemplar's image is in the excluded file, also where Visual Genome has it under its own name."""
-    names = {image.bare_name for image in read_records(path, "images", _Image)}
-    names.discard("")
+    names = set(read_table(path, "images", "name")["name"])
     if not names:
         raise AnnotationFileError(path, "names no images, so it excludes nothing")
     coco_ids = _coco_ids(options, notes)

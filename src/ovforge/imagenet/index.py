@@ -12,27 +12,27 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from ovforge import __version__
-from ovforge.annotation_io.annotation_file import read_value
+from ovforge.annotation_io.door import categories_of, open_annotations
+from ovforge.annotation_io.record_edit import edit_record
 from ovforge.errors import ArchiveError, ImageError, InputError, WorkError
 from ovforge.files.atomic import atomic_file, check_output, temporary_path
 from ovforge.imagenet.index_task import ClassRows, IndexedClass, IndexTask
 from ovforge.options.imagenet import IndexOptions
 from ovforge.records.lvis import Category
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
+from ovforge.records.run_layout import MANIFEST
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
 from ovforge.runs.heartbeat import worker_statuses
-from ovforge.runs.plan import MANIFEST, InputFile, Plan, freeze, input_names
+from ovforge.runs.plan import InputFile, Plan, freeze, input_names
 from ovforge.runs.run import RunResult, ShardSelection, run
 from ovforge.sources.imagenet21k import ImageNet21k
 from ovforge.taxonomy import category_differences, releases_of, substitute_synsets, synset_to_wnid
@@ -75,9 +75,11 @@ def index(
             "each part would throw away what the others have done",
             hint=f"remove {options.out} first, then start the parts",
         )
-    categories_json = read_value(options.lvis, "categories")
-    raw = json.loads(categories_json)
-    categories = _categories(options, raw)
+    with open_annotations(options.lvis, categories=("name", "synset", "frequency")) as lvis:
+        require_some(len(lvis.categories), "class", options.lvis)
+        categories_json = lvis.file.value("categories")
+        raw = [lvis.categories.raw(index) for index in range(len(lvis.categories))]
+        categories = categories_of(lvis.categories)
     drops = Drops()
     with ImageNet21k(options.imagenet) as tree:
         present = set(tree.classes())
@@ -99,7 +101,7 @@ def index(
             progress=progress,
         )
         if result.complete:
-            _put_together(options.out, raw, result)
+            _put_together(options.out, raw, categories, result)
     except (ImageError, ArchiveError):  # the verdict of a strict index: nothing to go on with
         if shards is None:
             _remove(folder)
@@ -205,10 +207,10 @@ def _images_by_category(result: RunResult) -> dict[int, int]:
     return {int(id_): count for id_, count in result.counts.get("images", {}).items()}
 
 
-def _put_together(out: Path, raw: list[dict[str, Any]], result: RunResult) -> None:
+def _put_together(out: Path, raw: list[bytes], categories: Sequence[Category], result: RunResult) -> None:
     # What is there by now is to be replaced, or another process of this run wrote the same.
     with atomic_file(out, overwrite=True) as file:
-        for piece in _file_pieces(raw, _images_by_category(result), _rows(result.shard_files)):
+        for piece in _file_pieces(raw, categories, _images_by_category(result), _rows(result.shard_files)):
             file.write(piece)
 
 
@@ -222,18 +224,8 @@ def _rows(shard_files: Iterable[Path]) -> Iterator[bytes]:
             total += len(each.rows)
 
 
-def _categories(options: IndexOptions, raw: Any) -> list[Category]:
-    try:
-        return msgspec.convert(raw, list[Category])
-    except msgspec.ValidationError as error:
-        raise InputError(
-            f"{options.lvis}: categories are not those of an LVIS file ({error})",
-            hint="give the LVIS v1 train or val annotations with --lvis-meta-path=FILE",
-        ) from error
-
-
 def _classes(
-    options: IndexOptions, categories: list[Category], present: set[str], drops: Drops
+    options: IndexOptions, categories: Sequence[Category], present: set[str], drops: Drops
 ) -> tuple[IndexedClass, ...]:
     """Every category whose class is in the tree, in the categories' order."""
     wnids = synset_to_wnid()
@@ -258,16 +250,21 @@ def _classes(
     return tuple(classes)
 
 
-def _file_pieces(raw: list[dict[str, Any]], counts: dict[int, int], images: Iterable[bytes]) -> Iterator[bytes]:
+def _file_pieces(
+    raw: list[bytes], categories: Sequence[Category], counts: dict[int, int], images: Iterable[bytes]
+) -> Iterator[bytes]:
     """The file as json.dump would write it: the same separators and the same order of keys."""
-    counted = [{**category, "image_count": counts.get(category["id"], 0)} for category in raw]
-    yield b'{"categories": ' + json.dumps(counted).encode() + b', "images": ['
+    counted = (
+        edit_record(record, {"image_count": b"%d" % counts.get(category.id, 0)})
+        for record, category in zip(raw, categories, strict=True)
+    )
+    yield b'{"categories": [' + b", ".join(counted) + b'], "images": ['
     for i, piece in enumerate(images):
         yield b", " + piece if i else piece
     yield b'], "annotations": []}'
 
 
-def _notes_on_missing(categories: list[Category], with_images: set[int], present: set[str]) -> Iterator[str]:
+def _notes_on_missing(categories: Sequence[Category], with_images: set[int], present: set[str]) -> Iterator[str]:
     missing = [c for c in categories if c.id not in with_images]
     never = [c for c in missing if not releases_of(c.synset)]
     if never:
@@ -293,7 +290,7 @@ def _notes_on_missing(categories: list[Category], with_images: set[int], present
         )
 
 
-def _notes_on_table(categories: list[Category]) -> Iterator[str]:
+def _notes_on_table(categories: Sequence[Category]) -> Iterator[str]:
     differences = category_differences(categories)
     yield from differences[:_SHOWN_DIFFERENCES]
     if len(differences) > _SHOWN_DIFFERENCES:

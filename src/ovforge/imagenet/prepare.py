@@ -32,6 +32,7 @@ from ovforge.imagenet.prepare_task import PrepareTask, read_classes
 from ovforge.imagenet.stream import prepare_stream
 from ovforge.options.imagenet import ClassChoice, PrepareOptions, Resize
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.run_layout import SHARDS
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
@@ -195,7 +196,7 @@ def _ask_again(out: Path, plan: Plan, parts: ShardSelection) -> int:
     mine = {shard.index for shard in parts.of(plan.shards())}
     done_bytes = 0
     for shard in plan.shards():
-        path = out / STATE / "shards" / f"{shard.name}.json"
+        path = out / STATE / SHARDS / f"{shard.name}.json"
         classes = read_classes(path)
         whole = classes is not None and not classes.failed and all(one.is_there(out) for one in classes.done)
         if not whole and shard.index in mine:

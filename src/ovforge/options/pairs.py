@@ -25,24 +25,30 @@ class GenerateOptions:
         name: the name of the run: its folder and its files are called so.
         save_dir: the folder that holds the run's folder.
         images: folder or HDF5 file of the images; None: the first of DEFAULT_IMAGES that is there.
-        annotations: LVIS or COCO annotation file.
+        annotations: LVIS or COCO annotation file; None: DEFAULT_ANNOTATIONS.
         captions: COCO caption file; None: DEFAULT_CAPTIONS if it is there, else prompts from class names.
+        no_captions: use no caption file, even if DEFAULT_CAPTIONS is there.
         partitions: how many HDF5 files the run is published in.
         variants: second views per image.
         seed: the same seed, inputs and options give the same pairs, on any number of workers.
         min_area: square pixels; objects with a larger annotated area are kept and followed.
         masks: store the warped masks and the kept region with each second view.
         quality: JPEG quality of the second views.
-        limit: only the first so many images, for a trial.
+        limit: only the first so many images, for a trial; None: all.
         shard_size: images per unit of work; None: an eighth of what 8 workers would get, 8 to 128.
         overwrite: throw away a run of the same name that was started with other options or inputs.
+        accept_versions: libraries whose version may differ from the one that the run was started with.
+        retry_skipped: make those images again that an earlier call could not use.
+
+    On resuming, what is None (images, annotations, captions, limit, shard_size) is taken from the run.
     """
 
     name: str
     save_dir: Path = DEFAULT_SAVE_DIR
     images: Path | None = None
-    annotations: Path = DEFAULT_ANNOTATIONS
+    annotations: Path | None = None
     captions: Path | None = None
+    no_captions: bool = False
     partitions: int = 1
     variants: int = 1
     seed: int = 0
@@ -52,6 +58,8 @@ class GenerateOptions:
     limit: int | None = None
     shard_size: int | None = None
     overwrite: bool = False
+    accept_versions: tuple[str, ...] = ()
+    retry_skipped: bool = False
 
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name or self.name.startswith(".") or "\0" in self.name:
@@ -63,6 +71,8 @@ class GenerateOptions:
         _at_least(0, "--min-area", self.min_area)
         _at_least(1, "--limit", self.limit)
         _at_least(1, "--shard-size", self.shard_size)
+        if self.no_captions and self.captions is not None:
+            raise InputError("--captions and --no-captions exclude each other", hint="leave one of them out")
         if not 1 <= self.quality <= 100:
             raise InputError(f"--quality {self.quality}: has to be from 1 to 100")
 

@@ -17,7 +17,8 @@ class ReplayOptions:
         image: an image id or a file name.
         save_dir: the folder that holds the run's folder.
         out: folder that the pair is written to; None: `save_dir`/`name`/replay.
-        model, device: another place of the model, another device than the run's.
+        model, annotations, captions, images: where these are now, if not where the run last saw them.
+        device: another device than the run's.
         anyway: go on although an input, the model or a library is not the run's own.
         overwrite: replace what an earlier replay wrote.
     """
@@ -30,3 +31,6 @@ class ReplayOptions:
     device: str | None = None
     anyway: bool = False
     overwrite: bool = False
+    annotations: Path | None = None
+    captions: Path | None = None
+    images: Path | None = None

@@ -8,9 +8,6 @@ import msgspec
 
 from ovforge.records.reporting import Drop
 
-RECORDS = "__records__"
-"""The data set of a shard file that holds the JSON list of its `PairRecord`s."""
-
 
 class VariantRecord(msgspec.Struct, omit_defaults=True):
     """One second view of an image."""
@@ -41,21 +38,6 @@ class PairRecord(msgspec.Struct, omit_defaults=True):
     file_name: str
     variants: list[VariantRecord]
     drops: tuple[Drop, ...] = ()
-
-
-def variant_name(file_name: str, variant: int) -> str:
-    """`<stem>_v<r>.jpg`."""
-    return f"{_stem(file_name)}_v{variant}.jpg"
-
-
-def variant_names(file_name: str, variants: int) -> list[str]:
-    """The names of an image's first `variants` second views."""
-    stem = _stem(file_name)
-    return [f"{stem}_v{variant}.jpg" for variant in range(variants)]
-
-
-def _stem(file_name: str) -> str:
-    """What `PurePosixPath.stem` is, without a path's cost: it is asked for every second view of a run."""
-    name = file_name.rpartition("/")[2]
-    dot = name.rfind(".")
-    return name[:dot] if 0 < dot < len(name) - 1 else name
+    source: str = ""
+    """Fingerprint of what the annotation file said of the image (`synthesis.corrections.fingerprint`): while it is
+    the same, a corrected file changes no pixel of it."""

@@ -12,6 +12,7 @@ from types import TracebackType
 import msgspec
 
 from ovforge.files.machine import host_name, machine_name, process_is_alive, process_start
+from ovforge.records.run_layout import RUNNING
 from ovforge.runs.task import Shard
 
 BEAT_SECONDS = 5.0
@@ -36,7 +37,7 @@ class RunningWorker(msgspec.Struct, frozen=True, kw_only=True):
 
 def record_path(folder: Path, pid: int, slot: int) -> Path:
     """The file of the worker `pid` of this machine."""
-    return folder / "running" / f"{machine_name()}-{pid}-{slot}.json"
+    return folder / RUNNING / f"{machine_name()}-{pid}-{slot}.json"
 
 
 def remove_record(folder: Path, pid: int, slot: int) -> None:
@@ -123,7 +124,7 @@ def worker_statuses(folder: Path) -> list[WorkerStatus]:
     """
     found: list[tuple[RunningWorker, float]] = []
     try:
-        paths = sorted((folder / "running").iterdir())
+        paths = sorted((folder / RUNNING).iterdir())
     except OSError:
         return []
     for path in paths:
@@ -132,7 +133,7 @@ def worker_statuses(folder: Path) -> list[WorkerStatus]:
                 record = msgspec.json.decode(path.read_bytes(), type=RunningWorker)
                 found.append((record, path.stat().st_mtime))
     others = any(record.machine != machine_name() for record, _ in found)
-    now = _now(folder / "running") if others else time.time()
+    now = _now(folder / RUNNING) if others else time.time()
     return [_worker_status(record, max(0.0, now - written)) for record, written in found]
 
 

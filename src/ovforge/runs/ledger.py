@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from ovforge.files.atomic import write_bytes
+from ovforge.records.run_layout import LEDGER, SHARDS
 from ovforge.runs.task import Shard, ShardReport
 
 
@@ -30,9 +31,9 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     """How long it took, on the worker's monotonic clock."""
     host: str
     worker: str
-    consumed_by: str = ""
-    """The file that has taken the shard in, relative to the run's folder; the shard's own file may be gone."""
-    consumed_size: int = 0
+    consumed_by: dict[str, int] = {}
+    """The published files that have taken the shard in, relative to the run's folder, each with its size in bytes.
+    While all of them are there, the shard's own file may be gone."""
 
 
 class Ledger:
@@ -44,7 +45,7 @@ class Ledger:
 
     def shard_path(self, shard: Shard, suffix: str) -> Path:
         """Where the file of `shard` goes."""
-        return self.folder / "shards" / f"{shard.name}{suffix}"
+        return self.folder / SHARDS / f"{shard.name}{suffix}"
 
     def read(self, shard: Shard) -> LedgerEntry | None:
         """The entry of `shard`, whether its file is there or not; None without one that can be read."""
@@ -55,7 +56,7 @@ class Ledger:
         return entry if entry.plan == self.plan_id and entry.shard == shard.index else None
 
     def is_done(self, shard: Shard) -> bool:
-        """Whether `shard` has an entry and its file, or the file that consumed it, is there with the right size."""
+        """Whether `shard` has an entry and its file, or every file that consumed it, is there with the right size."""
         return self.entry_if_done(shard) is not None
 
     def entry_if_done(self, shard: Shard, sizes: dict[str, int | None] | None = None) -> LedgerEntry | None:
@@ -64,7 +65,7 @@ class Ledger:
         if entry is None:
             return None
         sizes = {} if sizes is None else sizes
-        if entry.consumed_by and self._size(entry.consumed_by, sizes) == entry.consumed_size:
+        if entry.consumed_by and all(self._size(name, sizes) == size for name, size in entry.consumed_by.items()):
             return entry
         return entry if self._size(entry.file, sizes) == entry.size else None
 
@@ -78,21 +79,24 @@ class Ledger:
         """Enter a finished shard. Its file must be in place."""
         write_bytes(self._entry_path(entry), msgspec.json.encode(entry), overwrite=True)
 
-    def mark_consumed(self, shards: Iterable[Shard], into: Path) -> None:
-        """Say that the published file `into` holds what `shards` hold; afterwards their files may be deleted.
+    def mark_consumed(self, shards: Iterable[Shard], *into: Path) -> None:
+        """Say that the published files `into` hold what `shards` hold; afterwards the shards' files may be deleted.
 
-        While `into` is there with its present size, the shards count as done.
+        While all of `into` are there with their present sizes, the shards count as done.
+
+        Raises:
+            ValueError: a shard has no entry.
         """
-        name, size = _relative(into, self.folder), into.stat().st_size
+        sizes = {_relative(path, self.folder): path.stat().st_size for path in into}
         for shard in shards:
             entry = self.read(shard)
             if entry is None:
-                raise ValueError(f"shard {shard.index} is not done, so {into} cannot have consumed it")
-            if (entry.consumed_by, entry.consumed_size) != (name, size):
-                self.write(msgspec.structs.replace(entry, consumed_by=name, consumed_size=size))
+                raise ValueError(f"shard {shard.index} is not done, so {into[0]} cannot have consumed it")
+            if entry.consumed_by != sizes:
+                self.write(msgspec.structs.replace(entry, consumed_by=sizes))
 
-    def forget(self, shards: Iterable[Shard]) -> None:
-        """Strike the entries of `shards`, so that they are done once more."""
+    def invalidate(self, shards: Iterable[Shard]) -> None:
+        """Remove the entries of `shards`, so that they are done once more."""
         for shard in shards:
             self._entry_path(shard).unlink(missing_ok=True)
 
@@ -106,7 +110,7 @@ class Ledger:
 
     def _entry_path(self, shard: Shard | LedgerEntry) -> Path:
         index = shard.index if isinstance(shard, Shard) else shard.shard
-        return self.folder / "ledger" / f"{index:06d}.json"
+        return self.folder / LEDGER / f"{index:06d}.json"
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -1,14 +1,15 @@
 """The plan of a run: what is to be done, cut into shards, frozen in `manifest.json` when the run starts.
 
 A resume with other options, inputs, versions or seed would mix two results in one output, so it is refused with
-every difference named.
+every difference named. Inputs are known by their content; their paths are only hints of where they were last seen.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ import msgspec
 
 from ovforge.errors import InputError, MissingInputError, OutputExistsError, PlanMismatchError
 from ovforge.files.atomic import write_bytes
+from ovforge.records.run_layout import CORRECTIONS, MANIFEST
 from ovforge.runs.task import Shard
 
-MANIFEST = "manifest.json"
 WHOLE_UP_TO = 4 << 30
 """Files up to this many bytes are hashed whole; larger ones in SPREAD_BLOCKS blocks."""
 SPREAD_BLOCKS = 256
@@ -26,14 +27,18 @@ _BLOCK = 1 << 20
 
 
 class InputFile(msgspec.Struct, frozen=True):
-    """An input of a run. Two are the same if size and hash are: files may be moved between start and resume."""
+    """An input of a run. Two are the same if their content is: files may be moved between start and resume."""
 
     path: str
+    """Absolute; where it was when the run was started."""
     size: int
     """Bytes; for a listing, the number of names."""
     sha256: str
     method: str = "whole file"
     """What the hash covers: `whole file`, `256 spread blocks`, `names`."""
+    sample: dict[str, str] = {}
+    """Of a listing: some names -> their content's size and CRC-32. Two listings are compared by the names that both
+    have sampled, so that an image which was missing at one of the times makes no difference."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +52,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         options: whatever changes the result, as JSON values; not the number of workers.
         inputs: role -> file, `{"annotations": input_file(path)}`.
         versions: library -> version, of those whose release may change the result.
+        not_compared: options that are only hints, as `engine.model`, the path of a model that is known by its hashes.
+        folder: the run's folder when it was started, absolute; a hint of where inputs have moved to with it.
     """
 
     task: str
@@ -57,6 +64,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any] = {}
     inputs: dict[str, InputFile] = {}
     versions: dict[str, str] = {}
+    not_compared: tuple[str, ...] = ()
+    folder: str = ""
 
     def __post_init__(self) -> None:
         if self.items < 0 or self.shard_size < 1:
@@ -97,13 +106,13 @@ def input_file(path: Path) -> InputFile:
         raise MissingInputError(path, what="file")
     size = path.stat().st_size
     if size <= WHOLE_UP_TO:
-        return InputFile(str(path), size, file_sha256(path))
+        return InputFile(str(path.absolute()), size, file_sha256(path))
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for block in range(SPREAD_BLOCKS):
             file.seek((size - _BLOCK) * block // (SPREAD_BLOCKS - 1))
             digest.update(file.read(_BLOCK))
-    return InputFile(str(path), size, digest.hexdigest(), method=f"{SPREAD_BLOCKS} spread blocks")
+    return InputFile(str(path.absolute()), size, digest.hexdigest(), method=f"{SPREAD_BLOCKS} spread blocks")
 
 
 def file_sha256(path: Path) -> str:
@@ -115,13 +124,42 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def input_names(path: Path, names: Iterable[str]) -> InputFile:
-    """Describe a folder of images by the names that a run takes from it, in order; their bytes are not read."""
+def input_names(path: Path, names: Iterable[str], sample: dict[str, str] | None = None) -> InputFile:
+    """Describe a store of images by the names that a run takes from it, in order, and by a sample of their content."""
     digest, count = hashlib.sha256(), 0
     for name in names:
         digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
         count += 1
-    return InputFile(str(path), count, digest.hexdigest(), method="names")
+    return InputFile(str(path.absolute()), count, digest.hexdigest(), method="names", sample=sample or {})
+
+
+def find_input(
+    plan: Plan, role: str, run_folder: Path, *, given: Path | None = None, default: Path | None = None
+) -> Path:
+    """Where an input of a run is now: as given, or at one of its possible places.
+
+    The first place wins where something of the noted size is; the content is the caller's to compare.
+
+    Raises:
+        MissingInputError: it is at none of these places; names them.
+    """
+    if given is not None:
+        if not given.exists():
+            raise MissingInputError(given, what=f"the run's {role}")
+        return given
+    noted = plan.inputs[role]
+    places = possible_places(plan, noted.path, run_folder, default)
+    there = [place for place in places if place.exists()]
+    for place in there:
+        if place.is_dir() or noted.method == "names" or place.stat().st_size == noted.size:
+            return place
+    if there:
+        return there[0]
+    raise MissingInputError(
+        " or ".join(map(str, places)),
+        what=f"the run's {role}",
+        hint=f"it has moved, or was on another machine: say where it is now with --{role}=PATH",
+    )
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -132,28 +170,62 @@ class _Manifest(msgspec.Struct, frozen=True):
 _FORMAT = "ovforge run 1"
 
 
-def freeze(plan: Plan, folder: Path) -> str:
+def possible_places(plan: Plan, noted: str, run_folder: Path, default: Path | None = None) -> list[Path]:
+    """Where something may be that was at `noted` when a run was started: there, where it went with the run's folder, or
+    at the default place; each once."""
+    places = [Path(noted)]
+    if plan.folder:
+        places.append(Path(os.path.normpath(run_folder.absolute() / os.path.relpath(noted, plan.folder))))
+    if default is not None:
+        places.append(default)
+    return list(dict.fromkeys(places))
+
+
+def freeze(plan: Plan, folder: Path, *, accept_versions: Collection[str] = ()) -> str:
     """Write the plan into `folder`, or check that it equals the one there; the manifest's hash, which names the run.
 
     Any number of processes may do so at once: one writes the file, the others find it.
+
+    Args:
+        accept_versions: libraries whose version may differ from the run's.
 
     Raises:
         PlanMismatchError: the folder holds a run with another plan; names each difference.
     """
     path = folder / MANIFEST
     if not path.exists():
-        data = msgspec.json.encode(_Manifest(_FORMAT, plan), order="deterministic")
+        plan_here = msgspec.structs.replace(plan, folder=str(folder.absolute()))
+        data = msgspec.json.encode(_Manifest(_FORMAT, plan_here), order="deterministic")
         with contextlib.suppress(OutputExistsError):  # another process was faster
             write_bytes(path, msgspec.json.format(data) + b"\n")
     frozen, plan_id = load_plan(folder)
-    differences = list(_differences(frozen, plan))
-    if differences:
-        raise PlanMismatchError(
-            f"{path}: the run there was started differently: {'; '.join(differences)}",
-            hint="go on with the run's own options and inputs, or give --overwrite to throw it away, "
-            "or choose another name",
-        )
+    found = differences(frozen, plan, accept_versions=accept_versions)
+    if found:
+        versions = [text.split()[1].rstrip(":").rpartition(".")[2] for text in found if "version" in text.split(":")[0]]
+        if len(versions) == len(found):
+            hint = (
+                "install the run's own versions, or accept the difference with "
+                f"{' '.join(f'--accept-version={name}' for name in versions)}: images made from now on may then differ "
+                "in their last bits from those that are done; --overwrite throws the run away"
+            )
+        else:
+            hint = (
+                "go on with the run's own options and inputs (leave out an option to take the run's), "
+                "or give --overwrite to throw the run away, or choose another name"
+            )
+        raise PlanMismatchError(f"{path}: the run there was started differently: {'; '.join(found)}", hint=hint)
     return plan_id
+
+
+class _Corrections(msgspec.Struct, frozen=True):
+    format: str
+    inputs: dict[str, InputFile]
+
+
+def write_corrections(folder: Path, inputs: dict[str, InputFile]) -> None:
+    """Let `inputs` stand in the place of the manifest's from now on. What is done stays done."""
+    data = msgspec.json.format(msgspec.json.encode(_Corrections("ovforge corrections 1", inputs)))
+    write_bytes(folder / CORRECTIONS, data + b"\n", overwrite=True)
 
 
 def load_plan(folder: Path) -> tuple[Plan, str]:
@@ -179,21 +251,58 @@ def load_plan(folder: Path) -> tuple[Plan, str]:
             f"{path}: written in the format '{manifest.format}', this release knows '{_FORMAT}'",
             hint="go on with the release that started the run, or give --overwrite to start anew",
         )
-    return manifest.plan, hashlib.sha256(data).hexdigest()[:16]
+    plan = msgspec.structs.replace(manifest.plan, inputs={**manifest.plan.inputs, **_corrected_inputs(folder)})
+    return plan, hashlib.sha256(data).hexdigest()[:16]
 
 
-def _differences(frozen: Plan, now: Plan) -> Iterator[str]:
+def _corrected_inputs(folder: Path) -> dict[str, InputFile]:
+    path = folder / CORRECTIONS
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Corrections).inputs
+    except FileNotFoundError:
+        return {}
+    except msgspec.MsgspecError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error})", hint="remove it: the manifest's inputs count then"
+        ) from None
+
+
+def differences(frozen: Plan, now: Plan, *, accept_versions: Collection[str] = ()) -> list[str]:
+    """What is different in `now`, one line for each; hints and accepted versions do not count."""
+    return list(_differences(frozen, now, accept_versions))
+
+
+def _differences(frozen: Plan, now: Plan, accepted: Collection[str]) -> Iterator[str]:
     for name in ("task", "items", "groups", "shard_size", "seed"):
         yield from _compare(f"option {name}", getattr(frozen, name), getattr(now, name))
     # Through JSON, as the frozen ones were: tuples are lists there.
-    yield from _compare("option", frozen.options, msgspec.json.decode(msgspec.json.encode(now.options)))
+    options = msgspec.json.decode(msgspec.json.encode(now.options))
+    hints = {f"option {name}" for name in (*frozen.not_compared, *now.not_compared)}
+    for text in _compare("option", frozen.options, options):
+        name = text.partition(":")[0]
+        is_version = ".versions." in name and name.rpartition(".")[2] in accepted
+        if name not in hints and not is_version:
+            yield text
     for role in _all_keys(frozen.inputs, now.inputs):
-        before, after = frozen.inputs.get(role), now.inputs.get(role)
-        if before is None or after is None:
-            yield f"input {role}: {_path(before)} in the run, {_path(after)} now"
-        elif (before.size, before.sha256, before.method) != (after.size, after.sha256, after.method):
-            yield f"input {role}: {_content(before)} in the run, {_content(after)} now"
-    yield from _compare("version", frozen.versions, now.versions)
+        yield from _compare_inputs(role, frozen.inputs.get(role), now.inputs.get(role))
+    for text in _compare("version", frozen.versions, now.versions):
+        if text.partition(":")[0].removeprefix("version ") not in accepted:
+            yield text
+
+
+def _compare_inputs(role: str, before: InputFile | None, after: InputFile | None) -> Iterator[str]:
+    if before is None or after is None:
+        yield f"input {role}: {_path(before)} in the run, {_path(after)} now"
+    elif (before.size, before.sha256, before.method) != (after.size, after.sha256, after.method):
+        yield f"input {role}: {_content(before)} in the run, {_content(after)} now"
+    else:
+        both = before.sample.keys() & after.sample.keys()
+        changed = [name for name in both if before.sample[name] != after.sample[name]]
+        if changed:
+            yield (
+                f"input {role}: {min(changed)} in {after.path} is another image than in the run "
+                f"({len(changed)} of {len(both)} that were compared)"
+            )
 
 
 def _compare(name: str, before: Any, after: Any) -> Iterator[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ import msgspec
 from ovforge.errors import InputError, WorkError
 from ovforge.files.atomic import write_bytes
 from ovforge.records.reporting import Drop, Drops, Progress, no_progress
+from ovforge.records.run_layout import CORRECTIONS, FAILED, LEDGER, MANIFEST, SHARDS, WRITTEN_FOLDERS
 from ovforge.runs.executors.base import Executor, Finished, Outcome, ShardFailed
 from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.ledger import Ledger, LedgerEntry
-from ovforge.runs.plan import MANIFEST, Plan, freeze
-from ovforge.runs.stale_files import FOLDERS, remove_stale_files
+from ovforge.runs.plan import Plan, differences, freeze, load_plan
+from ovforge.runs.presence import RunPresence, other_calls
+from ovforge.runs.stale_files import remove_stale_files
 from ovforge.runs.task import Shard, Task
 from ovforge.runs.worker import Attempt, Job
 
@@ -128,32 +131,100 @@ def run(
     overwrite: bool = False,
     shards: ShardSelection | None = None,
     raise_failed: bool = True,
+    accept_versions: Collection[str] = (),
     progress: Progress = no_progress,
 ) -> RunResult:
     """Do what is left of `plan` in `folder`.
 
-    What an earlier or a simultaneous call has done is not done again. Shards that fail are set aside, the others
-    are done all the same; calling again tries those that failed.
+    What an earlier or a simultaneous call has done is not done again. Shards that fail ATTEMPTS times are given up, the
+    others are done all the same; calling again tries those that failed. A plan under which no shard is done binds
+    nobody: it is replaced by another one, and a call that ends before its first shard takes it away.
 
     Args:
         overwrite: throw away a run that is there. Outputs made from its shards are the caller's.
         shards: only this part of the plan; the result speaks of the whole plan.
-        raise_failed: False: shards set aside are only told in the result (call its `check` later).
+        raise_failed: False: failed shards are only told in the result (call its `check` later).
+        accept_versions: libraries whose version may differ from the run's.
 
     Raises:
         PlanMismatchError: the run in `folder` was started with other options or inputs.
-        WorkError: shards were set aside, or something stops all of them (a full disk).
+        WorkError: shards failed, or something stops all of them (a full disk).
+        RunInterrupted: Ctrl-C, or a signal that asks to end; says what is done.
     """
-    if overwrite:
-        _throw_away(folder, shards)
-    plan_id = freeze(plan, folder)
+    with RunPresence(folder):
+        if overwrite:
+            _remove_run(folder, shards)
+        elif not is_started(folder):
+            _discard_plan(folder, unless=plan)
+        plan_id = freeze(plan, folder, accept_versions=accept_versions)
+        try:
+            job = Job(folder.absolute(), plan_id, task)  # workers may stand in other folders
+            return _run(folder, job, plan, executor, shards=shards, raise_failed=raise_failed, progress=progress)
+        except BaseException as error:
+            if not is_started(folder):
+                _discard_plan(folder)
+            if isinstance(error, KeyboardInterrupt):
+                raise _interrupted(error, folder, plan, plan_id) from error
+            raise
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """A run was asked to end, and has; `message` says how far it is."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+def is_started(folder: Path) -> bool:
+    """Whether a shard of the run in `folder` is done, or another call is at work on it: then its plan is binding."""
+    return any((folder / LEDGER).glob("*.json")) or bool(other_calls(folder))
+
+
+def _interrupted(error: KeyboardInterrupt, folder: Path, plan: Plan, plan_id: str) -> RunInterrupted:
+    shards = plan.shards()
+    done = Ledger(folder, plan_id).done(shards) if (folder / MANIFEST).is_file() else {}
+    items = sum(shard.stop - shard.start for shard in shards if shard.index in done)
+    state = f"{items:,} of {plan.items:,} items are done and stay done" if items else "nothing is done yet"
+    return RunInterrupted(
+        f"{str(error) or 'interrupted'}: {state} ({len(done):,} of {len(shards):,} shards, in {folder})"
+    )
+
+
+def _discard_plan(folder: Path, *, unless: Plan | None = None) -> None:
+    """Remove a plan under which nothing was done, and the empty folders beside it; an equal one stays."""
+    if not (folder / MANIFEST).is_file():
+        return
+    if unless is not None:
+        with contextlib.suppress(InputError):  # one that cannot be read binds nobody either, but is not removed unasked
+            if not differences(load_plan(folder)[0], unless):
+                return
+            (folder / MANIFEST).unlink(missing_ok=True)
+        return
+    with contextlib.suppress(OSError):
+        (folder / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(folder / FAILED, ignore_errors=True)
+        for name in (SHARDS, LEDGER):
+            with contextlib.suppress(OSError):
+                (folder / name).rmdir()
+
+
+def _run(
+    folder: Path,
+    job: Job,
+    plan: Plan,
+    executor: Executor,
+    *,
+    shards: ShardSelection | None,
+    raise_failed: bool,
+    progress: Progress,
+) -> RunResult:
     remove_stale_files(folder)
-    job = Job(folder.absolute(), plan_id, task)  # workers may stand in other folders
-    ledger = Ledger(folder, plan_id)
+    ledger = Ledger(folder, job.plan_id)
     selected = (shards or ShardSelection()).of(plan.shards())
     done = ledger.done(selected)
     waiting = [shard for shard in selected if shard.index not in done]
-    for path in (folder / "failed").glob("*.json"):
+    for path in (folder / FAILED).glob("*.json"):
         if path.stem.isdigit() and int(path.stem) in done:  # done since by another process
             path.unlink(missing_ok=True)
     failed: list[FailedShard] = []
@@ -190,7 +261,7 @@ def run(
 
 def failed_path(folder: Path, index: int) -> Path:
     """Where is told why a shard was set aside."""
-    return folder / "failed" / f"{index:06d}.json"
+    return folder / FAILED / f"{index:06d}.json"
 
 
 def _failed_shard(folder: Path, outcome: ShardFailed) -> FailedShard:
@@ -208,11 +279,11 @@ def _failure(folder: Path, failed: tuple[FailedShard, ...]) -> WorkError:
     return WorkError(
         f"{failed_path(folder, failed[0].shard)}: shard {failed[0].shard} failed {failed[0].tries} times "
         f"and was set aside, last with {last}{more}",
-        hint=f"everything else is done; the tracebacks are in {folder / 'failed'}; run the same command again to retry",
+        hint=f"everything else is done; the tracebacks are in {folder / FAILED}; run the same command again to retry",
     )
 
 
-def _throw_away(folder: Path, shards: ShardSelection | None) -> None:
+def _remove_run(folder: Path, shards: ShardSelection | None) -> None:
     if shards is not None and shards.parts > 1:
         raise InputError(
             "--overwrite and --shards=PART/PARTS exclude each other: "
@@ -226,9 +297,10 @@ def _throw_away(folder: Path, shards: ShardSelection | None) -> None:
             hint="stop it first",
         )
     # Entries name the plan that they belong to, so the order does not matter: what a kill leaves does not count.
-    for name in FOLDERS[1:]:
+    for name in WRITTEN_FOLDERS[1:]:
         shutil.rmtree(folder / name, ignore_errors=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
+    for name in (MANIFEST, CORRECTIONS):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _add(total: dict[str, Any], counts: dict[str, Any]) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from ovforge.files.atomic import is_temporary, temporary_owner
 from ovforge.files.machine import machine_name, process_is_alive
+from ovforge.records.run_layout import RUNNING, WRITTEN_FOLDERS
 from ovforge.runs.heartbeat import worker_statuses, written_ago
 
-FOLDERS = ("", "shards", "ledger", "failed", "running")
-"""Where a run writes, relative to its folder."""
 OTHERS_AFTER_SECONDS = 900.0
 """What another machine wrote is left alone until it is this old, even if nothing is heard of that machine."""
 _RECORD = re.compile(r"\.?(now-)?(?P<machine>[^-]+-[^-]+)-(?P<pid>\d+)")  # machine_name() has one hyphen
@@ -38,7 +37,7 @@ def remove_stale_files(folder: Path) -> int:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
                 removed += 1
-    for record in (folder / "running").glob("*"):
+    for record in (folder / RUNNING).glob("*"):
         _remove_record_of_dead(record, alive)
     return removed
 
@@ -51,7 +50,7 @@ def remove_temporaries_of(folder: Path, pid: int) -> None:
 
 
 def _temporaries(folder: Path) -> Iterator[Path]:
-    for name in FOLDERS:
+    for name in WRITTEN_FOLDERS:
         with contextlib.suppress(OSError):
             yield from (path for path in sorted((folder / name).iterdir()) if is_temporary(path))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from ovforge.records.run_layout import FAILED
 from ovforge.runs.heartbeat import RunningWorker, WorkerStatus, worker_statuses
 from ovforge.runs.ledger import Ledger, LedgerEntry
 from ovforge.runs.plan import Plan, load_plan
@@ -140,7 +141,7 @@ def _lost(seen: list[WorkerStatus]) -> list[RunningWorker]:
 
 def _problems(folder: Path) -> dict[int, str]:
     found: dict[int, str] = {}
-    for path in sorted((folder / "failed").glob("*.json")):
+    for path in sorted((folder / FAILED).glob("*.json")):
         with contextlib.suppress(OSError, msgspec.MsgspecError):
             record = msgspec.json.decode(path.read_bytes(), type=FailedShard)
             found[record.shard] = record.attempts[-1].problem if record.attempts else ""

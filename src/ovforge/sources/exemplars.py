@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ovforge.annotation_io.json_text import decode_json
 from ovforge.errors import AnnotationFileError
 from ovforge.files.mapped_file import map_file
 from ovforge.records.exemplar import Exemplar
@@ -41,14 +42,13 @@ class ExemplarDictionary:
         """
         self.path = path
         view = map_file(path, what="exemplar dictionary", hint="`ovforge exemplars collate` makes it")
-        try:
-            self._classes = msgspec.json.decode(view, type=dict[str, msgspec.Raw])
-        except msgspec.MsgspecError as error:
-            raise AnnotationFileError(
-                path,
-                f"is no exemplar dictionary, a JSON object from synset to a list of records ({error})",
-                hint="make it again with `ovforge exemplars collate`; drawn exemplars go to `ovforge exemplars crop`",
-            ) from None
+        self._classes = decode_json(
+            path,
+            view,
+            dict[str, msgspec.Raw],
+            reason="is no exemplar dictionary, a JSON object from synset to a list of records",
+            hint="make it again with `ovforge exemplars collate`; drawn exemplars go to `ovforge exemplars crop`",
+        )
 
     def __contains__(self, synset: str) -> bool:
         return synset in self._classes
@@ -93,14 +93,13 @@ def read_drawn(path: Path) -> Iterator[DrawnClass]:
         MissingInputError, AnnotationFileError: it is not there, or malformed; names the class and the record.
     """
     view = map_file(path, what="drawn exemplars", hint="`ovforge exemplars sample` makes them")
-    try:
-        classes: list[Any] | dict[str, Any] = msgspec.json.decode(view, type=list[msgspec.Raw] | dict[str, msgspec.Raw])
-    except msgspec.MsgspecError as error:
-        raise AnnotationFileError(
-            path,
-            f"holds no drawn exemplars, a list of one list per class ({error})",
-            hint="make them again with `ovforge exemplars sample`",
-        ) from None
+    classes: list[Any] | dict[str, Any] = decode_json(
+        path,
+        view,
+        list[msgspec.Raw] | dict[str, msgspec.Raw],
+        reason="holds no drawn exemplars, a list of one list per class",
+        hint="make them again with `ovforge exemplars sample`",
+    )
     named = classes.items() if isinstance(classes, dict) else ((None, raw) for raw in classes)
     for position, (synset, raw) in enumerate(named):
         where = f"class {position}" if synset is None else f'class "{synset}"'

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ovforge.annotation_io.ordering import find_positions
 from ovforge.records.lvis import Category
 
 MOTION_KINDS = ("not noted", "none", "affine", "perspective", "other")
@@ -158,15 +159,6 @@ def motion_row(
     return float(number), float(flip), math.sqrt(abs(xx * yy - xy * yx)), rotation
 
 
-def place(keys: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.int64]:
-    """For each of `wanted` its position in `keys`, or -1."""
-    if not len(keys):
-        return np.full(len(wanted), -1, dtype=np.int64)
-    sorter = np.argsort(keys, kind="stable")
-    found = sorter[np.minimum(np.searchsorted(keys, wanted, sorter=sorter), len(keys) - 1)]
-    return np.where(keys[found] == wanted, found, -1).astype(np.int64)
-
-
 def _second_pairs(pairs: NDArray[Any], start: NDArray[np.int64]) -> NDArray[np.int64]:
     """For each object the pair of whose second view it is, or -1."""
     pair_of_image = np.full(len(start) - 1, -1, np.int64)
@@ -188,7 +180,9 @@ def _changes(
     # Files from elsewhere may use a track id in several videos: the image belongs to the key.
     tracks = np.unique(track)
     rank = np.searchsorted(tracks, track)
-    before = place(image_of_object[first] * len(tracks) + rank[first], original_row * len(tracks) + rank[second])
+    before = find_positions(
+        image_of_object[first] * len(tracks) + rank[first], original_row * len(tracks) + rank[second]
+    )
     known = before >= 0
     area_before, area_after = area[first[before[known]]].astype(np.float64), area[second[known]].astype(np.float64)
     measurable = (area_before > 0) & (area_after > 0)

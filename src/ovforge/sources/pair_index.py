@@ -24,15 +24,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable, read_records
+from ovforge.annotation_io.annotation_file import RecordTable
+from ovforge.annotation_io.door import categories_of, open_annotations
+from ovforge.annotation_io.ordering import find_positions
 from ovforge.errors import AnnotationFileError, MissingInputError, WorkError
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import Progress, no_progress
 from ovforge.records.scores import SCORES
-from ovforge.sources.pair_arrays import ARRAYS, ObjectColumns, PairArrays, arrange, motion_row, place
+from ovforge.sources.pair_arrays import ARRAYS, ObjectColumns, PairArrays, arrange, motion_row
 
 VERSION = 4
-_NAN = float("nan")
 _READ_AS = "a pairs JSON is what `ovforge pairs annotate NAME` writes"
 
 
@@ -42,30 +43,8 @@ class _Motion(msgspec.Struct, frozen=True):
     matrix: list[list[float]] = []
 
 
-class _ImageColumns(msgspec.Struct, frozen=True):
-    id: int
-    width: int
-    height: int
-    file_name: str
-    video_id: int
-    frame_id: int
-    motion: _Motion | None = None
-
-
-class _AnnotationColumns(msgspec.Struct, frozen=True, gc=False):
-    image_id: int
-    category_id: int
-    track_id: int
-    bbox: tuple[float, float, float, float]
-    area: float
-    fidelity: float = _NAN
-    sharpness: float = _NAN
-    boundary: float = _NAN
-    colour: float = _NAN
-    repeated: float = _NAN
-    same: float = _NAN
-    margin: float = _NAN
-    found: float = _NAN
+_IMAGES = ("frame_name", "width", "height", "video_id", "frame_id", "motion")
+_ANNOTATIONS = ("track_id", "bbox", "area", "fidelity", *SCORES)
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -215,14 +194,16 @@ def _remove(path: Path) -> None:
 
 def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list[Category]]:
     progress("index", 0, 0)
-    with AnnotationFile(path, {"images": _ImageColumns, "annotations": _AnnotationColumns}) as file:
-        if "videos" not in file.sections:
-            raise AnnotationFileError(path, 'has no "videos": no pairs JSON', hint=_READ_AS)
-        images, objects = file.table("images", _ImageColumns), file.table("annotations", _AnnotationColumns)
-    categories = list(read_records(path, "categories", Category))
-    images.check_unique()
+    fields = {"images": _IMAGES, "annotations": _ANNOTATIONS, "categories": ("name", "synset", "frequency")}
+    try:
+        with open_annotations(path, **fields, optional={"categories.name"}) as opened:
+            opened.require_section("videos", "no pairs JSON")
+            images, objects = opened.images, opened.annotations
+            categories = list(categories_of(opened.categories))
+    except AnnotationFileError as error:
+        raise error if error.hint else error.with_hint(_READ_AS) from None
     rows, pairs = _pairs(images)
-    owner = place(images["id"][rows], objects["image_id"])
+    owner = find_positions(images["id"][rows], objects["image_id"])
     order = np.argsort(owner, kind="stable")[int(np.count_nonzero(owner < 0)) :]
     columns = ObjectColumns(
         *(np.asarray(objects[name])[order] for name in ("bbox", "area", "category_id", "track_id", "fidelity"))
@@ -231,7 +212,7 @@ def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list
         pairs=np.searchsorted(rows, pairs).reshape(-1, 2),
         image_id=images["id"][rows],
         image_size=np.column_stack([images["width"], images["height"]])[rows],
-        names=[str(name) for name in images["file_name"][rows]],
+        names=images["frame_name"][rows].tolist(),
         objects_per_image=np.bincount(owner[order], minlength=len(rows)),
         objects=columns,
         motions=[_motion(images, int(row)) for row in pairs[:, 1]],
@@ -251,7 +232,7 @@ def _pairs(images: RecordTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """
     video, frame = images["video_id"], images["frame_id"]
     first, second = np.flatnonzero(frame == 0), np.flatnonzero(frame > 0)
-    found = place(video[first], video[second])
+    found = find_positions(video[first], video[second])
     if len(found) and found.min() < 0:
         raise images.error(int(second[found.argmin()]), "is a second view in a video without a frame 0", hint=_READ_AS)
     pairs = np.column_stack([first[found], second]).astype(np.int64) if len(second) else np.zeros((0, 2), np.int64)
@@ -259,8 +240,11 @@ def _pairs(images: RecordTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _motion(images: RecordTable, row: int) -> tuple[float, ...]:
-    motion: _Motion | None = images["motion"][row]
-    if motion is None:
+    if images["motion"][row] is None:
         return motion_row("", False, (), 0, 0)
+    try:
+        motion = msgspec.convert(images["motion"][row], _Motion)
+    except msgspec.ValidationError as error:
+        raise images.error(row, "has a motion that cannot be read", hint=str(error)) from None
     width, height = int(images["width"][row]), int(images["height"][row])
     return motion_row(motion.kind, motion.flip, motion.matrix, width, height)

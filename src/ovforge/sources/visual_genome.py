@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from ovforge.annotation_io.json_text import decode_json
 from ovforge.errors import AnnotationFileError
 from ovforge.files.mapped_file import map_file
 from ovforge.records.reporting import Drops, Progress, no_progress
@@ -120,14 +121,14 @@ def coco_ids(path: Path) -> dict[str, int]:
 def _entries(path: Path, *, what: str) -> list[msgspec.Raw]:
     archive = path.with_name(path.name + ".zip")
     view = map_file(path, what=what, hint=f"unpack {archive}" if archive.exists() else "")
-    try:
-        return msgspec.json.decode(view, type=list[msgspec.Raw])
-    except msgspec.MsgspecError as error:
-        raise AnnotationFileError(
-            path,
-            f"is not Visual Genome's list of images ({error})",
-            hint="unpack the archive again, it may have been cut short",
-        ) from None
+    entries: list[msgspec.Raw] = decode_json(
+        path,
+        view,
+        list[msgspec.Raw],
+        reason="is not Visual Genome's list of images",
+        hint="unpack the archive again, it may have been cut short",
+    )
+    return entries
 
 
 def _malformed(path: Path, number: int, error: Exception) -> AnnotationFileError:

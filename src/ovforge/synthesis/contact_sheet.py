@@ -6,18 +6,17 @@ import colorsys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.annotation_io.annotation_file import read_records
+from ovforge.annotation_io.door import Annotations, categories_of, open_annotations
 from ovforge.errors import InputError
 from ovforge.files.atomic import check_output, write_bytes
 from ovforge.image_io.codec import decode_rgb
 from ovforge.image_io.store import open_image_store
-from ovforge.records.lvis import Category
 from ovforge.synthesis.randomness import generator
 
 CELL = (400, 300)
@@ -26,14 +25,14 @@ GAP = 8
 PAPER = 245
 
 
-class _Frame(msgspec.Struct, frozen=True):
+class _Frame(NamedTuple):
     id: int
     file_name: str
     video_id: int
     frame_id: int
 
 
-class _Box(msgspec.Struct, frozen=True):
+class _Box(NamedTuple):
     image_id: int
     category_id: int
     track_id: int
@@ -58,8 +57,15 @@ def contact_sheet(
         InputError: an input is missing or malformed, or holds no pair with a track in both views.
     """
     check_output(out, overwrite=overwrite)
-    pairs, boxes = _chosen(json, count, seed)
-    names = {category.id: category.name for category in read_records(json, "categories", Category)}
+    with open_annotations(
+        json,
+        images=("frame_name", "video_id", "frame_id"),
+        annotations=("track_id", "bbox"),
+        categories=("name",),
+        optional={"categories.name"},
+    ) as opened:
+        pairs, boxes = _chosen(opened, count, seed)
+        names = {one.id: one.name for one in categories_of(opened.categories) if one.name}
     cells = []
     with open_image_store(h5) as store:
         for frames in pairs:
@@ -81,19 +87,20 @@ def track_colour(track_id: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _chosen(json: Path, count: int, seed: int) -> tuple[list[list[_Frame]], dict[int, list[_Box]]]:
+def _chosen(opened: Annotations, count: int, seed: int) -> tuple[list[list[_Frame]], dict[int, list[_Box]]]:
     """Frames of the chosen pairs, and the boxes of each image in them."""
     videos: dict[int, list[_Frame]] = defaultdict(list)
-    for frame in read_records(json, "images", _Frame):
+    images, annotations = opened.images, opened.annotations
+    for frame in map(_Frame, *(images[name].tolist() for name in ("id", "frame_name", "video_id", "frame_id"))):
         videos[frame.video_id].append(frame)
     several = {video: sorted(f, key=lambda one: one.frame_id) for video, f in videos.items() if len(f) > 1}
     order = generator(seed, 0, 0, "contact sheet").permutation(sorted(several)).tolist() if several else []
     # A few more than asked for are looked at: some pairs have no object that is in both views.
     wanted = {frame.id for video in order[: 4 * count + 16] for frame in several[video]}
     boxes: dict[int, list[_Box]] = defaultdict(list)
-    for box in read_records(json, "annotations", _Box):
-        if box.image_id in wanted:
-            boxes[box.image_id].append(box)
+    rows = np.flatnonzero(np.isin(annotations["image_id"], sorted(wanted)))
+    for box in map(_Box, *(annotations[name][rows].tolist() for name in _Box._fields)):
+        boxes[box.image_id].append(box)
     pairs: list[list[_Frame]] = []
     for video in order[: 4 * count + 16]:
         first, *others = several[video]
@@ -103,7 +110,7 @@ def _chosen(json: Path, count: int, seed: int) -> tuple[list[list[_Frame]], dict
             pairs.append([first, seconds[0]])
     if not pairs:
         raise InputError(
-            f"{json}: holds no pair with an object in both views", hint="is it the JSON of `pairs annotate`?"
+            f"{opened.path}: holds no pair with an object in both views", hint="is it the JSON of `pairs annotate`?"
         )
     return pairs, boxes
 

@@ -6,7 +6,8 @@ of P holds images [i * n // P, ...): floor division, the last takes the rest, as
 
 from __future__ import annotations
 
-import glob
+import shlex
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,20 +17,23 @@ import cv2
 import numpy as np
 
 from ovforge import __version__
-from ovforge.errors import InputError, MissingInputError, OutputExistsError
+from ovforge.errors import InputError, OutputExistsError, WorkError
 from ovforge.image_io.listed_images import require_listed_images
 from ovforge.image_io.store import open_image_store
-from ovforge.options.pairs import DEFAULT_CAPTIONS, DEFAULT_IMAGES, DEFAULT_SAVE_DIR, GenerateOptions
+from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_CAPTIONS, DEFAULT_SAVE_DIR, GenerateOptions
 from ovforge.records.reporting import Progress, StepSummary, no_progress, require_some
+from ovforge.records.run_layout import MANIFEST, find_partitions, list_partition_files
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.heartbeat import worker_statuses
-from ovforge.runs.plan import MANIFEST, InputFile, Plan, input_file, input_names
+from ovforge.runs.plan import Plan, input_file
+from ovforge.runs.presence import other_calls
 from ovforge.runs.run import RunResult, ShardSelection, run
-from ovforge.synthesis.image_table import ImageTable, read_images
+from ovforge.synthesis.image_table import read_images
 from ovforge.synthesis.pair_task import PairTask
 from ovforge.synthesis.pairs import PairSettings
-from ovforge.synthesis.partitions import partition_sizes, publish_partitions
+from ovforge.synthesis.partitions import adopt_partitions, check_published, partition_sizes, publish_partitions
 from ovforge.synthesis.repaint import Engine
+from ovforge.synthesis.run_inputs import binding_plan, default_images, describe_images, with_run_values
 
 SMALLEST_SHARD, LARGEST_SHARD, SHARDS_AIMED_AT = 8, 128, 64
 
@@ -50,20 +54,23 @@ def generate_pairs(
     *,
     threads: int = 1,
     shards: ShardSelection | None = None,
+    given: Collection[str] | None = None,
     progress: Progress = no_progress,
 ) -> StepSummary:
-    """Make the second views of every image, or go on where an earlier call was stopped, and publish the partitions.
+    """Make the second views of every image, or resume where an earlier call was stopped, and publish the partitions.
 
     Args:
-        options: what to make; the engine's own options are in `engine`.
+        options: what to make; the engine's own options are in `engine`. On resuming, what was not given is taken from
+            the run.
         executor: who does the work; it has no influence on the result.
         threads: per worker, how many images are prepared and finished beside the engine's work.
         shards: only one part of the shards (several processes share a run); partitions are published by whoever
             finds them complete.
+        given: names of the options that were given, the others have their defaults; None: all but those that are None.
 
     Raises:
         InputError: an input is missing or malformed, or the run's folder holds another run.
-        WorkError: shards failed; everything else is done and stays.
+        WorkError: shards failed, or most images could not be used; everything else is done and stays.
     """
     _check_folder(options)
     if options.overwrite and shards is not None and shards.parts > 1:
@@ -72,6 +79,12 @@ def generate_pairs(
             "each part would throw away what the others have done",
             hint=f"remove {options.folder} first, then start the parts",
         )
+    notes: list[str] = []
+    started = None if options.overwrite else binding_plan(options.folder)
+    if started is not None:
+        notes += adopt_partitions(options.folder)
+        options, taken = with_run_values(options, started, given)
+        notes += taken
     prepared = plan_pairs(options, engine, threads=threads)
     if options.overwrite:
         _remove_partitions(options)
@@ -84,6 +97,7 @@ def generate_pairs(
             overwrite=options.overwrite,
             shards=shards,
             raise_failed=False,
+            accept_versions=options.accept_versions,
             progress=progress,
         )
     finally:
@@ -91,11 +105,17 @@ def generate_pairs(
     publish_partitions(options.folder)
     result.check()
     if result.complete:
+        check_published(options.folder)
         require_some(result.counts.get("images", 0), "image", prepared.task.images, "that can be used")
         require_some(
-            result.counts.get("objects", 0), "object", options.annotations, f"larger than {options.min_area:g} pixels"
+            result.counts.get("objects", 0),
+            "object",
+            options.annotations or DEFAULT_ANNOTATIONS,
+            f"larger than {options.min_area:g} pixels",
         )
-    return _summary(options, prepared, result)
+    summary = _summary(options, prepared, result, notes)
+    _check_enough_images(options, result)
+    return summary
 
 
 def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) -> PairRun:
@@ -104,17 +124,17 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
     Raises:
         InputError: an input is missing or malformed.
     """
-    images = options.images or _default_images()
-    captions, notes = _captions(options)
-    table = read_images(options.annotations, captions, variants=options.variants, limit=options.limit)
-    require_some(table.objects, "object", options.annotations, "in any image: crowd regions are not followed")
+    images = options.images or default_images()
+    annotations = options.annotations or DEFAULT_ANNOTATIONS
+    captions, notes = _captions(options, engine)
+    table = read_images(annotations, captions, variants=options.variants, limit=options.limit)
+    require_some(table.objects, "object", annotations, "in any image: crowd regions are not followed")
     if table.captions is not None and (lacking := table.captions.empty):
         notes.append(f"{lacking:,} of {len(table):,} images have no caption: their prompts are made from class names")
     settings = PairSettings(options.seed, options.variants, options.min_area, options.masks, options.quality)
-    inputs = {
-        "annotations": input_file(options.annotations),
-        "images": _describe_images(images, table, options.annotations),
-    }
+    with open_image_store(images) as store:
+        require_listed_images(store, table.names, annotations)
+        inputs = {"annotations": input_file(annotations), "images": describe_images(store, table.names)}
     if captions is not None:
         inputs["captions"] = input_file(captions)
     plan = Plan(
@@ -131,6 +151,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         },
         inputs=inputs,
         versions=library_versions(),
+        not_compared=("engine.model",),
     )
     # Workers on other machines have another current folder.
     task = PairTask(table, images.absolute(), engine, settings, threads)
@@ -152,42 +173,51 @@ def _check_folder(options: GenerateOptions) -> None:
     """Refuse partitions that are there, but not from a run of ours."""
     if options.overwrite or (options.folder / MANIFEST).exists():
         return
-    for path in sorted(options.folder.glob(f"{glob.escape(options.name)}_total_p_*_split_*")):
+    for path in list_partition_files(options.folder):
         raise OutputExistsError(path, hint=("--overwrite replaces it", "--folder=DIR writes elsewhere"))
 
 
 def _remove_partitions(options: GenerateOptions) -> None:
     """Partitions of the run that is thrown away; before its manifest goes, so that none outlives the run it is of."""
-    at_work = [seen.worker for seen in worker_statuses(options.folder) if seen.alive]
+    at_work = [(seen.worker.pid, seen.worker.host) for seen in worker_statuses(options.folder) if seen.alive]
+    at_work += [(call.pid, call.host) for call in other_calls(options.folder)]
     if at_work:
         raise InputError(
-            f"{options.folder}: process {at_work[0].pid} on {at_work[0].host} is at work there", hint="stop it first"
+            f"{options.folder}: process {at_work[0][0]} on {at_work[0][1]} is at work there", hint="stop it first"
         )
-    for path in sorted(options.folder.glob(f"{glob.escape(options.name)}_total_p_*_split_*")):
+    for path in list_partition_files(options.folder):
         path.unlink()
 
 
-def _default_images() -> Path:
-    for path in DEFAULT_IMAGES:
-        if path.exists():
-            return path
-    raise MissingInputError(
-        " or ".join(map(str, DEFAULT_IMAGES)), what="images", hint="give their folder or HDF5 file with --images=PATH"
-    )
-
-
-def _captions(options: GenerateOptions) -> tuple[Path | None, list[str]]:
-    if options.captions is not None:
+def _captions(options: GenerateOptions, engine: Engine) -> tuple[Path | None, list[str]]:
+    if options.no_captions or options.captions is not None:
         return options.captions, []
     if DEFAULT_CAPTIONS.exists():
         return DEFAULT_CAPTIONS, []
+    if engine.name == "warp":  # which needs no prompt
+        return None, []
     return None, [f"{DEFAULT_CAPTIONS} is not there: prompts are made from class names (--captions gives another file)"]
 
 
-def _describe_images(images: Path, table: ImageTable, annotations: Path) -> InputFile:
-    with open_image_store(images) as store:
-        require_listed_images(store, table.names, annotations)
-        return input_names(images, table.names) if images.is_dir() else input_file(images)
+def _check_enough_images(options: GenerateOptions, result: RunResult) -> None:
+    """A run that could not use most of its images has not done its work, although it has come to its end.
+
+    Raises:
+        WorkError: no image, or less than half of them, could be used; names the reasons and some images.
+    """
+    used = int(result.counts.get("images", 0))
+    if not result.items or used * 2 >= result.items:
+        return
+    lost = sorted(
+        (drop for drop in result.drops if drop.kind == "image" and not drop.kept),
+        key=lambda drop: -drop.count,
+    )
+    reasons = "; ".join(f"{drop} ({', '.join(drop.examples[:3])}, ...)" for drop in lost[:3])
+    raise WorkError(
+        f"{options.folder}: {f'only {used:,}' if used else 'none'} of {result.items:,} images could be used: {reasons}",
+        hint="are these the images of the annotation file? when they are in place, run the same command again with "
+        "--retry-skipped: it makes only those that are lacking",
+    )
 
 
 def library_versions() -> dict[str, str]:
@@ -200,23 +230,27 @@ def library_versions() -> dict[str, str]:
     }
 
 
-def _summary(options: GenerateOptions, prepared: PairRun, result: RunResult) -> StepSummary:
+def _summary(
+    options: GenerateOptions, prepared: PairRun, result: RunResult, resume_notes: Sequence[str]
+) -> StepSummary:
     counts: dict[str, Any] = {"images planned": prepared.plan.items, **result.counts}
-    notes = list(prepared.notes)
+    notes = [*resume_notes, *prepared.notes]
     total = len(prepared.plan.shards())
     if not result.complete:
         notes.append(f"{total - len(result.entries):,} of {total:,} shards are still to be done, by other parts")
     if result.done_before:
         notes.append(f"{result.done_before:,} shards were done by an earlier call")
-    elsewhere = "" if options.save_dir == DEFAULT_SAVE_DIR else f" --folder {options.save_dir}"
+    total_partitions = len(prepared.plan.groups) or 1
+    folder = [] if options.save_dir == DEFAULT_SAVE_DIR else ["--folder", str(options.save_dir)]
+    stem = find_partitions(options.folder, total_partitions)[0].h5.name.removesuffix("0.h5")
     return StepSummary(
         step="pairs generate",
-        outputs={"partitions": str(options.folder / f"{options.name}_total_p_{options.partitions}_split_*.h5")},
+        outputs={"partitions": str(options.folder / f"{stem}*.h5")},
         counts=counts,
         drops=result.drops,
         notes=tuple(notes),
         next_command=(
-            f"ovforge pairs merge {options.name}{elsewhere}"
+            shlex.join(["ovforge", "pairs", "merge", options.name, *folder])
             if result.complete
             else "the same command again, when the other parts are done"
         ),

@@ -14,8 +14,8 @@ from ovforge.annotation_io.annotation_file import RecordTable
 from ovforge.annotation_io.door import open_annotations, open_captions
 from ovforge.annotation_io.record_index import RecordIndex
 from ovforge.annotation_io.schema import Fields, record_decoder
-from ovforge.records.pairs import variant_names
 from ovforge.records.reporting import require_some
+from ovforge.records.run_layout import variant_names
 from ovforge.synthesis.pairs import SourceImage
 
 USED = ("bbox", "area", "iscrowd")

@@ -2,7 +2,8 @@
 
 Nothing is published before it is proven complete: every planned image and each of its second views is there once,
 with the size and the CRC-32 that were noted when the partition was made. What was planned is known from the run's
-manifest, or, for partitions of the original scripts, from the annotation file and the rule by which they divide it.
+manifest and records, or, for partitions of the original scripts, from the annotation file and the rule by which they
+divide it.
 
 The HDF5 file is published last, and an old one is taken away before anything else is replaced. So where `NAME.h5` is,
 the files beside it belong to it, and a merge that was killed between its files is simply run again.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,12 +29,21 @@ from ovforge.files.atomic import atomic_path, check_output
 from ovforge.files.restricted_pickle import ListWriter, load_list
 from ovforge.image_io.hdf5 import ImageReader, ImageSource, ImageWriter, Location, copy_images
 from ovforge.image_io.store import ImageStore, open_image_store
-from ovforge.options.tracks import PAIRS_ANNOTATIONS, PAIRS_IMAGES, MergeOptions
-from ovforge.records.pairs import variant_name, variant_names
+from ovforge.options.tracks import PAIRS_FOLDER, PAIRS_IMAGES, MergeOptions
 from ovforge.records.reporting import Drop, Drops, Progress, StepSummary, no_progress, require_some
-from ovforge.runs.plan import MANIFEST, Plan, file_sha256, load_plan
+from ovforge.records.run_layout import (
+    MANIFEST,
+    PartitionFiles,
+    check_run_name,
+    find_partitions,
+    merged_files,
+    variant_name,
+    variant_names,
+)
+from ovforge.runs.plan import Plan, load_plan
 from ovforge.synthesis.pair_file import About, PairFileWriter, StoredImage, read_about, read_lines, read_pairs
-from ovforge.synthesis.partitions import PartitionFiles, find_total, partition_files, partition_sizes
+from ovforge.synthesis.partitions import find_total, partition_problem, partition_sizes
+from ovforge.synthesis.run_inputs import check_annotations, planned_annotations
 
 _SHOWN = 5
 _EVERY = 500  # images between two calls of `progress`
@@ -48,12 +59,10 @@ def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> S
     """
     target = merged_files(options.folder, options.name, options.out)
     check_output(target.h5, overwrite=options.overwrite)
+    run_folder = check_run_name(options.folder, options.name)
     partitions, plan = _partitions(options)
-    annotations = planned_annotations(options.annotations, plan)
-    check_annotations(annotations, plan)
-    planned = read_table(annotations, "images", "name")["name"].tolist()
-    require_some(len(planned), "image", annotations)
-    planned = planned[: plan.items if plan is not None else None]
+    planned = _planned_names(options, plan, partitions, run_folder)
+    require_some(len(planned), "image", run_folder)
     drops = Drops()
     with contextlib.ExitStack() as stack:
         parts = _open(partitions, planned, _variants(options, plan), stack)
@@ -65,46 +74,31 @@ def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> S
         | ({"records": str(target.pairs)} if target.pairs.exists() else {}),
         counts={"partitions": len(parts), **counts},
         drops=drops.freeze(),
-        next_command=f"ovforge pairs annotate {options.name}",
+        next_command=_next_command(options),
     )
 
 
-def merged_files(folder: Path, name: str, out: Path | None = None) -> PartitionFiles:
-    """Where the merged files of a run are."""
-    h5 = out or folder / f"{name}.h5"
-    stem = h5.name.removesuffix(h5.suffix)
-    return PartitionFiles(h5, h5.with_name(f"{stem}.pkl"), h5.with_name(f"{stem}.pairs.json"))
+def _planned_names(
+    options: MergeOptions, plan: Plan | None, partitions: Sequence[PartitionFiles], run_folder: Path
+) -> list[str]:
+    """The names of all planned images, in order. A run of ovforge has a record of each; for partitions of the original
+    scripts, or where an annotation file is given, that file says."""
+    if plan is not None and options.annotations is None:
+        return [record.file_name for files in partitions for record in read_pairs(files.pairs, _Name)]
+    annotations = planned_annotations(options.annotations, plan, run_folder)
+    check_annotations(annotations, plan)
+    planned: list[str] = read_table(annotations, "images", "name")["name"].tolist()
+    return planned[: plan.items if plan is not None else None]
 
 
-def planned_annotations(annotations: Path | None, plan: Plan | None) -> Path:
-    """The annotation file that a run was made from: as given, or the one of the plan, or else the default place.
-
-    Raises:
-        MissingInputError: it is not there.
-    """
-    noted = plan.inputs.get("annotations") if plan is not None else None
-    path = annotations or (Path(noted.path) if noted is not None else PAIRS_ANNOTATIONS)
-    if not path.is_file():
-        raise MissingInputError(
-            path,
-            what="the annotation file that the pairs were made from",
-            hint="say where it is with --annotations=FILE",
-        )
-    return path
+class _Name(msgspec.Struct, gc=False):
+    file_name: str
 
 
-def check_annotations(path: Path, plan: Plan | None) -> None:
-    """Refuse another annotation file than the plan's, by its size and hash.
-
-    Raises:
-        InputError: the plan speaks of a file with other bytes.
-    """
-    noted = plan.inputs.get("annotations") if plan is not None else None
-    if noted is not None and (path.stat().st_size != noted.size or file_sha256(path) != noted.sha256):
-        raise InputError(
-            f"{path}: is not the file that the run was started with (sha256 {noted.sha256[:12]}, {noted.size:,} bytes)",
-            hint="give that file with --annotations=FILE",
-        )
+def _next_command(options: MergeOptions) -> str:
+    folder = [] if options.folder == PAIRS_FOLDER else ["--folder", str(options.folder)]
+    moved = [] if options.annotations is None else ["--annotations", str(options.annotations)]
+    return shlex.join(["ovforge", "pairs", "annotate", options.name, *folder, *moved])
 
 
 class _View(msgspec.Struct, gc=False):
@@ -147,8 +141,6 @@ class _Part:
 
 def _partitions(options: MergeOptions) -> tuple[list[PartitionFiles], Plan | None]:
     folder = options.folder / options.name
-    if not folder.is_dir():
-        raise MissingInputError(folder, what="the folder of the run", hint="check the name, or give --folder=DIR")
     plan = load_plan(folder)[0] if (folder / MANIFEST).is_file() else None
     if plan is not None:
         total = len(plan.shards_by_group())
@@ -156,14 +148,28 @@ def _partitions(options: MergeOptions) -> tuple[list[PartitionFiles], Plan | Non
             raise InputError(f"{folder}: the run has {total} partitions, not {options.partitions}")
     else:
         total = options.partitions or find_total(folder)
-    files = [partition_files(folder, index, total) for index in range(total)]
-    lacking = [one.h5.name for one in files if not (one.is_published if plan is not None else one.h5.is_file())]
-    if lacking:
+    files = find_partitions(folder, total)
+    unfinished = {one.h5.name: _problem(one, is_ours=plan is not None) for one in files}
+    unfinished = {name: problem for name, problem in unfinished.items() if problem}
+    if unfinished:
+        first, problem = next(iter(unfinished.items()))
+        why = "" if problem == f"{first} is missing" or "are missing" in problem else f" ({problem})"
         raise InputError(
-            f"{folder}: {len(lacking)} of {total} partitions are not finished: {_shown(lacking)}",
-            hint=f"`ovforge pairs generate {options.name}` with the run's own options goes on where it stopped",
+            f"{folder}: {len(unfinished)} of {total} partitions are not finished: {_shown(list(unfinished))}{why}",
+            hint=f"`{_generate_command(options)}` resumes the run with its own options and makes what is missing",
         )
     return files, plan
+
+
+def _problem(files: PartitionFiles, *, is_ours: bool) -> str:
+    if is_ours:
+        return partition_problem(files)
+    return "" if files.h5.is_file() else f"{files.h5.name} is missing"
+
+
+def _generate_command(options: MergeOptions) -> str:
+    folder = [] if options.folder == PAIRS_FOLDER else ["--folder", str(options.folder)]
+    return shlex.join(["ovforge", "pairs", "generate", options.name, *folder])
 
 
 def _variants(options: MergeOptions, plan: Plan | None) -> int | None:

@@ -19,11 +19,13 @@ import msgspec
 from ovforge.errors import ImageError, WorkError
 from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.image_io.store import ImageStore, open_image_store
-from ovforge.records.pairs import RECORDS, PairRecord, VariantRecord
+from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drops
+from ovforge.records.run_layout import RECORDS
 from ovforge.runs.task import Shard, ShardReport, Slot
 from ovforge.synthesis.image_table import ImageTable
 from ovforge.synthesis.pairs import PairSettings, Planned, Prepared, failed, finish, prepare
+from ovforge.synthesis.partitions import count_record
 from ovforge.synthesis.repaint import Engine, Repainted, Repainter
 
 Finished = tuple[bytes, VariantRecord, tuple[tuple[str, str], ...]]
@@ -77,7 +79,7 @@ class PairWorker:
                 record = _whole_record(prepared, finished)
                 _write(writer, prepared, record, finished)
                 drops.merge(record.drops)
-                counts.update(_counted(record))
+                counts.update(count_record(record))
                 records.append(record)
             writer.add(RECORDS, msgspec.json.encode(records))
         return ShardReport(shard.stop - shard.start, dict(counts), drops.freeze())
@@ -178,14 +180,3 @@ def _write(writer: ImageWriter, prepared: Prepared, record: PairRecord, finished
     writer.add(prepared.source.file_name, prepared.data)
     for position, variant in enumerate(record.variants):
         writer.add(variant.file_name, finished[position][0] if finished else prepared.data)
-
-
-def _counted(record: PairRecord) -> dict[str, int]:
-    entries = [entry for variant in record.variants for entry in variant.annotations]
-    return {
-        "images": 1 if record.variants else 0,
-        "second views": len(record.variants),
-        "second views with objects": sum(1 for variant in record.variants if variant.annotations),
-        "objects": len(entries),
-        "objects that left the image": sum(1 for entry in entries if not entry["area"]),
-    }

@@ -18,8 +18,9 @@ from pycocotools import mask as coco_mask
 
 from ovforge.errors import ImageError
 from ovforge.image_io.codec import decode_rgb, encode_jpeg
-from ovforge.records.pairs import PairRecord, VariantRecord, variant_name
+from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drop, Drops
+from ovforge.records.run_layout import variant_name
 from ovforge.synthesis.compose import Composed, compose, to_image_size, to_working_size
 from ovforge.synthesis.fidelity import fidelity
 from ovforge.synthesis.masks import UsableObject, as_json_rle, box_and_area, stack, usable_objects

@@ -2,14 +2,16 @@
 
 `NAME_total_p_P_split_i.h5` holds the images, `.pkl` the annotations of the second views (both as OVTrack writes
 them), and `.pairs.json` what was remembered of each pair (see `pair_file`): one record per
-planned image. The last one is published last: where it is, the partition is whole. The original scripts'
-partitions have no `.pairs.json`, and no manifest beside them.
+planned image. The last one is published last. The original scripts' partitions have no `.pairs.json`, and no manifest
+beside them.
+
+Whether a partition is whole is decided in one place, `partition_problem`. A whole partition is proof that its shards
+are done; one that is not whole is no proof of anything, and its shards are made again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,33 +19,39 @@ from typing import Any
 
 import msgspec
 
-from ovforge.errors import InputError, WorkError
+from ovforge.errors import InputError, OvforgeError, WorkError
 from ovforge.files.atomic import atomic_path
 from ovforge.files.restricted_pickle import ListWriter
 from ovforge.image_io.hdf5 import Copied, ImageReader, ImageWriter, copy_images
-from ovforge.records.pairs import RECORDS, PairRecord, VariantRecord
-from ovforge.runs.ledger import Ledger
-from ovforge.runs.plan import load_plan
-from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair, StoredImage
+from ovforge.records.pairs import PairRecord, VariantRecord
+from ovforge.records.reporting import Drops
+from ovforge.records.run_layout import RECORDS, PartitionFiles, find_partitions, find_totals
+from ovforge.runs.ledger import Ledger, LedgerEntry
+from ovforge.runs.plan import Plan, load_plan
+from ovforge.runs.task import Shard, ShardReport
+from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair, StoredImage, read_about, read_pairs
 
 
-class PartitionFiles(msgspec.Struct, frozen=True):
-    """The names of one partition's files."""
+def partition_problem(files: PartitionFiles) -> str:
+    """What keeps a partition of ovforge from being whole, naming the file; empty if it is whole.
 
-    h5: Path
-    pkl: Path
-    pairs: Path
-
-    @property
-    def is_published(self) -> bool:
-        """Whether ovforge has published the partition, whole."""
-        return self.pairs.is_file() and self.h5.is_file() and self.pkl.is_file()
-
-
-def partition_files(run_folder: Path, index: int, total: int) -> PartitionFiles:
-    """Where partition `index` of `total` is."""
-    stem = f"{run_folder.name}_total_p_{total}_split_{index}"
-    return PartitionFiles(*(run_folder / f"{stem}{suffix}" for suffix in (".h5", ".pkl", ".pairs.json")))
+    Whole: all three files are there, the records are complete to their end, and the two others are those that the
+    records were published with. An HDF5 file of another size is accepted if the library opens it: it may have been
+    repacked, and merging compares every image with what was noted of it.
+    """
+    if files.missing:
+        names = " and ".join(path.name for path in files.missing)
+        return f"{names} {'is' if len(files.missing) == 1 else 'are'} missing"
+    try:
+        about = read_about(files.pairs)
+        if about.h5_size != files.h5.stat().st_size:
+            ImageReader(files.h5).close()
+    except OvforgeError as error:
+        return error.message
+    size = files.pkl.stat().st_size
+    if about.pkl_size != size:
+        return f"{files.pkl.name} has {size:,} bytes, not the {about.pkl_size:,} that it was published with"
+    return ""
 
 
 def partition_sizes(images: int, total: int) -> tuple[int, ...]:
@@ -58,8 +66,7 @@ def find_total(run_folder: Path) -> int:
     Raises:
         InputError: there is none, or there are some of several divisions.
     """
-    pattern = re.compile(re.escape(run_folder.name) + r"_total_p_(\d+)_split_\d+\.h5")
-    totals = sorted({int(match[1]) for path in run_folder.glob("*.h5") if (match := pattern.fullmatch(path.name))})
+    totals = find_totals(run_folder)
     if not totals:
         raise InputError(
             f"{run_folder}: has no partition ({run_folder.name}_total_p_P_split_i.h5)",
@@ -73,45 +80,151 @@ def find_total(run_folder: Path) -> int:
     return totals[0]
 
 
+def adopt_partitions(run_folder: Path) -> list[str]:
+    """Make the ledger agree with the partitions that are there; what was found, a line each.
+
+    The shards of a whole partition are done, whatever became of their entries or of the partition's name. The shards of
+    one that is not whole are not, but for those whose own files are there.
+
+    Raises:
+        InputError: a partition was published by another run.
+    """
+    plan, plan_id = load_plan(run_folder)
+    ledger = Ledger(run_folder, plan_id)
+    groups = plan.shards_by_group()
+    notes = []
+    for shards, files in zip(groups, find_partitions(run_folder, len(groups)), strict=True):
+        if len(files.missing) == len(files.paths):
+            continue
+        problem = partition_problem(files)
+        if not problem:
+            _check_same_run(files, plan, sum(shard.stop - shard.start for shard in shards))
+            _enter_shards(ledger, shards, files)
+            continue
+        lost = [shard for shard in shards if not ledger.is_done(shard)]
+        if lost and any(ledger.read(shard) is not None for shard in lost):
+            again = "its shard is" if len(lost) == 1 else f"its {len(lost):,} shards are"
+            notes.append(f"{files.h5.name.removesuffix('.h5')}: {problem}: {again} made again")
+    return notes
+
+
+def _check_same_run(files: PartitionFiles, plan: Plan, images: int) -> None:
+    about = read_about(files.pairs)
+    expected = msgspec.json.decode(msgspec.json.encode({**plan.options, "seed": plan.seed}))
+    if about.images != images or about.options != expected:
+        raise InputError(
+            f"{files.h5}: was published by another run (other images or options than the manifest's)",
+            hint="move its three files away, or the manifest and ledger/ if the partition is what you want to keep",
+        )
+
+
+def _enter_shards(ledger: Ledger, shards: Sequence[Shard], files: PartitionFiles) -> None:
+    """Have the ledger say that `shards` are in `files`; lost entries are written anew from the partition's records."""
+    if not any(ledger.entry_if_done(shard) is None for shard in shards):
+        return
+    missing = {shard.index for shard in shards if ledger.read(shard) is None}
+    if missing:
+        records = list(read_pairs(files.pairs, PublishedPair))
+        for shard in shards:
+            if shard.index in missing:
+                own = records[shard.start - shards[0].start : shard.stop - shards[0].start]
+                ledger.write(
+                    LedgerEntry(
+                        shard=shard.index,
+                        plan=ledger.plan_id,
+                        file=ledger.shard_path(shard, ".h5").relative_to(ledger.folder).as_posix(),
+                        size=0,
+                        sha256="",
+                        report=report_of(own),
+                        seconds=0.0,
+                        host="",
+                        worker="",
+                    )
+                )
+    ledger.mark_consumed(shards, *files.paths)
+
+
+def report_of(records: Sequence[PairRecord]) -> ShardReport:
+    """What a shard with these records says of itself."""
+    drops, counts = Drops(keep_names=True), Counter[str]()
+    for record in records:
+        drops.merge(record.drops)
+        counts.update(count_record(record))
+    return ShardReport(len(records), dict(counts), drops.freeze())
+
+
+def count_record(record: PairRecord) -> dict[str, int]:
+    """What the summary of a run counts."""
+    entries = [entry for variant in record.variants for entry in variant.annotations]
+    return {
+        "images": 1 if record.variants else 0,
+        "second views": len(record.variants),
+        "second views with objects": sum(1 for variant in record.variants if variant.annotations),
+        "objects": len(entries),
+        "objects that left the image": sum(1 for entry in entries if not entry["area"]),
+    }
+
+
 def publish_partitions(run_folder: Path) -> list[int]:
     """Publish every partition of a run whose shards are all done, and remove those shards; the numbers published.
 
-    May be called at any time and any number of times: partitions that are there stay, shards of unfinished
-    partitions stay.
+    May be called at any time, any number of times, and by several processes at once: they write the same bytes.
+    Partitions that are there stay, shards of unfinished partitions stay.
     """
     plan, plan_id = load_plan(run_folder)
     ledger = Ledger(run_folder, plan_id)
     groups = plan.shards_by_group()
     published = []
-    for index, shards in enumerate(groups):
-        files = partition_files(run_folder, index, len(groups))
+    for index, (shards, files) in enumerate(zip(groups, find_partitions(run_folder, len(groups)), strict=True)):
         paths = [ledger.shard_path(shard, ".h5") for shard in shards]
-        if not files.is_published:
+        if partition_problem(files):
             if any(not ledger.is_done(shard) or not path.is_file() for shard, path in zip(shards, paths, strict=True)):
                 continue
-            publish_partition(files, paths, options={**plan.options, "seed": plan.seed})
-            published.append(index)
+            try:
+                publish_partition(files, paths, options={**plan.options, "seed": plan.seed})
+            except (OvforgeError, OSError):
+                # Another process may have published it meanwhile and taken the shards away.
+                if partition_problem(files):
+                    raise
+            else:
+                published.append(index)
         # Also after a kill between publishing and removing.
         if any(path.exists() for path in paths):
-            ledger.mark_consumed(shards, files.h5)
+            _enter_shards(ledger, shards, files)
+            ledger.mark_consumed(shards, *files.paths)
             for path in paths:
                 path.unlink(missing_ok=True)
     return published
 
 
+def check_published(run_folder: Path) -> None:
+    """Check that every partition of a finished run is whole.
+
+    Raises:
+        WorkError: one is not; names it and what is wrong.
+    """
+    plan, _ = load_plan(run_folder)
+    total = len(plan.shards_by_group())
+    for files in find_partitions(run_folder, total):
+        if problem := partition_problem(files):
+            raise WorkError(
+                f"{files.h5}: the partition is not whole although all its shards were done: {problem}",
+                hint="was the folder changed meanwhile? run the same command again",
+            )
+
+
 def publish_partition(files: PartitionFiles, shards: Sequence[Path], *, options: dict[str, Any] | None = None) -> None:
     """Make one partition from its shards, in order; all three files, `.pairs.json` last, or none.
 
-    Files without a `.pairs.json` are left from a kill between the three and are replaced.
+    What is there of a partition that is not whole is replaced.
 
     Raises:
         WorkError: a shard lacks an image that its records name, or its records; names the shard.
     """
-    overwrite = not files.is_published
     with contextlib.ExitStack() as stack:  # leaves in reverse: the HDF5 file is published first
-        pairs = stack.enter_context(atomic_path(files.pairs, overwrite=overwrite))
-        pkl = stack.enter_context(atomic_path(files.pkl, overwrite=overwrite))
-        h5 = stack.enter_context(atomic_path(files.h5, overwrite=overwrite))
+        pairs = stack.enter_context(atomic_path(files.pairs, overwrite=True))
+        pkl = stack.enter_context(atomic_path(files.pkl, overwrite=True))
+        h5 = stack.enter_context(atomic_path(files.h5, overwrite=True))
         counts = Counter[str]()
         with open(pkl, "wb", buffering=1 << 20) as pkl_file, open(pairs, "wb", buffering=1 << 20) as pairs_file:
             entries, records = ListWriter(pkl_file), PairFileWriter(pairs_file)

@@ -7,29 +7,30 @@ pair can be looked at again, or proven to be what the run made of the image.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ovforge.annotation_io.annotation_file import read_records
-from ovforge.errors import InputError, PlanMismatchError
+from ovforge.errors import InputError, MissingInputError, PlanMismatchError
 from ovforge.files.atomic import check_output, write_bytes
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.image_io.store import open_image_store
+from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_CAPTIONS, DEFAULT_IMAGES
 from ovforge.options.replay import ReplayOptions
 from ovforge.records.pairs import VariantRecord
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.runs.plan import Plan, input_file, load_plan
-from ovforge.synthesis.diffusion import engine_from_description
+from ovforge.records.run_layout import REPLAY, PartitionFiles, check_run_name, find_partitions, variant_names
+from ovforge.runs.plan import Plan, find_input, input_file, load_plan
+from ovforge.synthesis.engines import engine_of_run
 from ovforge.synthesis.generate import library_versions
 from ovforge.synthesis.image_table import ImageTable, read_images
 from ovforge.synthesis.pair_file import PublishedPair
 from ovforge.synthesis.pairs import PairSettings, finish, prepare
-from ovforge.synthesis.partitions import PartitionFiles, partition_files
+from ovforge.synthesis.partitions import partition_problem
 from ovforge.synthesis.repaint import Engine
-from ovforge.synthesis.warp import WarpEngine
 
 
 def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> StepSummary:
@@ -43,22 +44,72 @@ def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> 
         InputError: there is no such image in the run, or it cannot be used.
     """
     del progress
-    run_folder = options.save_dir / options.name
+    run_folder = check_run_name(options.save_dir, options.name)
     plan, _ = load_plan(run_folder)
-    engine = _engine(plan, options)
-    differences = list(_differences(plan, engine))
+    places = _Places.of(plan, options)
+    engine = engine_of_run(plan, run_folder, model=options.model, device=options.device)
+    differences = list(_differences(plan, engine, places))
     if differences and not options.anyway:
         raise PlanMismatchError(
             f"{run_folder}: not as it was when the run was started: {'; '.join(differences)}",
             hint="bring back what the run had, or give --anyway: the pair may then come out otherwise",
         )
-    out = options.out or run_folder / "replay"
-    table = _images(plan)
+    out = options.out or run_folder / REPLAY
+    table = read_images(
+        places.annotations, places.captions, variants=plan.options["variants"], limit=plan.options["limit"]
+    )
     try:
         index = _position(table, options)
-        return _replay(table, index, plan=plan, engine=engine, options=options, out=out, differences=differences)
+        return _replay(
+            table,
+            index,
+            plan=plan,
+            engine=engine,
+            options=options,
+            out=out,
+            images=places.images,
+            differences=differences,
+        )
     finally:
         table.close()
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the run's inputs are now."""
+
+    annotations: Path
+    captions: Path | None
+    images: Path
+
+    @classmethod
+    def of(cls, plan: Plan, options: ReplayOptions) -> _Places:
+        """Find them all.
+
+        Raises:
+            MissingInputError: some are not to be found; names all of them at once.
+        """
+        folder = options.save_dir / options.name
+        wanted = {
+            "annotations": (options.annotations, DEFAULT_ANNOTATIONS),
+            "captions": (options.captions, DEFAULT_CAPTIONS),
+            "images": (options.images, DEFAULT_IMAGES[-1]),
+        }
+        found, missing = {}, {}
+        for role, (given, default) in wanted.items():
+            if role in plan.inputs:
+                try:
+                    found[role] = find_input(plan, role, folder, given=given, default=default)
+                except MissingInputError:
+                    missing[role] = given or Path(plan.inputs[role].path)
+        if missing:
+            raise MissingInputError(
+                ", ".join(map(str, missing.values())),
+                what=f"the run's {' and '.join(missing)}",
+                hint="moved, or on another machine: say where they are now with "
+                + " ".join(f"--{role}=PATH" for role in missing),
+            )
+        return cls(found["annotations"], found.get("captions"), found["images"])
 
 
 def _replay(
@@ -69,17 +120,18 @@ def _replay(
     engine: Engine,
     options: ReplayOptions,
     out: Path,
+    images: Path,
     differences: list[str],
 ) -> StepSummary:
     source = table.image(index)
     settings = _settings(plan)
     stored, partition = _stored(plan, index, options.save_dir / options.name)
-    names = [f"{Path(source.file_name).stem}_v{r}.jpg" for r in range(settings.variants)]
+    names = variant_names(source.file_name, settings.variants)
     record_path = out / f"{Path(source.file_name).stem}.json"
     for path in (out / source.file_name, record_path, *(out / name for name in names)):
         check_output(path, overwrite=options.overwrite)
 
-    with open_image_store(Path(plan.inputs["images"].path)) as store:
+    with open_image_store(images) as store:
         data = store.read(source.file_name)
     repainter = _with_batch_size(engine, stored).open(options.device)
     try:
@@ -123,25 +175,11 @@ def _replay(
     )
 
 
-def _engine(plan: Plan, options: ReplayOptions) -> Engine:
-    described = plan.options.get("engine", {})
-    match described.get("engine"):
-        case "warp":
-            return WarpEngine()
-        case "diffusion":
-            changes = {"model": options.model, "device": options.device}
-            return engine_from_description(described, **{key: value for key, value in changes.items() if value})
-        case other:
-            raise InputError(
-                f"{options.save_dir / options.name}: made by the engine {other!r}, unknown to this release"
-            )
-
-
-def _differences(plan: Plan, engine: Engine) -> Iterator[str]:
-    for role in ("annotations", "captions"):
+def _differences(plan: Plan, engine: Engine, places: _Places) -> Iterator[str]:
+    for role, path in (("annotations", places.annotations), ("captions", places.captions)):
         frozen = plan.inputs.get(role)
-        if frozen is not None and input_file(Path(frozen.path)).sha256 != frozen.sha256:
-            yield f"{frozen.path} has changed"
+        if frozen is not None and path is not None and input_file(path).sha256 != frozen.sha256:
+            yield f"{path} is not the file that the run was started with"
     before, now = plan.options["engine"], engine.describe()
     for key in sorted({*before, *now} - {"model"}):  # the model may have moved; its weights' hashes count
         if before.get(key) != now.get(key):
@@ -155,16 +193,6 @@ def _differences(plan: Plan, engine: Engine) -> Iterator[str]:
 def _settings(plan: Plan) -> PairSettings:
     names = set(asdict(PairSettings())) - {"seed"}
     return PairSettings(seed=plan.seed, **{name: plan.options[name] for name in names})
-
-
-def _images(plan: Plan) -> ImageTable:
-    captions = plan.inputs.get("captions")
-    return read_images(
-        Path(plan.inputs["annotations"].path),
-        Path(captions.path) if captions is not None else None,
-        variants=plan.options["variants"],
-        limit=plan.options["limit"],
-    )
 
 
 def _position(table: ImageTable, options: ReplayOptions) -> int:
@@ -186,8 +214,8 @@ def _stored(plan: Plan, index: int, run_folder: Path) -> tuple[PublishedPair | N
     while index >= first + groups[partition]:
         first += groups[partition]
         partition += 1
-    files = partition_files(run_folder, partition, len(groups))
-    if not files.is_published:
+    files = find_partitions(run_folder, len(groups))[partition]
+    if partition_problem(files):
         return None, None
     for position, record in enumerate(read_records(files.pairs, "pairs", PublishedPair)):
         if position == index - first:

@@ -16,11 +16,10 @@ import numpy as np
 from ovforge.errors import InputError
 from ovforge.files.restricted_pickle import load_list
 from ovforge.image_io.hdf5 import ImageReader
-from ovforge.records.pairs import variant_name
 from ovforge.records.reporting import Drops
+from ovforge.records.run_layout import PartitionFiles, variant_name
 from ovforge.synthesis.pair_columns import Entries, EntryFields, Ints, entry_columns, join_entries, read_pair_columns
 from ovforge.synthesis.pair_file import read_about
-from ovforge.synthesis.partitions import PartitionFiles
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,11 @@ from ovforge.errors import AnnotationFileError, MissingInputError
 from ovforge.files.atomic import check_output
 from ovforge.options.tracks import AnnotateOptions
 from ovforge.parallel import Workers
-from ovforge.records.pairs import variant_name
 from ovforge.records.reporting import EXAMPLES_KEPT, Drops, Progress, StepSummary, no_progress, require_some
-from ovforge.runs.plan import MANIFEST, load_plan
+from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, tracks_file, variant_name
+from ovforge.runs.plan import load_plan
 from ovforge.synthesis.image_table import USED
-from ovforge.synthesis.merge import check_annotations, merged_files, planned_annotations
+from ovforge.synthesis.run_inputs import check_annotations, planned_annotations
 from ovforge.synthesis.second_views import SecondViews, open_second_views
 
 PAIR_MIN_AREA = 64.0 * 64.0
@@ -57,11 +57,11 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
         InputError: they do not belong together; says why.
         OutputExistsError: the file is there and `overwrite` is false.
     """
-    out = options.out or options.folder / "annotations" / f"{options.name}.json"
+    out = options.out or tracks_file(options.folder, options.name)
     check_output(out, overwrite=options.overwrite)
-    run_folder = options.folder / options.name
+    run_folder = check_run_name(options.folder, options.name)
     plan = load_plan(run_folder)[0] if (run_folder / MANIFEST).is_file() else None
-    path = planned_annotations(options.annotations, plan)
+    path = planned_annotations(options.annotations, plan, run_folder)
     merged = merged_files(options.folder, options.name)
     for needed, what in ((merged.h5, "the merged images"), (merged.pkl, "the merged annotations")):
         if not needed.is_file():

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ovforge.records.reporting import Drop, Drops
+from ovforge.records.run_layout import MANIFEST
 from ovforge.runs.ledger import Ledger
-from ovforge.runs.plan import MANIFEST, load_plan
+from ovforge.runs.plan import load_plan
 
 
 def read_drops(run_folder: Path) -> tuple[Drop, ...] | None:

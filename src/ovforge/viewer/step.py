@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ovforge.errors import MissingExtraError, MissingInputError, OvforgeError
 from ovforge.options.viewer import ExemplarsViewOptions, PairsViewOptions
 from ovforge.records.reporting import Progress, no_progress
-from ovforge.runs.plan import MANIFEST
+from ovforge.records.run_layout import MANIFEST, check_run_name
 from ovforge.viewer.source import PairSource
 
 
@@ -22,6 +22,8 @@ def open_pairs(options: PairsViewOptions, *, progress: Progress = no_progress) -
     from ovforge.viewer.unfinished_source import UnfinishedSource
 
     h5, annotations = options.merged
+    if options.annotations is None:
+        check_run_name(options.folder, options.name)
     if (h5.is_file() and annotations.is_file()) or options.annotations is not None:
         return MergedSource(options, progress=progress)
     if (options.run_folder / MANIFEST).is_file():
@@ -32,7 +34,7 @@ def open_pairs(options: PairsViewOptions, *, progress: Progress = no_progress) -
     if options.run_folder.is_dir():
         hint = f"for partitions of other programs: `ovforge pairs merge {options.name}`, then `pairs annotate`"
         raise MissingInputError(options.run_folder / MANIFEST, what="the plan of a run", hint=hint)
-    raise MissingInputError(options.run_folder, what="a run of pairs", hint="check the name, or give --folder=DIR")
+    raise MissingInputError(h5, what="the merged images", hint="check the name, or give --folder=DIR")
 
 
 def view_pairs(

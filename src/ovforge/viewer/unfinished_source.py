@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.annotation_file import AnnotationFile, read_records
+from ovforge.annotation_io.door import categories_of, open_annotations
+from ovforge.annotation_io.ordering import find_positions
 from ovforge.errors import AnnotationFileError, ImageError, MissingImageError, MissingInputError, OvforgeError
 from ovforge.image_io.codec import stored_size
 from ovforge.image_io.hdf5 import ImageReader
@@ -26,15 +28,14 @@ from ovforge.options.viewer import PairsViewOptions
 from ovforge.records.lvis import Category
 from ovforge.records.pairs import PairRecord
 from ovforge.records.reporting import Drop, Progress, no_progress
+from ovforge.records.run_layout import RECORDS, PartitionFiles, find_partitions
 from ovforge.runs.ledger import Ledger
-from ovforge.runs.plan import Plan, load_plan
+from ovforge.runs.plan import Plan, find_input, load_plan
 from ovforge.runs.task import Shard
-from ovforge.sources.pair_arrays import ObjectColumns, PairArrays, arrange, motion_row, place
+from ovforge.sources.pair_arrays import ObjectColumns, PairArrays, arrange, motion_row
 from ovforge.viewer.run_records import read_drops
 from ovforge.viewer.source import PairDetails, Snapshot
 
-RECORDS_KEY = "__records__"
-"""The dataset of a shard that holds its `PairRecord`s."""
 _AGAIN = "remove the file and run `ovforge pairs generate` with the run's own options: it makes this shard anew"
 _OPEN_FILES = 8
 _LOOK_AGAIN_SECONDS = 2.0
@@ -68,18 +69,6 @@ class _Pair(msgspec.Struct):
 
 class _Name(msgspec.Struct):
     file_name: str
-
-
-class _Image(msgspec.Struct, frozen=True):
-    id: int
-    width: int
-    height: int
-
-
-class _Object(msgspec.Struct, frozen=True, gc=False):
-    id: int
-    bbox: tuple[float, float, float, float]
-    area: float
 
 
 class _Originals(NamedTuple):
@@ -117,6 +106,7 @@ class UnfinishedSource:
         self._lock = threading.RLock()
         self._plan: Plan | None = None
         self._plan_id = ""
+        self._partitions: list[PartitionFiles] = []
         self._originals = _Originals()
         self._chunks: list[_Chunk] = []
         self._known: set[int] = set()
@@ -165,19 +155,19 @@ class UnfinishedSource:
         if plan_id != self._plan_id:  # the first look, or the run was started anew
             self._plan, self._plan_id = plan, plan_id
             self._chunks, self._known, self._spans = [], set(), {}
-            self._snapshot = None
+            self._snapshot, self._partitions = None, []
             self.close()
-            self._originals = _read_originals(plan, self._progress)
+            self._originals = _read_originals(plan, self._folder, self._progress)
         ledger = Ledger(self._folder, plan_id)
         fresh = False
         for group, shards in enumerate(plan.shards_by_group()):
             unknown = [shard for shard in shards if shard.index not in self._known]
             if not unknown:
                 continue
-            published = self._partition(group)[1].is_file()
+            published = self._partition(group).are_there
             done = unknown if published else [shard for shard in unknown if ledger.is_done(shard)]
             if published and done:
-                records = list(read_records(self._partition(group)[1], "pairs", _Pair))
+                records = list(read_records(self._partition(group).pairs, "pairs", _Pair))
                 base = shards[0].start
                 for shard in done:
                     self._add(shard, records[shard.start - base : shard.stop - base])
@@ -211,7 +201,7 @@ class UnfinishedSource:
             if not record.variants:
                 continue
             entries = record.variants[0].annotations
-            found = place(originals.object_id, np.array([entry.id for entry in entries], np.int64))
+            found = find_positions(originals.object_id, np.array([entry.id for entry in entries], np.int64))
             known = [(entry, int(where)) for entry, where in zip(entries, found, strict=True) if where >= 0]
             first = self._image(chunk, record.image_id, size, record.file_name)
             _extend(
@@ -241,7 +231,7 @@ class UnfinishedSource:
         return len(chunk.names) - 1
 
     def _sizes(self, first_item: int, records: Sequence[_Pair]) -> list[tuple[int, int]]:
-        found = place(self._originals.image_id, np.array([record.image_id for record in records], np.int64))
+        found = find_positions(self._originals.image_id, np.array([record.image_id for record in records], np.int64))
         sizes = []
         for offset, (record, where) in enumerate(zip(records, found.tolist(), strict=True)):
             if where >= 0:
@@ -266,13 +256,14 @@ class UnfinishedSource:
 
     def _file_of(self, item: int) -> Path:
         group, shard = self._where(item)
-        h5, pairs = self._partition(group)
-        return h5 if pairs.is_file() else self._shard_path(shard)
+        files = self._partition(group)
+        return files.h5 if files.are_there else self._shard_path(shard)
 
     def _record(self, item: int) -> PairRecord:
         group, shard = self._where(item)
-        pairs = self._partition(group)[1]
-        if not pairs.is_file():
+        files = self._partition(group)
+        pairs = files.pairs
+        if not files.are_there:
             with contextlib.suppress(MissingInputError):
                 records: list[PairRecord] = self._shard_records(self._shard_path(shard), list[PairRecord])
                 return records[item - shard.start]
@@ -291,7 +282,7 @@ class UnfinishedSource:
 
     def _shard_records(self, path: Path, kind: Any) -> Any:
         try:
-            raw = self._reader(path).read(RECORDS_KEY)
+            raw = self._reader(path).read(RECORDS)
         except ImageError as error:
             raise AnnotationFileError(path, "has no records that can be read", hint=_AGAIN) from error
         return _decoded(path, raw, kind)
@@ -307,10 +298,11 @@ class UnfinishedSource:
                 self._readers.popitem(last=False)
             return reader
 
-    def _partition(self, group: int) -> tuple[Path, Path]:
-        total = len(self._require_plan().groups) or 1
-        stem = f"{self.name}_total_p_{total}_split_{group}"
-        return self._folder / f"{stem}.h5", self._folder / f"{stem}.pairs.json"
+    def _partition(self, group: int) -> PartitionFiles:
+        if self._partitions and self._partitions[group].are_there:
+            return self._partitions[group]
+        self._partitions = find_partitions(self._folder, len(self._require_plan().groups) or 1)
+        return self._partitions[group]
 
     def _shards(self, group: int) -> list[Shard]:
         return self._require_plan().shards_by_group()[group]
@@ -330,18 +322,24 @@ class UnfinishedSource:
         return self._plan
 
 
-def _read_originals(plan: Plan, progress: Progress) -> _Originals:
+def _read_originals(plan: Plan, folder: Path, progress: Progress) -> _Originals:
     """The originals' boxes are only in the annotation file; without it, the pages do without them."""
-    noted = plan.inputs.get("annotations")
-    path = Path(noted.path) if noted is not None else None
-    if path is None or not path.is_file():
+    try:
+        path = find_input(plan, "annotations", folder)
+    except (KeyError, MissingInputError):
         return _Originals()
     progress("annotations", 0, 0)
     try:
-        with AnnotationFile(path, {"images": _Image, "annotations": _Object}) as file:
-            images, objects = file.table("images", _Image), file.table("annotations", _Object)
+        with open_annotations(
+            path,
+            images=("width", "height"),
+            annotations=("bbox", "area"),
+            categories=("name", "synset", "frequency"),
+            optional={"categories.name"},
+        ) as opened:
+            images, objects = opened.images, opened.annotations
         return _Originals(
-            tuple(read_records(path, "categories", Category)),
+            categories_of(opened.categories),
             images["id"],
             np.column_stack([images["width"], images["height"]]),
             objects["id"],

@@ -25,11 +25,12 @@ from ovforge.options.vision import EmbedOptions
 from ovforge.records.exemplar import IMAGENET, LVIS, VISUAL_GENOME, Exemplar
 from ovforge.records.features import PARTS_FOLDER, RUN_FOLDER, SETTINGS_FILE, FeatureSettings, feature_key
 from ovforge.records.reporting import Progress, StepSummary, no_progress
+from ovforge.records.run_layout import MANIFEST
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.ledger import Ledger
-from ovforge.runs.plan import MANIFEST, Plan, input_names, load_plan
+from ovforge.runs.plan import Plan, input_names, load_plan
 from ovforge.runs.run import RunResult, ShardSelection, run
 from ovforge.sources.exemplar_images import ExemplarImages, missing_hint
 from ovforge.sources.exemplars import read_drawn

@@ -7,16 +7,19 @@ annotation files say which release they look like, folders how many images or cl
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from ovforge.annotation_io.annotation_file import read_records
-from ovforge.errors import OvforgeError
+from ovforge.annotation_io.door import Annotations, open_annotations, read_table
+from ovforge.annotation_io.json_text import opening_problem
+from ovforge.errors import AnnotationFileError, OvforgeError
 from ovforge.options import layout
-from ovforge.records.lvis import Category
 
 LVIS_SITE = "lvisdataset.org/dataset"
 COCO_SITE = "cocodataset.org/#download"
@@ -97,25 +100,55 @@ def _state(root: Path, wanted: Input) -> InputState:
     )
 
 
-def _annotations(path: Path) -> ProbeResult:
-    categories = list(read_records(path, "categories", Category))
-    frequencies = {category.frequency for category in categories} - {""}
+def _lvis(path: Path, *, split: str) -> ProbeResult:
+    with open_annotations(path, images=_SPLIT_FROM, categories=("frequency",), spans=()) as opened:
+        count, frequencies = len(opened.categories), set(opened.categories["frequency"]) - {""}
+        splits = _splits(opened)
     releases = {1203: "LVIS v1", 1230: "LVIS v0.5", 80: "COCO instances"}
-    name = releases.get(len(categories), f"{len(categories):,} classes, no release known here")
-    if len(categories) not in (80,) and not frequencies:
+    name = releases.get(count, f"{count:,} classes, no release known here")
+    if count != 80 and not frequencies:
         return ProbeResult(looks_like=name, problem="its categories have no frequency (r, c, f): not an LVIS file")
+    # LVIS's val file has images of COCO's train2017, too; its train file has none of val2017.
+    of_val = sum(number for (_, part), number in splits.items() if part == "val")
+    if split == "train" and of_val:
+        return ProbeResult(
+            looks_like=name,
+            problem=f"holds val images ({of_val:,} of {splits.total():,}): the val file in train's place",
+        )
+    if split == "val" and splits and not of_val:
+        return ProbeResult(looks_like=name, problem="holds train images only: the train file in val's place")
     return ProbeResult(looks_like=name)
 
 
+_SPLIT_FROM = ("file_name", "coco_url")
+_SPLIT = re.compile(r"(train|val|test)(2014|2015|2017)(?![0-9])")
+
+
+def _splits(opened: Annotations) -> Counter[tuple[str, str]]:
+    """How many images are of which year and part of COCO, by their addresses and names; others are not counted."""
+    columns = (opened.images[name].tolist() for name in _SPLIT_FROM)
+    matches = (_SPLIT.search(url) or _SPLIT.search(name) for name, url in zip(*columns, strict=True))
+    return Counter((match[2], match[1]) for match in matches if match)
+
+
 def _coco(path: Path) -> ProbeResult:
-    count = sum(1 for _ in read_records(path, "categories", Category))
+    with open_annotations(path, images=_SPLIT_FROM, categories=(), spans=()) as opened:
+        count, splits = len(opened.categories), _splits(opened)
     if count != 80:
         return ProbeResult(looks_like=f"{count:,} classes", problem="COCO instances have 80 classes")
-    return ProbeResult(looks_like="COCO 2017 instances" if "2017" in path.name else "COCO instances")
+    if not splits:
+        return ProbeResult(looks_like="COCO instances")
+    (year, part), _ = splits.most_common(1)[0]
+    name = f"COCO {year} {part} instances"
+    if (year, part) != ("2017", "train"):
+        return ProbeResult(looks_like=name, problem=f"holds images of {part}{year}, not of train2017: {name}")
+    return ProbeResult(looks_like="COCO 2017 instances")
 
 
 def _captions(path: Path) -> ProbeResult:
-    # The first records tell: a captions file of 118,287 images need not be read to its end.
+    if not len(read_table(path, "annotations", optional={"annotations.id"})):
+        return ProbeResult(problem="has no annotations, so no captions")
+    # The first records tell.
     with open(path, "rb") as file:
         head = file.read(1 << 16)
         file.seek(max(0, path.stat().st_size - (1 << 16)))
@@ -164,8 +197,7 @@ def _archive(path: Path) -> ProbeResult:
 
 
 def _visual_genome(path: Path) -> ProbeResult:
-    with open(path, "rb") as file:
-        head = file.read(1 << 16)
+    head = _head_of_list(path)
     if b'"objects"' not in head:
         return ProbeResult(problem='has no "objects": Visual Genome\'s objects.json is another file')
     if b'"synsets"' not in head:
@@ -175,10 +207,29 @@ def _visual_genome(path: Path) -> ProbeResult:
     return ProbeResult(looks_like="with synsets (v1.2 or later)")
 
 
-def _json(path: Path) -> ProbeResult:
+def _image_list(path: Path) -> ProbeResult:
+    if b'"url"' not in _head_of_list(path):
+        return ProbeResult(problem='has no "url": Visual Genome\'s image_data.json is another file')
+    return ProbeResult()
+
+
+def _head_of_list(path: Path) -> bytes:
+    """The first bytes of a JSON list that is whole, as far as its two ends tell.
+
+    Raises:
+        AnnotationFileError: it is something else; says what.
+    """
     with open(path, "rb") as file:
-        head = file.read(64).lstrip()
-    return ProbeResult() if head[:1] in (b"{", b"[") else ProbeResult(problem="is not JSON")
+        head = file.read(1 << 16)
+        file.seek(max(0, path.stat().st_size - 64))
+        tail = file.read().rstrip()
+    if problem := opening_problem(head):
+        raise AnnotationFileError(path, problem.text, hint=problem.hint)
+    if not head.lstrip().startswith(b"["):
+        raise AnnotationFileError(path, "is not a JSON list")
+    if not tail.endswith(b"]"):
+        raise AnnotationFileError(path, "is cut short: its list has no end")
+    return head
 
 
 def _is_wnid(name: str) -> bool:
@@ -198,7 +249,7 @@ INPUTS: tuple[Input, ...] = (
         (layout.LVIS_TRAIN,),
         LVIS_SITE,
         "lvis_v1_train.json.zip",
-        _annotations,
+        partial(_lvis, split="train"),
     ),
     Input(
         "lvis-val",
@@ -207,7 +258,7 @@ INPUTS: tuple[Input, ...] = (
         (layout.LVIS_VAL,),
         LVIS_SITE,
         "lvis_v1_val.json.zip",
-        _annotations,
+        partial(_lvis, split="val"),
     ),
     Input(
         "coco-train-images",
@@ -262,7 +313,7 @@ INPUTS: tuple[Input, ...] = (
         _place(layout.VISUAL_GENOME_DIR, "image_data.json"),
         VISUAL_GENOME_SITE,
         "image_data.json.zip",
-        _json,
+        _image_list,
     ),
     Input(
         "visual-genome-images-1",
@@ -289,13 +340,13 @@ INPUTS: tuple[Input, ...] = (
         (layout.TRACKING_LVIS_TRAIN,),
         LVIS_SITE,
         "lvis_v1_train.json.zip",
-        _annotations,
+        partial(_lvis, split="train"),
     ),
     Input(
         "tracking-coco",
         "tracking",
         "COCO 2017 train instances",
-        (layout.TRACKING_COCO_TRAIN,),
+        layout.TRACKING_COCO_TRAIN_PLACES,
         COCO_SITE,
         "annotations_trainval2017.zip",
         _coco,

@@ -285,11 +285,16 @@ class TestCoverage:
 class TestBadInput:
     """What is wrong is named, with its place; nothing half is written."""
 
-    def test_annotations_of_unknown_classes_and_images_are_counted(self, world: World) -> None:
-        world.write_lvis([box(1, 378, 5000.0), box(2, 99999, 5000.0), box(3, 378, 5000.0, image=77)])
-        options = world.options()
-        drops = {drop.reason: drop.count for drop in collate_exemplars(options).drops}
-        assert drops == {'its category is not in "categories"': 1, "its image is missing": 1}
+    def test_annotations_of_unknown_classes_and_images_are_refused(self, world: World) -> None:
+        for wrong, problem in (
+            (box(2, 99999, 5000.0), 'annotation number 2 .* category_id 99999, which is not in "categories"'),
+            (box(3, 378, 5000.0, image=77), 'annotation number 2 .* image_id 77, which is not in "images"'),
+            (box(1, 378, 5000.0), "annotation number 2 .* has the id 1 of annotation number 1"),
+        ):
+            world.write_lvis([box(1, 378, 5000.0), wrong])
+            with pytest.raises(AnnotationFileError, match=problem):
+                collate_exemplars(world.options())
+            assert not world.options().output.exists()
 
     def test_objects_without_area_or_image_are_counted(self, world: World) -> None:
         world.write_genome([thing(1, DOG, 0, 2000), thing(2, DOG, -40, -40), thing(3, DOG)])
@@ -322,11 +327,21 @@ class TestBadInput:
         with pytest.raises(AnnotationFileError, match=r"image_data\.json: entry 0 .*image_id"):
             collate_exemplars(world.options())
 
-    def test_lvis_without_areas(self, world: World) -> None:
-        annotation = box(1, 378, 5.0)
-        del annotation["area"]
-        world.write_lvis([annotation])
-        with pytest.raises(AnnotationFileError, match=r"lvis_v1_train\.json.*area"):
+    @pytest.mark.parametrize("nothing", [{}, {"area": None}])
+    def test_lvis_without_areas_has_those_of_the_masks(self, world: World, nothing: dict[str, None]) -> None:
+        square = {"segmentation": [[0, 0, 40, 0, 40, 40, 0, 40]]}
+        small = {"segmentation": [[0, 0, 20, 0, 20, 20, 0, 20]]}
+        no_mask = {"segmentation": [], "bbox": [0, 0, 100, 50]}
+        annotations = [box(1, 378, 5.0) | square, box(2, 378, 5.0) | small, box(3, 378, 5.0) | no_mask]
+        world.write_lvis([{**{key: one[key] for key in one if key != "area"}, **nothing} for one in annotations])
+        collate_exemplars(world.options())
+        records = [one for one in json.loads(world.options().output.read_text())[DOG] if one["dataset"] == "lvis"]
+        # The third has no mask: its area is its box's, 100 x 50.
+        assert [(one["id"], one["area"]) for one in records] == [(1, 1600.0), (3, 5000.0)]
+
+    def test_a_box_that_is_text_is_named(self, world: World) -> None:
+        world.write_lvis([box(1, 378, 5000.0) | {"area": "5000"}])
+        with pytest.raises(AnnotationFileError, match=r'lvis_v1_train\.json: annotation number 1 .*"5000" as its area'):
             collate_exemplars(world.options())
 
     def test_a_folder_that_is_no_imagenet(self, world: World) -> None:
@@ -355,7 +370,7 @@ class TestBadInput:
 
     def test_categories_without_synset(self, world: World) -> None:
         world.write_lvis([], [{"id": 18, "name": "dog", "supercategory": "animal"}])
-        with pytest.raises(AnnotationFileError, match=r"category 18 \(dog\) has no synset"):
+        with pytest.raises(AnnotationFileError, match=r"category number 1 \(byte \d+\) \(dog\) has no synset"):
             collate_exemplars(world.options())
 
 

@@ -113,7 +113,7 @@ def test_what_is_no_image_is_named_and_skipped(crops: Path) -> None:
 
 @pytest.mark.parametrize("categories", [[], [{"name": "a"}], [7], {"id": 1}])
 def test_bad_categories(crops: Path, categories: Any) -> None:
-    with pytest.raises(AnnotationFileError, match=r"meta\.json"):
+    with pytest.raises(InputError, match=r"meta\.json"):
         index(crops, categories)
 
 

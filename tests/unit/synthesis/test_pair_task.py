@@ -12,7 +12,8 @@ import pytest
 
 from ovforge.errors import WorkError
 from ovforge.image_io.hdf5 import ImageReader
-from ovforge.records.pairs import RECORDS, PairRecord
+from ovforge.records.pairs import PairRecord
+from ovforge.records.run_layout import RECORDS
 from ovforge.runs.task import Shard, ShardReport, Slot
 from ovforge.synthesis.image_table import read_images
 from ovforge.synthesis.pair_task import PairTask

@@ -20,14 +20,15 @@ from ovforge.annotation_io import edited_records
 from ovforge.errors import InputError, WorkError
 from ovforge.image_io.hdf5 import ImageReader, ImageWriter
 from ovforge.options.tracks import AnnotateOptions, MergeOptions
-from ovforge.records.pairs import RECORDS, PairRecord, VariantRecord
+from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drop
+from ovforge.records.run_layout import RECORDS, partition_files
 from ovforge.runs.ledger import Ledger, LedgerEntry
 from ovforge.runs.plan import Plan, file_sha256, freeze, input_file
 from ovforge.runs.task import Shard, ShardReport
 from ovforge.synthesis import pair_columns
 from ovforge.synthesis.merge import merge_pairs
-from ovforge.synthesis.partitions import partition_files, partition_sizes, publish_partition, publish_partitions
+from ovforge.synthesis.partitions import partition_sizes, publish_partition, publish_partitions
 from ovforge.synthesis.tracks import annotate_pairs
 
 NAME = "my_pairs"

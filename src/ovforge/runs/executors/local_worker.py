@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ovforge.errors import OvforgeError, WorkError
 from ovforge.files.machine import machine_name
+from ovforge.records.run_layout import RUNNING
 from ovforge.runs.heartbeat import Heartbeat
 from ovforge.runs.task import Slot, Worker
 from ovforge.runs.worker import Attempt, FatalError, Job, attempt, do_shard, open_worker
@@ -54,7 +55,7 @@ class Died:
 
 def crash_report_path(folder: Path, pid: int) -> Path:
     """Where the worker `pid` of this machine writes the traceback of a crash in native code."""
-    return folder / "running" / f"{machine_name()}-{pid}.crash"
+    return folder / RUNNING / f"{machine_name()}-{pid}.crash"
 
 
 def serve(pipe: Connection, slot: Slot) -> None:

@@ -8,8 +8,8 @@ import pickle
 
 from ovforge.errors import WorkError
 from ovforge.files.machine import host_name
+from ovforge.records.run_layout import MANIFEST
 from ovforge.runs.heartbeat import Heartbeat
-from ovforge.runs.plan import MANIFEST
 from ovforge.runs.task import Shard, Slot, Worker
 from ovforge.runs.worker import Attempt, FatalError, Job, attempt, do_shard, open_worker
 

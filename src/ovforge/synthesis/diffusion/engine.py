@@ -47,7 +47,7 @@ class DiffusionEngine:
         device = resolve_device(options.device)
         return {
             "engine": self.name,
-            "model": str(options.model),
+            "model": str(options.model.absolute()),
             "weights": weight_hashes(report),
             "inpainting_unet": report.inpainting,
             "scheduler": options.scheduler.value,

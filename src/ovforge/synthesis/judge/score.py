@@ -21,15 +21,16 @@ from ovforge.errors import InputError, MissingInputError
 from ovforge.files.atomic import check_output, temporary_path, write_bytes
 from ovforge.options.judge import ScoreOptions
 from ovforge.records.reporting import Progress, StepSummary, no_progress
+from ovforge.records.run_layout import MANIFEST, merged_files
 from ovforge.records.scores import FORMAT, SCORES, Scores, ViewScores
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.in_process import InProcessExecutor
-from ovforge.runs.plan import MANIFEST, Plan, input_file, load_plan
+from ovforge.runs.plan import Plan, input_file, load_plan
 from ovforge.runs.run import RunResult, ShardSelection, run
 from ovforge.synthesis.image_table import ImageTable, read_images
 from ovforge.synthesis.judge.score_task import ScoreTask
-from ovforge.synthesis.merge import check_annotations, merged_files, planned_annotations
 from ovforge.synthesis.pair_file import read_about, read_lines
+from ovforge.synthesis.run_inputs import check_annotations, planned_annotations
 from ovforge.vision.loading import describe_model
 from ovforge.vision.model_folder import DETECT, IMAGE, check_vision_folder
 

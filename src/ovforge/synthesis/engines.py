@@ -1,0 +1,58 @@
+"""Engines by name and by what a run's manifest says of them; their own modules are loaded when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from ovforge.errors import InputError
+from ovforge.options.diffusion import DEFAULT_MODEL, DiffusionOptions
+from ovforge.runs.plan import Plan, possible_places
+from ovforge.synthesis.diffusion import engine_from_description
+from ovforge.synthesis.repaint import Engine
+from ovforge.synthesis.warp import WarpEngine
+
+
+def engine_name(plan: Plan) -> str:
+    """What `--engine` calls the engine of a run."""
+    return str(plan.options.get("engine", {}).get("engine", ""))
+
+
+def engine_of_run(plan: Plan, run_folder: Path, *, model: Path | None = None, device: str | None = None) -> Engine:
+    """The engine that a run was made with, with its model where it is now.
+
+    Raises:
+        InputError: this release has no such engine.
+    """
+    described = plan.options.get("engine", {})
+    match described.get("engine"):
+        case "warp":
+            return WarpEngine()
+        case "diffusion":
+            changes: dict[str, Any] = {"model": model or find_model(plan, run_folder)}
+            if device:
+                changes["device"] = device
+            return engine_from_description(described, **changes)
+        case other:
+            raise InputError(f"{run_folder}: made by the engine {other!r}, unknown to this release")
+
+
+def with_run_diffusion_options(
+    options: DiffusionOptions, plan: Plan, run_folder: Path, given: Collection[str]
+) -> DiffusionOptions:
+    """The options of the engine `diffusion` for resuming a run: what was not given takes the run's own value."""
+    own = engine_from_description(plan.options["engine"]).options
+    model = options.model if "model" in given else find_model(plan, run_folder)
+    given_fields = set(given) | ({"width", "height"} if "working_size" in given else set())
+    values = {field.name: getattr(options, field.name) for field in fields(options) if field.name in given_fields}
+    return replace(own, **{**values, "model": model})
+
+
+def find_model(plan: Plan, run_folder: Path) -> Path:
+    """Where the model of a run is now: where it was, where it went with the run's folder, or the default place; if at
+    none of these, where it was."""
+    noted = str(plan.options["engine"]["model"])
+    places = possible_places(plan, noted, run_folder, DEFAULT_MODEL)
+    return next((place for place in places if place.exists()), places[0])

@@ -1,0 +1,151 @@
+"""The inputs of a pairs run, found and compared by content: for resuming, merging, annotating and replaying alike."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from ovforge.errors import ImageError, InputError, MissingInputError
+from ovforge.image_io.store import ImageStore
+from ovforge.options.pairs import (
+    DEFAULT_ANNOTATIONS,
+    DEFAULT_CAPTIONS,
+    DEFAULT_IMAGES,
+    GenerateOptions,
+)
+from ovforge.options.tracks import PAIRS_ANNOTATIONS
+from ovforge.records.run_layout import MANIFEST, find_partitions
+from ovforge.runs.plan import InputFile, Plan, file_sha256, find_input, input_names, load_plan
+from ovforge.runs.run import is_started
+
+SAMPLED_IMAGES = 256
+"""So many images, spread evenly over a run, stand for the content of its store of images."""
+
+
+def binding_plan(run_folder: Path) -> Plan | None:
+    """The plan of the run in `run_folder` if anything was done under it or another call is at work; else None.
+
+    Raises:
+        InputError: there is a manifest, but none that can be read.
+    """
+    if not (run_folder / MANIFEST).is_file():
+        return None
+    plan, _ = load_plan(run_folder)
+    partitions = find_partitions(run_folder, max(1, len(plan.groups)))
+    if is_started(run_folder) or any(files.are_there for files in partitions):
+        return plan
+    return None
+
+
+def with_run_values(
+    options: GenerateOptions, plan: Plan, given: Collection[str] | None = None
+) -> tuple[GenerateOptions, list[str]]:
+    """The options for resuming a run: whatever was not given takes the run's own value; and notes of what that changed.
+
+    Args:
+        given: names of the options that were given; None: all but those that are None.
+
+    Raises:
+        MissingInputError: an input is not where it was, and was not given.
+    """
+    default = GenerateOptions(options.name)
+    values: dict[str, Any] = {
+        "partitions": len(plan.groups) or 1,
+        "seed": plan.seed,
+        "shard_size": plan.shard_size,
+        **{field.name: plan.options[field.name] for field in fields(options) if field.name in plan.options},
+    }
+    if given is None:
+        values = {name: value for name, value in values.items() if getattr(options, name) is None}
+    else:
+        values = {name: value for name, value in values.items() if name not in given}
+    notes = [
+        f"--{name.replace('_', '-')} {value}: as the run was started"
+        for name, value in values.items()
+        if name != "shard_size" and value != getattr(default, name)
+    ]
+    folder = options.folder
+    if options.annotations is None:
+        values["annotations"] = find_input(plan, "annotations", folder, default=DEFAULT_ANNOTATIONS)
+    if options.images is None:
+        values["images"] = find_input(plan, "images", folder, default=_first_existing(DEFAULT_IMAGES))
+    if options.captions is None and not options.no_captions:
+        if "captions" in plan.inputs:
+            values["captions"] = find_input(plan, "captions", folder, default=DEFAULT_CAPTIONS)
+        else:
+            values["no_captions"] = True
+    return replace(options, **values), notes
+
+
+def default_images() -> Path:
+    """The first of the default places of images that is there.
+
+    Raises:
+        MissingInputError: none is.
+    """
+    path = _first_existing(DEFAULT_IMAGES)
+    if path is None:
+        raise MissingInputError(
+            " or ".join(map(str, DEFAULT_IMAGES)),
+            what="images",
+            hint="give a folder or HDF5 file with --images=PATH",
+        )
+    return path
+
+
+def describe_images(store: ImageStore, names: Sequence[str]) -> InputFile:
+    """Describe the images of a run by their names and by the content of some, whatever they are stored in.
+
+    So a run may be started from a folder and resumed from an HDF5 file of the same images. Images that cannot be read
+    now are not in the sample.
+    """
+    step = max(1, -(-len(names) // SAMPLED_IMAGES))
+    sample = {}
+    for name in names[::step]:
+        try:
+            data = store.read(name)
+        except (ImageError, OSError):
+            continue
+        sample[name] = f"{len(data)}:{zlib.crc32(data):08x}"
+    return input_names(store.path, names, sample)
+
+
+def _first_existing(paths: Sequence[Path]) -> Path | None:
+    return next((path for path in paths if path.exists()), None)
+
+
+def planned_annotations(annotations: Path | None, plan: Plan | None, run_folder: Path | None = None) -> Path:
+    """The annotation file that a run was made from: as given, or where the run last saw it, or the default place.
+
+    Raises:
+        MissingInputError: it is not there; names every place that was looked at.
+    """
+    if plan is not None and "annotations" in plan.inputs and (annotations is None or annotations.exists()):
+        folder = run_folder if run_folder is not None else Path(plan.folder or ".")
+        return find_input(plan, "annotations", folder, given=annotations, default=PAIRS_ANNOTATIONS)
+    path = annotations or PAIRS_ANNOTATIONS
+    if not path.is_file():
+        raise MissingInputError(
+            path,
+            what="the annotation file that the pairs were made from",
+            hint="say where it is with --annotations=FILE",
+        )
+    return path
+
+
+def check_annotations(path: Path, plan: Plan | None) -> None:
+    """Refuse another annotation file than the plan's, by its size and hash.
+
+    Raises:
+        InputError: the plan speaks of a file with other bytes.
+    """
+    noted = plan.inputs.get("annotations") if plan is not None else None
+    if noted is not None and (path.stat().st_size != noted.size or file_sha256(path) != noted.sha256):
+        raise InputError(
+            f"{path}: is not the file that the run was started with (sha256 {noted.sha256[:12]}, {noted.size:,} bytes)",
+            hint="give that file with --annotations; a corrected one is taken over by `ovforge pairs generate NAME "
+            "--ann FILE`, which makes only those images again whose objects or size have changed",
+        )
