@@ -30,7 +30,7 @@ from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.ledger import Ledger
-from ovforge.runs.plan import Plan, input_names, load_plan
+from ovforge.runs.plan import Plan, differences, input_names, load_plan
 from ovforge.runs.run import RunResult, ShardSelection, run
 from ovforge.sources.exemplar_images import ExemplarImages, missing_hint
 from ovforge.sources.exemplars import read_drawn
@@ -142,12 +142,12 @@ def _freeze(folder: Path, settings: FeatureSettings, *, overwrite: bool) -> None
     """Write the folder's settings, or check that they are these."""
     settings = msgspec.json.decode(msgspec.json.encode(settings), type=FeatureSettings)
     before = read_settings(folder)
-    differences = [] if before is None else list(_differences(before, settings))
-    if before is not None and not differences:
+    found = [] if before is None else list(_settings_differences(before, settings))
+    if before is not None and not found:
         return
     if before is not None and not overwrite:
         raise PlanMismatchError(
-            f"{folder}: its features were made differently: {'; '.join(differences)}",
+            f"{folder}: its features were made differently: {'; '.join(found)}",
             hint="features of different models cannot be mixed: choose another folder with --out=FOLDER, "
             "or give --overwrite to throw these away",
         )
@@ -157,7 +157,7 @@ def _freeze(folder: Path, settings: FeatureSettings, *, overwrite: bool) -> None
     write_bytes(folder / SETTINGS_FILE, msgspec.json.format(msgspec.json.encode(settings)) + b"\n", overwrite=True)
 
 
-def _differences(before: FeatureSettings, now: FeatureSettings) -> Iterator[str]:
+def _settings_differences(before: FeatureSettings, now: FeatureSettings) -> Iterator[str]:
     for name, old, new in (("model", before.model, now.model), ("crop", before.crop, now.crop)):
         for key in dict.fromkeys([*old, *new]):
             if key == "name" or old.get(key) == new.get(key):
@@ -194,10 +194,7 @@ def _is_the_run_of(plan: Plan, folder: Path) -> bool:
         frozen, _ = load_plan(folder)
     except InputError:
         return False
-    now = msgspec.json.decode(msgspec.json.encode(plan), type=Plan)
-    moved = {role: msgspec.structs.replace(file, path="") for role, file in frozen.inputs.items()}
-    moved_now = {role: msgspec.structs.replace(file, path="") for role, file in now.inputs.items()}
-    return msgspec.structs.replace(frozen, inputs=moved) == msgspec.structs.replace(now, inputs=moved_now)
+    return not differences(frozen, plan)
 
 
 def _keep_what_is_done(folder: Path) -> None:

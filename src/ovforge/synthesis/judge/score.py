@@ -76,7 +76,7 @@ def score_pairs(
     models = _models(options)
     run_folder = options.folder / options.name
     made_by = load_plan(run_folder)[0] if (run_folder / MANIFEST).is_file() else None
-    annotations = planned_annotations(options.annotations, made_by)
+    annotations = planned_annotations(options.annotations, made_by, run_folder)
     check_annotations(annotations, made_by)
     about = read_about(merged.pairs)
     starts, stops = _line_spans(merged.pairs)
