@@ -18,9 +18,10 @@ $(VENV)/.demo-ready: $(VENV)/bin/python constraints.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[sample,viewer]'
 	touch $@
 
-$(VENV)/.test-ready: $(VENV)/.demo-ready
+$(VENV)/.test-ready: $(VENV)/.demo-ready requirements-readers.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[sample,diffusion,ray,viewer,torch,test]'
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --requirement requirements-readers.txt
 	touch $@
 
 demo: $(VENV)/.demo-ready

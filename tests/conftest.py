@@ -45,6 +45,36 @@ def diffusion_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def mini_pairs(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of two merged runs over `mini`, `mini` with one second view each, `mini2` with two; read only.
+
+    The annotation file is a copy in it, `annotations.json`; nothing is annotated yet.
+    """
+    from ovforge.options.pairs import GenerateOptions
+    from ovforge.options.tracks import MergeOptions
+    from ovforge.runs.executors.in_process import InProcessExecutor
+    from ovforge.synthesis.generate import generate_pairs
+    from ovforge.synthesis.merge import merge_pairs
+    from ovforge.synthesis.warp import WarpEngine
+
+    folder = tmp_path_factory.mktemp("pairs")
+    annotations = folder / "annotations.json"
+    annotations.write_bytes((mini / "lvis/lvis_v1_train.json").read_bytes())
+    for name, variants in (("mini", 1), ("mini2", 2)):
+        options = GenerateOptions(
+            name,
+            save_dir=folder,
+            images=mini / "coco/train2017",
+            annotations=annotations,
+            captions=mini / "coco/annotations/captions_train2017.json",
+            variants=variants,
+        )
+        generate_pairs(options, WarpEngine(), InProcessExecutor())
+        merge_pairs(MergeOptions(name, folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `ovforge sample-data` writes; read only."""
     pytest.importorskip("skimage", reason="the sample data's photographs come with scikit-image (extra 'sample')")

@@ -61,8 +61,8 @@ def test_the_original_command_lines_write_the_originals_files(root: Path, mini_e
     assert written == expected("get_lvis_cat_info/lvis_v1_train_cat_info.add_freq_r2_c4.json.gz")
     annotations = root / "data/lvis/annotations"
     assert sorted(path.name for path in annotations.iterdir()) == [
-        "lvis_classes_v1.txt", "lvis_v1_train+coco_mask_v1.json", "lvis_v1_train+coco_mask_v1_base.json",
-        "lvis_v1_train.json",
+        "lvis_classes_v1.txt", "lvis_classes_v1_base.txt", "lvis_v1_train+coco_mask_v1.json",
+        "lvis_v1_train+coco_mask_v1_base.json", "lvis_v1_train.json",
     ]  # fmt: skip
 
 
@@ -137,6 +137,12 @@ def test_a_class_list_that_was_downloaded_is_never_said_to_be_replaced(
     monkeypatch.chdir(root)
     source = ["base-classes", "--ann", "datasets/lvis/lvis_v1_train.json", "--out", "base.json"]
     (root / "lvis_classes_v1.txt").write_text("downloaded\n")
+    assert run_app(app, source) == 2
+    told = capsys.readouterr().err
+    assert "--out FILE writes all files to another folder" in told
+    assert "--overwrite" not in told
+    (root / "lvis_classes_v1.txt").unlink()
+    (root / "lvis_classes_v1_base.txt").write_text("somebody's\n")
     assert run_app(app, source) == 2
     told = capsys.readouterr().err
     assert "--class-names FILE writes the class list elsewhere" in told

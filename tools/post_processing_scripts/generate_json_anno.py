@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--out", help="the file to write; default: annotations/NAME.json in --default_save_dir")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is already there")
     given = parser.parse_args()
-    arguments = ["annotate", given.h5_folder_name, "--folder", given.default_save_dir]
+    arguments = ["annotate", given.h5_folder_name, "--original", "--folder", given.default_save_dir]
     for option, value in (
         ("--variants", given.repeat_num),
         ("--annotations", given.coco_lvis_path),

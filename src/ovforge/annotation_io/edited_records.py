@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, repeat
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -31,6 +32,24 @@ _CACHE_BYTES = 1 << 20
 Ints = NDArray[np.int64]
 
 
+class Conversion(NamedTuple):
+    """A field whose new value follows from the old one."""
+
+    function: Callable[[bytes, tuple[int, ...]], bytes | None]
+    """Of a module, called in the worker processes: (old JSON value, arguments) -> new JSON value; None: stays."""
+    arguments: Ints
+    """(n, k), those of each record; a record whose first one is KEEP stays as it is."""
+
+
+class Choice(NamedTuple):
+    """A field that is set to one of a few values."""
+
+    which: NDArray[np.int8]
+    """For each record its value's number; -1: stays."""
+    values: tuple[bytes, ...]
+    """JSON."""
+
+
 @dataclass(frozen=True)
 class EditedRecords:
     """Records in the order of the output. Record i is `paths[sources[i]]`'s bytes [starts[i], stops[i])."""
@@ -47,6 +66,10 @@ class EditedRecords:
     """Integer fields to be added at the end, or set where the records have them already."""
     id_lists: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     """Lists of ids that the records may have, and the new id of each old one; others are taken out."""
+    chosen: Mapping[str, Choice] = field(default_factory=dict)
+    """Fields to be added at the end, or set where the records have them already, with values of few kinds."""
+    converted: Mapping[str, Conversion] = field(default_factory=dict)
+    """Fields whose values are converted in the records that have them. After renaming, by the new name."""
     tails: Sequence[bytes] | None = None
     """More to be added at the end of each, as JSON that begins with a comma."""
     removed: tuple[str, ...] = ()
@@ -74,6 +97,11 @@ class EditedRecords:
             numbers={name: values[part] for name, values in self.numbers.items()},
             texts={name: values[part] for name, values in self.texts.items()},
             appended={name: values[part] for name, values in self.appended.items()},
+            chosen={name: choice._replace(which=choice.which[part]) for name, choice in self.chosen.items()},
+            converted={
+                name: conversion._replace(arguments=conversion.arguments[part])
+                for name, conversion in self.converted.items()
+            },
             tails=None if self.tails is None else self.tails[part],
             progress=no_progress,
         )
@@ -129,6 +157,14 @@ def _apply_edits(batch: EditedRecords) -> list[bytes]:
         for record, text, keep in zip(records, _decimals(values), kept, strict=True):
             if not keep:
                 record[name] = text
+    for name, choice in batch.chosen.items():
+        for record, number in zip(records, choice.which.tolist(), strict=True):
+            if number >= 0:
+                record[name] = choice.values[number]
+    for name, (convert, arguments) in batch.converted.items():
+        for record, given in zip(records, map(tuple, arguments.tolist()), strict=True):
+            if given[0] != KEEP and name in record and (new := convert(bytes(record[name]), given)) is not None:
+                record[name] = new
     for name, new_ids in batch.id_lists.items():
         for record in records:
             if (ids := record.get(name)) is not None and (old := msgspec.json.decode(ids)):

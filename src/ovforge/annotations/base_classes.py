@@ -18,10 +18,14 @@ from ovforge.annotation_io.record_edit import edit_record
 from ovforge.annotation_io.schema import ID_LISTS as _ID_LISTS
 from ovforge.annotation_io.schema import Fields
 from ovforge.annotations.frequencies import check_frequencies, excluded_categories
+from ovforge.errors import InputError, Place
 from ovforge.files.atomic import atomic_file, check_output
-from ovforge.options.annotations import BaseClassesOptions, IdMode
+from ovforge.options.annotations import BASE_CLASS_NAMES, BaseClassesOptions, IdMode
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
+
+CLASS_NAMES_ELSEWHERE = "--class-names=FILE writes the class list elsewhere"
+ALL_ELSEWHERE = "it lists other classes than the annotation file: --out=FILE writes all files to another folder"
 
 Ints = NDArray[np.int64]
 
@@ -31,14 +35,21 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
 
     Annotations and tracks of these classes go, and so do their ids in the lists of images and videos
     (`neg_category_ids`, `not_exhaustive_category_ids`, `pos_category_ids`). In compact mode the other classes are
-    numbered 1, 2, 3, ..., in all these places together. All images stay. The class names are those of the output's
-    categories, one a line, in their order.
+    numbered 1, 2, 3, ..., in all these places together. All images stay. Two files list class names, one a line: those
+    of the output's categories, and those of all categories of the input, in their order. OVTrack's configurations read
+    the second one.
 
     Raises:
         OutputExistsError: an output is there and `overwrite` is false.
         AnnotationFileError: the input is malformed, or a category has no frequency.
     """
     exclude = check_frequencies(options.exclude)
+    if options.class_names_output == options.all_names_output:
+        raise InputError(
+            "is the file of all classes' names",
+            place=Place(str(options.class_names_output)),
+            hint=f"--class-names=FILE writes the base classes' names elsewhere; the default is {BASE_CLASS_NAMES}",
+        )
     check_output(options.output, overwrite=options.overwrite)
     progress("read", 0, 2)
     with (
@@ -50,8 +61,12 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
         categories, annotations, file = source.categories, source.annotations, source.file
         kept = ~excluded_categories(categories, exclude)
         require_some(int(kept.sum()), "class", options.annotations, "that is kept")
-        names = "".join(f"{name}\n" for name in categories["name"][kept]).encode()
-        _check_class_names(options, names)
+        lists = {
+            options.class_names_output: (_lines(categories["name"][kept]), CLASS_NAMES_ELSEWHERE),
+            options.all_names_output: (_lines(categories["name"]), ALL_ELSEWHERE),
+        }
+        for list_path, (names, hint) in lists.items():
+            _check_class_names(list_path, names, hint, overwrite=options.overwrite)
         new_ids: Ints = np.cumsum(kept, dtype=np.int64) if options.mode is IdMode.COMPACT else categories["id"]
         renumbered = dict(zip(categories["id"][kept].tolist(), new_ids[kept].tolist(), strict=True))
         where = find_positions(categories["id"], annotations["category_id"])
@@ -73,7 +88,9 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
             ),
             **_others(source, renumbered, drops),
         }
-        with _class_names(options, names):
+        with contextlib.ExitStack() as stack:
+            for list_path, (names, _) in lists.items():
+                stack.enter_context(_class_names(list_path, names, overwrite=options.overwrite))
             write_annotation_file(options.output, sections, overwrite=options.overwrite)
         skipped = annotations["id"][~kept[where]]
     if len(skipped):
@@ -81,7 +98,11 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
     progress("write", 2, 2)
     return StepSummary(
         step="lvis base-classes",
-        outputs={"annotations": str(options.output), "class names": str(options.class_names_output)},
+        outputs={
+            "annotations": str(options.output),
+            "class names": str(options.class_names_output),
+            "names of all classes": str(options.all_names_output),
+        },
         counts={
             "classes in": len(categories),
             "classes out": int(kept.sum()),
@@ -140,16 +161,15 @@ def _count_unknown(source: Annotations, drops: Drops) -> None:
                 drops.add(f"id in {field}", "there is no such category", f"{unknown} of image {images['id'][index]}")
 
 
-def _check_class_names(options: BaseClassesOptions, names: bytes) -> None:
-    """Refuse another list of names in the output's place: OVTrack's own, a download, lies there."""
-    path = options.class_names_output
+def _lines(names: NDArray[np.object_]) -> bytes:
+    return "".join(f"{name}\n" for name in names).encode()
+
+
+def _check_class_names(path: Path, names: bytes, hint: str, *, overwrite: bool) -> None:
+    """Refuse another list of names in an output's place: it may be OVTrack's own, a download."""
     if not _holds(path, names):
         # Nobody is told to replace it.
-        check_output(
-            path,
-            overwrite=options.overwrite,
-            hint="--class-names=FILE writes the class list elsewhere",
-        )
+        check_output(path, overwrite=overwrite, hint=hint)
 
 
 def _holds(path: Path, names: bytes) -> bool:
@@ -157,12 +177,11 @@ def _holds(path: Path, names: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def _class_names(options: BaseClassesOptions, names: bytes) -> Iterator[None]:
-    """Publish the list of class names after what is done within; one that is there and says the same stays."""
-    path = options.class_names_output
+def _class_names(path: Path, names: bytes, *, overwrite: bool) -> Iterator[None]:
+    """Publish a list of class names after what is done within; one that is there and says the same stays."""
     if _holds(path, names):
         yield
         return
-    with atomic_file(path, overwrite=options.overwrite) as file:
+    with atomic_file(path, overwrite=overwrite) as file:
         file.write(names)
         yield

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ovforge.cli import pairs_replay, pairs_status, pairs_tracks
+from ovforge.cli import pairs_export, pairs_replay, pairs_status, pairs_tracks
 from ovforge.cli.common import Console, command
 from ovforge.cli.diffusion_options import refuse_diffusion_options, with_diffusion_options
 from ovforge.cli.executors import (
@@ -98,7 +98,7 @@ def generate(
     min_area: Annotated[
         float, typer.Option("--min-area", help="Keep and follow objects larger than this, in square pixels.")
     ] = 4096,
-    masks: Annotated[bool, typer.Option("--masks", help="Store warped masks and the kept region.")] = False,
+    masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Store warped masks and the kept region.")] = True,
     quality: Annotated[int, typer.Option(help="JPEG quality of the second views.")] = 95,
     limit: Annotated[int | None, typer.Option(help="Only the first so many images, for a trial.")] = None,
     shard_size: Annotated[int | None, typer.Option("--shard-size", help="Images per unit of work.")] = None,
@@ -194,6 +194,7 @@ def sheet(
 pairs_replay.register(app)
 pairs_status.register(app)
 pairs_tracks.register(app)
+pairs_export.register(app)
 
 
 def _of_run(

@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from ovforge.cli.common import Console, command
-from ovforge.options.tracks import PAIRS_FOLDER, AnnotateOptions, MergeOptions
+from ovforge.options.tracks import (
+    PAIRS_FOLDER,
+    AnnotateOptions,
+    CategoryList,
+    MergeOptions,
+    PairObjects,
+    Reader,
+)
 from ovforge.records.reporting import StepSummary
 
 Name = Annotated[str, typer.Argument(help="The run's name.", show_default=False)]
@@ -95,12 +102,59 @@ def register(app: typer.Typer) -> None:
                 min=0, max=1, help="Leave out repainted objects with a lower fidelity.", show_default="none is skipped"
             ),
         ] = None,
+        objects: Annotated[
+            PairObjects,
+            typer.Option(
+                help="Objects of a pair: those in every frame of it, or also those that left the second view."
+            ),
+        ] = PairObjects.BOTH,
+        stills: Annotated[
+            bool,
+            typer.Option(
+                "--stills/--no-stills",
+                help="Write every image as a video of one frame with all its annotations, too: to NAME.stills.json, "
+                "for OVTrack into the file itself.",
+            ),
+        ] = True,
+        masks: Annotated[
+            bool, typer.Option("--masks/--no-masks", help="Write masks, of both views as compressed RLE.")
+        ] = True,
+        categories: Annotated[
+            CategoryList | None,
+            typer.Option(
+                help="Classes of the file: as in the annotation file, without the rare ones, or all 1,203 of LVIS "
+                "under LVIS's ids. Default: all for OVTR, else as given.",
+                show_default=False,
+            ),
+        ] = None,
+        reader: Annotated[
+            Reader | None,
+            typer.Option("--for", help="Whose training reads the file.", show_default="any that reads COCO or TAO"),
+        ] = None,
+        original: Annotated[
+            bool, typer.Option("--original", help="What OVTrack's own script writes, field for field.")
+        ] = False,
         overwrite: Overwrite = False,
     ) -> StepSummary:
-        """Write the COCO video JSON of a merged run: an object and its second views carry one track_id."""
+        """Write the COCO and TAO video JSON of a merged run: an object and its second views carry one track_id."""
         from ovforge.synthesis.tracks import annotate_pairs
 
-        options = AnnotateOptions(name, folder, out, annotations, variants, min_area, min_fidelity, overwrite)
+        options = AnnotateOptions(
+            name,
+            folder,
+            out,
+            annotations,
+            variants,
+            min_area,
+            min_fidelity,
+            objects=objects,
+            stills=stills,
+            masks=masks,
+            categories=categories,
+            reader=reader,
+            original=original,
+            overwrite=overwrite,
+        )
         with console.progress() as progress:
             return annotate_pairs(options, progress=progress)
 

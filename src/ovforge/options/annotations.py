@@ -19,6 +19,8 @@ OVTRACK_COCO_TRAIN = layout.TRACKING_COCO_TRAIN
 """Where COCO's file is; `coco_file` finds it where OVTrack's script looks for it, too."""
 REPLACE = "Replace outputs that are there."
 CLASS_NAMES = "lvis_classes_v1.txt"
+"""The name that OVTrack's configurations have for the file of all 1,203 names."""
+BASE_CLASS_NAMES = "lvis_classes_v1_base.txt"
 
 
 class MergeVariant(str, Enum):
@@ -127,7 +129,7 @@ class BaseClassesOptions(Options):
     annotations: Path = option(OVTRACK_MERGED, "The LVIS file, as `lvis merge-coco` writes it.", "--ann")
     out: Path | None = option(None, "The file to write.", shown="*_base.json beside the input")
     class_names: Path | None = option(
-        None, "The list of class names to write.", shown="lvis_classes_v1.txt beside the output"
+        None, "The list of the classes that stay to write.", shown="lvis_classes_v1_base.txt beside the output"
     )
     mode: IdMode = option(IdMode.COMPACT, "Number the classes 1, 2, 3, ... or keep their ids.")
     exclude: str = option("r", "The frequencies of the classes to remove: letters of rcf.")
@@ -140,8 +142,13 @@ class BaseClassesOptions(Options):
 
     @property
     def class_names_output(self) -> Path:
-        """Where the list of class names goes."""
-        return self.class_names or self.output.with_name(CLASS_NAMES)
+        """Where the names of the classes that stay go."""
+        return self.class_names or self.output.with_name(BASE_CLASS_NAMES)
+
+    @property
+    def all_names_output(self) -> Path:
+        """Where the names of all classes of the input go."""
+        return self.output.with_name(CLASS_NAMES)
 
 
 def beside(path: Path, ending: str) -> Path:

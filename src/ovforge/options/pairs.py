@@ -53,7 +53,7 @@ class GenerateOptions:
     variants: int = 1
     seed: int = 0
     min_area: float = 64.0**2
-    masks: bool = False
+    masks: bool = True
     quality: int = 95
     limit: int | None = None
     shard_size: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from ovforge.options import layout
@@ -40,6 +41,35 @@ class MergeOptions:
     overwrite: bool = False
 
 
+class PairObjects(str, Enum):
+    """Which objects a pair has."""
+
+    BOTH = "both"
+    """Those that are in every frame of it: whoever numbers the objects of each frame by position gets equal numbers."""
+    ALL = "all"
+    """An object that left the second view, or is too small there, stays in the first one."""
+
+
+class CategoryList(str, Enum):
+    """Which classes the file lists."""
+
+    AS_GIVEN = "as-given"
+    """Those of the annotation file."""
+    BASE = "base"
+    """Those of the annotation file that are not rare; objects of rare ones are skipped."""
+    ALL = "all"
+    """The 1,203 classes of LVIS v1 under LVIS's own ids, for readers that index all of them."""
+
+
+class Reader(str, Enum):
+    """Whose training reads the file, where it wants it otherwise than the others."""
+
+    OVTRACK = "ovtrack"
+    """The one-frame videos of all annotations stand in the file itself, before the pairs."""
+    OVTR = "ovtr"
+    """All 1,203 classes are listed."""
+
+
 @dataclass(frozen=True)
 class AnnotateOptions:
     """Options of `annotate_pairs`.
@@ -53,6 +83,13 @@ class AnnotateOptions:
         min_area: square pixels; only objects with a larger annotated area are followed. None: what the run was made
             with, 64 x 64 where nobody says.
         min_fidelity: 0 to 1; repainted objects whose fidelity is lower are skipped. None: all stay.
+        objects: which objects a pair has.
+        stills: write each image as a video of one frame with all its annotations, too: to `stills_out`.
+        masks: write the objects' masks, as compressed RLE.
+        categories: which classes the file lists. None: all for OVTR, else as given.
+        reader: whose training reads the file.
+        original: write what OVTrack's own script writes, field for field: all objects, empty pairs too, stills in the
+            same file, masks as they come; `objects`, `stills`, `masks`, `categories` and `reader` do not count.
         overwrite: replace a file that is already there.
     """
 
@@ -63,4 +100,21 @@ class AnnotateOptions:
     variants: int | None = None
     min_area: float | None = None
     min_fidelity: float | None = None
+    objects: PairObjects = PairObjects.BOTH
+    stills: bool = True
+    masks: bool = True
+    categories: CategoryList | None = None
+    reader: Reader | None = None
+    original: bool = False
     overwrite: bool = False
+
+    def stills_out(self, out: Path) -> Path | None:
+        """Where the one-frame videos go: the file of the pairs itself, `*.stills.json` beside it, or nowhere."""
+        if self.original or (self.stills and self.reader is Reader.OVTRACK):
+            return out
+        return out.with_suffix(".stills.json") if self.stills else None
+
+    @property
+    def listed(self) -> CategoryList:
+        """Which classes the file lists."""
+        return self.categories or (CategoryList.ALL if self.reader is Reader.OVTR else CategoryList.AS_GIVEN)

@@ -33,10 +33,11 @@ class Entries(NamedTuple):
     id: Ints
     """Of the original annotation."""
     area: NDArray[np.float64]
-    size: NDArray[np.float64]
-    """(n, 2) width and height of the box."""
+    box: NDArray[np.float64]
+    """(n, 4) x, y, width, height."""
     fidelity: NDArray[np.float64]
     """NaN where it was not measured."""
+    has_mask: NDArray[np.bool_]
     start: Ints
     """Where the record is in the file of records; polygons, which were the original's, are not in it."""
     stop: Ints
@@ -50,6 +51,8 @@ class EntryFields(msgspec.Struct, gc=False):
     bbox: tuple[float, float, float, float]
     image_name: str
     fidelity: float | None = None
+    mask: msgspec.Raw = msgspec.Raw()
+    """Empty where none was kept."""
 
 
 class _View(msgspec.Struct, gc=False):
@@ -162,8 +165,9 @@ def entry_columns(entries: list[EntryFields], view: list[int], starts: list[int]
         np.array(view, np.int64),
         np.fromiter((entry.id for entry in entries), np.int64, count),
         np.fromiter((entry.area for entry in entries), np.float64, count),
-        boxes[:, 2:],
+        boxes,
         np.array([entry.fidelity for entry in entries], np.float64),  # None becomes NaN
+        np.fromiter((bool(bytes(entry.mask)) for entry in entries), np.bool_, count),
         np.array(starts, np.int64),
         np.array(stops, np.int64),
     )

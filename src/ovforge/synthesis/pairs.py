@@ -42,7 +42,7 @@ class PairSettings:
     variants: int = 1
     min_area: float = 64.0**2
     """Square pixels; only objects with a larger annotated area are kept and followed."""
-    masks: bool = False
+    masks: bool = True
     quality: int = 95
     """JPEG quality of the second views."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ovforge.annotations import base_classes, category_info, merge_coco, remove_rare
+from ovforge.errors import InputError, OutputExistsError
 from ovforge.options.annotations import (
     BaseClassesOptions,
     CategoryInfoOptions,
@@ -177,8 +178,28 @@ def test_base_classes(merged_by_the_original: Path, mini_expected: Path) -> None
             image[field] = [new[old] for old in image[field] if old in new]
     same(ours["images"], before["images"])
     assert max(new.values()) == 866 == summary.counts["classes out"]
-    names = (source.parent / "lvis_classes_v1.txt").read_text().splitlines()
+    names = (source.parent / "lvis_classes_v1_base.txt").read_text().splitlines()
     assert names == [category["name"] for category in ours["categories"]]
+    names = (source.parent / "lvis_classes_v1.txt").read_text().splitlines()  # all, as OVTrack's configurations want it
+    assert names == [category["name"] for category in before["categories"]]
+    assert len(names) == 1203
+
+
+def test_the_list_of_all_classes_stays_where_it_is_the_same(merged_by_the_original: Path, tmp_path: Path) -> None:
+    all_names, out = tmp_path / "lvis_classes_v1.txt", tmp_path / "base.json"
+    categories = load(merged_by_the_original)["categories"]
+    lines = "\r\n".join(category["name"] for category in categories)  # as somebody else wrote it
+    all_names.write_bytes(lines.encode())
+    base_classes(BaseClassesOptions(merged_by_the_original, out))
+    assert all_names.read_bytes() == lines.encode()
+    out.unlink()
+    (tmp_path / "lvis_classes_v1_base.txt").unlink()
+    all_names.write_text("cat\ndog\n")
+    with pytest.raises(OutputExistsError, match=r"lvis_classes_v1\.txt: already exists"):
+        base_classes(BaseClassesOptions(merged_by_the_original, out))
+    assert not out.exists()
+    with pytest.raises(InputError, match="is the file of all classes' names"):
+        base_classes(BaseClassesOptions(merged_by_the_original, out, all_names, overwrite=True))
 
 
 def test_base_classes_with_their_ids(merged_by_the_original: Path, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_shard_without_a_image_of_its_records_is_named(tmp_path: Path) -> None
 
 def test_the_annotation_file_says_what_the_run_knows(tmp_path: Path) -> None:
     make_run(tmp_path, masks=True)
-    data = _finish(tmp_path)
+    data = _finish(tmp_path, original=True)
     used = IMAGES - 1
     assert len(data["videos"]) == 2 * used
     assert len(data["images"]) == used + 3 * used
@@ -248,7 +248,7 @@ def test_a_record_that_does_not_fit_is_named(tmp_path: Path, before: bytes, afte
 
 def test_every_reference_in_the_annotation_file_holds(tmp_path: Path) -> None:
     make_run(tmp_path)
-    data = _finish(tmp_path)
+    data = _finish(tmp_path, original=True)
     images = {image["id"]: image for image in data["images"]}
     assert len(images) == len(data["images"])
     assert len({a["id"] for a in data["annotations"]}) == len(data["annotations"])
@@ -266,13 +266,13 @@ def test_objects_below_a_fidelity_are_left_out_and_counted(tmp_path: Path) -> No
     make_run(tmp_path)
     publish_partitions(tmp_path / NAME)
     merge_pairs(MergeOptions(NAME, tmp_path))
-    summary = annotate_pairs(AnnotateOptions(NAME, tmp_path, min_fidelity=0.5))
+    summary = annotate_pairs(AnnotateOptions(NAME, tmp_path, min_fidelity=0.5, original=True))
     data = json.loads((tmp_path / "annotations" / f"{NAME}.json").read_bytes())
     assert {a["fidelity"] for a in data["annotations"] if "fidelity" in a} == {0.75}
     drops = {(drop.kind, drop.reason): drop.count for drop in summary.drops}
-    assert drops == {("object", "fidelity below 0.5"): 9 * VARIANTS, ("image", "is no image"): 1}
+    assert drops == {("object", "has a fidelity below 0.5"): 9 * VARIANTS, ("image", "is no image"): 1}
     # The ids of those skipped stay unused, so that files with other limits compare.
-    whole = _finish(tmp_path)
+    whole = _finish(tmp_path, original=True)
     by_id = {a["id"]: a for a in whole["annotations"]}
     assert all(by_id[a["id"]] == a for a in data["annotations"])
 
