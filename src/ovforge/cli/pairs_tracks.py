@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ovforge.cli.common import Console, command
+from ovforge.options.rejection import RejectAs
 from ovforge.options.tracks import (
     PAIRS_FOLDER,
     AnnotateOptions,
@@ -108,6 +109,17 @@ def register(app: typer.Typer) -> None:
                 help="Objects of a pair: those in every frame of it, or also those that left the second view."
             ),
         ] = PairObjects.BOTH,
+        reject: Annotated[
+            str,
+            typer.Option(
+                metavar="RULE",
+                help="Reject objects by their scores, see `pairs score`: same<0.6,boundary<0.3,repeated>0.5.",
+                show_default="none is rejected",
+            ),
+        ] = "",
+        reject_as: Annotated[
+            RejectAs, typer.Option(help="Rejected objects are skipped, or stay as ignore regions (iscrowd 1).")
+        ] = RejectAs.SKIP,
         stills: Annotated[
             bool,
             typer.Option(
@@ -148,6 +160,8 @@ def register(app: typer.Typer) -> None:
             min_area,
             min_fidelity,
             objects=objects,
+            reject=reject,
+            reject_as=reject_as,
             stills=stills,
             masks=masks,
             categories=categories,

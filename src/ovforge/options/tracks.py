@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from ovforge.errors import InputError
 from ovforge.options import layout
+from ovforge.options.rejection import RejectAs, Rule, parse_rules
 
 PAIRS_FOLDER = layout.PAIRS_DIR
 """Where the runs of `pairs generate` and the merged files are, from the root of the user's data."""
@@ -83,6 +85,8 @@ class AnnotateOptions:
         min_area: square pixels; only objects with a larger annotated area are followed. None: what the run was made
             with, 64 x 64 where nobody says.
         min_fidelity: 0 to 1; repainted objects whose fidelity is lower are skipped. None: all stay.
+        reject: rules over the scores of `pairs score`, as `same<0.6,boundary<0.3`; empty: all stay.
+        reject_as: what becomes of the rejected.
         objects: which objects a pair has.
         stills: write each image as a video of one frame with all its annotations, too: to `stills_out`.
         masks: write the objects' masks, as compressed RLE.
@@ -101,12 +105,30 @@ class AnnotateOptions:
     min_area: float | None = None
     min_fidelity: float | None = None
     objects: PairObjects = PairObjects.BOTH
+    reject: str = ""
+    reject_as: RejectAs = RejectAs.SKIP
     stills: bool = True
     masks: bool = True
     categories: CategoryList | None = None
     reader: Reader | None = None
     original: bool = False
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.original and self.reject and self.reject_as is RejectAs.IGNORE:
+            raise InputError(
+                "OVTrack's own file has no ignore regions, so objects cannot be rejected as such there",
+                hint="--reject-as=skip skips them",
+            )
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules by which objects are rejected.
+
+        Raises:
+            InputError: one is malformed.
+        """
+        return parse_rules(self.reject) if self.reject else ()
 
     def stills_out(self, out: Path) -> Path | None:
         """Where the one-frame videos go: the file of the pairs itself, `*.stills.json` beside it, or nowhere."""

@@ -86,6 +86,11 @@ class Drops:
         """Count things of `kind` that are kept, but with a remark."""
         self._add(kind, reason, () if name is None else ((str(name), str(place)),), count, kept=True)
 
+    def warn_all(self, kind: str, reason: str, names: Collection[Any] | NDArray[Any]) -> None:
+        """Count things of `kind` that are kept, but with a remark, one for each of `names`."""
+        if len(names):
+            self._add(kind, reason, ((str(name), "") for name in names), len(names), kept=True)
+
     def merge(self, drops: Sequence[Drop] | Drops, *, listed: bool = False) -> None:
         """Add what another step, shard or worker counted. `listed`: its names are in the list already."""
         if isinstance(drops, Drops):

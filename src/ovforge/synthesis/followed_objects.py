@@ -34,6 +34,21 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
+class Rejected:
+    """What rules over scores say of the second views' objects.
+
+    Attributes:
+        broken: for each entry the first rule that it breaks, or -1.
+        reasons: what is said of those that break each rule.
+        ignore: the rejected stay, as ignore regions.
+    """
+
+    broken: Ints
+    reasons: tuple[str, ...]
+    ignore: bool = False
+
+
+@dataclass(frozen=True)
 class Rules:
     """Which objects are followed.
 
@@ -52,6 +67,8 @@ class Rules:
     empty_pairs: bool
     first_track: int
     first_video: int
+    rejected: Rejected | None = None
+    """Which objects of second views their scores reject."""
 
 
 class Tracks(NamedTuple):
@@ -71,6 +88,8 @@ class Tracks(NamedTuple):
     """Which of the run's images it comes from."""
     kept: Ints
     """Which of the run's images have a video."""
+    ignored: Bools
+    """Whether it is an ignore region, because its scores or its second view's reject it."""
 
 
 def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rules: Rules, drops: Drops) -> Tracks:
@@ -87,7 +106,8 @@ def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rul
 
     original = _originals(entries.id, entries.view // max(variants, 1), table["id"][followed], number)
     order = np.lexsort((np.where(original >= 0, original, _LAST), entries.view))
-    kept = _kept(_EntryNames(images, views, order), original, rules, drops, order)
+    names = _EntryNames(images, views, order)
+    kept = _kept(names, original, rules, drops, order)
     kept_original = np.ones(len(followed), np.bool_)
     if rules.objects is PairObjects.BOTH:
         kept_original = np.bincount(original[kept], minlength=len(followed)) == variants
@@ -101,6 +121,12 @@ def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rul
         has_video[number[original[kept]]] = True
         kept_original &= has_video[number]
         drops.add_all("pair", NO_OBJECT, [images.names[position] for position in views.used[~has_video].tolist()])
+
+    ignored = _ignored(names, kept, rules, drops)
+    ignored_original = np.zeros(len(followed) + 1, np.bool_)
+    if rules.objects is PairObjects.BOTH:  # in every frame, so that readers count as many objects in each
+        ignored_original[original[ignored]] = True
+        ignored = kept & ignored_original[original]
 
     of_image = np.bincount(number, minlength=count)
     of_view = np.bincount(entries.view, minlength=count * variants).reshape(count, variants)
@@ -133,6 +159,7 @@ def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rul
         video=rules.first_video + count + frame // (variants + 1),
         number=frame // (variants + 1),
         kept=np.flatnonzero(has_video),
+        ignored=np.concatenate([ignored_original[first], ignored[second]])[in_order],
     )
 
 
@@ -171,11 +198,28 @@ def _kept(names: _EntryNames, original: Ints, rules: Rules, drops: Drops, order:
         ("has left the image", entries.area <= 0),
         (f"is smaller than {MIN_MOVED_AREA:g} square pixels in the second view", small),
         (f"has a fidelity below {rules.min_fidelity:g}", entries.fidelity < rules.min_fidelity),
+        *_rejections(rules.rejected),
     ):
         dropped = order[(kept & without)[order]]
         kept[dropped] = False
         drops.add_all("object", reason, names.of(dropped))
     return kept
+
+
+def _rejections(rejected: Rejected | None) -> Iterator[tuple[str, Bools]]:
+    if rejected is not None and not rejected.ignore:
+        yield from ((reason, rejected.broken == number) for number, reason in enumerate(rejected.reasons))
+
+
+def _ignored(names: _EntryNames, kept: Bools, rules: Rules, drops: Drops) -> Bools:
+    """Which of the kept objects of second views become ignore regions."""
+    rejected = rules.rejected
+    if rejected is None or not rejected.ignore:
+        return np.zeros(len(kept), np.bool_)
+    for number, reason in enumerate(rejected.reasons):
+        rows = names.rows[(kept & (rejected.broken == number))[names.rows]]
+        drops.warn_all("object", f"is an ignore region: {reason}", names.of(rows))
+    return kept & (rejected.broken >= 0)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ovforge.errors import InputError
-from ovforge.options.judge import Rule, parse_rules
+from ovforge.options.rejection import Rule, parse_rules
 from ovforge.synthesis.judge.measures import Measures, measure_objects
 from ovforge.synthesis.judge.models import found_objects, object_crop, same_objects
 from ovforge.synthesis.judge.rejection import broken_rules
@@ -152,7 +152,11 @@ def test_found_and_extra() -> None:
 def test_rules() -> None:
     rules = parse_rules("same<0.6, boundary<0.3,repeated>0.9")
     assert rules == (Rule("same", True, 0.6), Rule("boundary", True, 0.3), Rule("repeated", False, 0.9))
-    assert [rule.reason for rule in rules] == ["same below 0.6", "boundary below 0.3", "repeated above 0.9"]
+    assert [rule.reason for rule in rules] == [
+        "its score same is below 0.6",
+        "its score boundary is below 0.3",
+        "its score repeated is above 0.9",
+    ]
     columns = {
         "same": np.array([0.5, 0.9, np.nan, 0.9]),
         "boundary": np.array([0.1, 0.2, 0.9, 0.9]),

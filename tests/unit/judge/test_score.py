@@ -20,7 +20,6 @@ from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.run import ShardSelection
 from ovforge.synthesis.judge import read_scores, score, score_pairs
-from ovforge.synthesis.judge.score import score_columns
 
 from .conftest import Run
 
@@ -106,15 +105,6 @@ def test_the_same_scores_by_several_processes_and_in_parts(own_run: Run, monkeyp
     assert not path.exists() and "still to be done" in first.notes[-1]
     score_pairs(options, InProcessExecutor(), shards=ShardSelection(2, 2))
     assert read_scores(path, pairs) == alone
-
-
-def test_columns_follow_the_objects(own_run: Run) -> None:
-    views = scored(own_run)
-    names = ["000000000002_v0.jpg", "000000000001_v0.jpg", "nothing.jpg"]
-    columns = score_columns(views, names, np.array([21, 10, 10]))
-    expected = next(each for each in views[names[0]].objects if each.id == 21)
-    assert columns["sharpness"][0] == expected.sharpness or expected.sharpness is None
-    assert np.isnan(columns["sharpness"][2]) and np.isnan(columns["same"]).all()
 
 
 def test_what_is_refused(tiny: Tiny, own_run: Run) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.errors import InputError
-from ovforge.options.judge import Rule
+from ovforge.options.rejection import Rule
 
 
 def broken_rules(rules: Sequence[Rule], columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.int64]:

@@ -22,7 +22,7 @@ from ovforge.files.atomic import check_output, temporary_path, write_bytes
 from ovforge.options.judge import ScoreOptions
 from ovforge.records.reporting import Progress, StepSummary, no_progress
 from ovforge.records.run_layout import MANIFEST, merged_files
-from ovforge.records.scores import FORMAT, SCORES, Scores, ViewScores
+from ovforge.records.scores import FORMAT, Scores, ViewScores
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.plan import Plan, input_file, load_plan
@@ -205,21 +205,3 @@ def _summary(out: Path, options: ScoreOptions, result: RunResult) -> StepSummary
             else "the same command again, when the other parts are done"
         ),
     )
-
-
-def score_columns(
-    scores: dict[str, ViewScores], names: list[str], ids: NDArray[np.int64]
-) -> dict[str, NDArray[np.float64]]:
-    """The scores of objects as columns, NaN where nothing was measured.
-
-    Args:
-        names: for each object the file name of its second view.
-        ids: for each object the id of its original annotation.
-    """
-    rows = {(view.file_name, each.id): each for view in scores.values() for each in view.objects}
-    found = [rows.get(key) for key in zip(names, ids.tolist(), strict=True)]
-    columns = {}
-    for score in SCORES:
-        values = [None if each is None else getattr(each, score) for each in found]
-        columns[score] = np.array([np.nan if value is None else value for value in values], np.float64)
-    return columns
