@@ -53,6 +53,10 @@ class Pairs:
     second: torch.Tensor
     image: torch.Tensor
 
+    def __post_init__(self) -> None:
+        rows = {number: torch.nonzero(self.image == number)[:, 0].tolist() for number in self.image.unique().tolist()}
+        object.__setattr__(self, "rows_by_image", list(rows.values()))
+
 
 def main() -> None:
     """Embed once, train many heads, print the table."""
@@ -65,12 +69,12 @@ def main() -> None:
     parser.add_argument("--source", action="append", default=[], metavar="NAME=H5:JSON", help="a run; again for more")
     parser.add_argument("--views", type=int, default=4, help="augmented views of each still object")
     parser.add_argument("--distractors", type=int, default=12)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=64, help="objects a step")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--min-area", type=float, default=0.0, help="smaller still objects are not trained on")
     options = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     started = time.monotonic()
     embed = make_embedder(options)
     sequences = [load_sequence(folder, options.video, embed, options.distractors) for folder in sequence_names(options)]
@@ -94,7 +98,8 @@ def main() -> None:
         rate = max(means, key=lambda one: means[one])
         reported = [accuracy(head, reporting) for head in by_rate[rate]]
         name = " + ".join(setting)
-        print(f"{name:28}{rate:8.0e}{means[rate]:11.3f}{np.mean(reported):10.3f} ± {np.std(reported):.3f}")
+        mean, spread = np.mean(reported), np.std(reported)
+        print(f"{name:28}{rate:8.0e}{means[rate]:11.3f}{mean:10.3f} ± {spread:.3f}", flush=True)
     print(f"\n{time.monotonic() - started:.0f} s")
 
 
@@ -295,11 +300,10 @@ def heads(
 
 def draw(pairs: Pairs, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Objects of whole images, so that an object's neighbours are among the others."""
-    images = pairs.image.unique()
+    by_image: list[list[int]] = vars(pairs)["rows_by_image"]
     rows: list[int] = []
     while len(rows) < count:
-        image = images[int(rng.integers(len(images)))]
-        rows += torch.nonzero(pairs.image == image)[:, 0].tolist()
+        rows += by_image[int(rng.integers(len(by_image)))]
     chosen = torch.tensor(rows[:count])
     return pairs.first[chosen], pairs.second[chosen]
 

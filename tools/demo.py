@@ -20,7 +20,7 @@ COMMANDS = (
     "lvis merge-coco",
     "lvis base-classes",
     "lvis pack-images",
-    "pairs generate demo --engine warp --workers 2 --partitions 2 --variants 2 --seed 1 --masks",
+    "pairs generate demo --workers 2 --partitions 2 --variants 2 --seed 1",
     "pairs merge demo",
     "pairs annotate demo",
     "pairs sheet demo --out contact_sheet.png",

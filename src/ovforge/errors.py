@@ -100,7 +100,7 @@ class OvforgeError(Exception):
         # A record is the subject of the sentence ("annotation number 6 has no bbox"), a file stands before a colon.
         place = str(self.place)
         detail = f" ({self.detail})" if self.detail else ""
-        return f"{place}{' ' if self.place.record else ': ' if place else ''}{self.reason}{detail}"
+        return printable(f"{place}{' ' if self.place.record else ': ' if place else ''}{self.reason}{detail}")
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders in runs: rebuild from the attributes, whatever the subclass's signature.
@@ -264,6 +264,20 @@ PYTHON_NAMES = {
     "working-size": "working_size",
 }
 """Options of the command line whose keyword in Python is not the same word."""
+
+
+def printable(text: str) -> str:
+    r"""The text with the bytes of names that are not UTF-8 written as \xNN, so that it can be printed and stored.
+
+    >>> printable("caf\udce9.JPEG")
+    'caf\\xe9.JPEG'
+    """
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # halves of characters, as JSON may have them
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def named_options(text: str) -> set[str]:

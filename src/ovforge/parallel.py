@@ -1,4 +1,7 @@
-"""The worker processes of the steps on large files, and writing one file with several of them.
+"""How many processors there are, one bounded ordered map over threads or processes, and the processes of large files.
+
+`map_ordered` is the map that every step uses, with threads or with processes: results in the order of the jobs, few
+of them in flight, so that jobs may come from a stream and results need not fit into memory.
 
 Starting a process takes as long as reading 100 MB, so whatever a step does shares the same few: a step opens
 `Workers` around all its work, and what it calls opens them again at no cost.
@@ -7,17 +10,19 @@ Starting a process takes as long as reading 100 MB, so whatever a step does shar
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 R = TypeVar("R")
 W = TypeVar("W", bound="Workers")
@@ -28,11 +33,106 @@ SMALL_BYTES = 32 << 20
 _MOST_WORKERS = 4
 
 
+@functools.cache
+def cpu_count() -> int:
+    """How many processors this process may use: what the machine has, its affinity mask and a container's limit
+    (cgroups v1 and v2) leave, and what Slurm or Ray have allotted. LOKY_MAX_CPU_COUNT lowers it further.
+    """
+    import loky  # knows of affinity and cgroups on every system; loaded late, for it takes as long as a small step
+
+    counts = [count for count in (loky.cpu_count(), _slurm_cpus(), _ray_cpus()) if count is not None]
+    return max(1, int(min(counts)))
+
+
+def _slurm_cpus() -> int | None:
+    """What Slurm gave to a task of this job; clusters that do not bind tasks leave it to the task to keep to that."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE") or ""
+    return int(given) if given.isdecimal() and int(given) else None
+
+
+def _ray_cpus() -> int | None:
+    """What Ray has reserved for the task or actor that this process is working on."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return None
+    context = ray.get_runtime_context()
+    if context.get_task_id() is None and context.get_actor_id() is None:
+        return None  # the driver, which runs beside the cluster
+    return int(context.get_assigned_resources().get("CPU", 0)) or None
+
+
+def may_start_processes() -> bool:
+    """Whether this process may have children: a daemonic one, as of `multiprocessing.Pool`, may not."""
+    return not multiprocessing.current_process().daemon
+
+
+class Submits(Protocol):
+    """What hands a call to threads or processes: an executor, or `Workers`."""
+
+    def submit(self, function: Callable[..., R], /, *arguments: Any) -> Future[R]:
+        """Have it called; the result is the future's."""
+        ...
+
+
+def map_ordered(
+    executor: Submits,
+    function: Callable[..., R],
+    jobs: Iterable[tuple[Any, ...]],
+    *,
+    ahead: int,
+    alone_if_broken: bool = False,
+) -> Generator[R, None, None]:
+    """`function(*job)` for each job in threads or processes; the results in the order of the jobs.
+
+    At most `ahead` + 1 jobs are in flight or waiting to be handed back. What `function` or `jobs` raise comes where its
+    result would have. Jobs that have not begun are cancelled when the caller stops listening. With `alone_if_broken`,
+    what processes that died have not done is done in this process.
+
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with ThreadPoolExecutor(2) as threads:
+    ...     list(map_ordered(threads, pow, [(2, 3), (3, 2)], ahead=4))
+    [8, 9]
+    """
+    waiting: deque[tuple[tuple[Any, ...], Future[R] | None]] = deque()
+
+    def submit(job: tuple[Any, ...]) -> Future[R] | None:
+        try:
+            return executor.submit(function, *job)
+        except BrokenProcessPool:
+            if alone_if_broken:
+                return None
+            raise
+
+    def result(job: tuple[Any, ...], future: Future[R] | None) -> R:
+        try:
+            if future is not None:
+                return future.result()
+        except BrokenProcessPool:
+            if not alone_if_broken:
+                raise
+        return function(*job)
+
+    try:
+        for job in jobs:
+            waiting.append((job, submit(job)))
+            # A job that nobody took is done now, after all before it: nothing is gained by waiting.
+            while waiting and (len(waiting) > ahead or waiting[-1][1] is None):
+                yield result(*waiting.popleft())
+        while waiting:
+            yield result(*waiting.popleft())
+    finally:
+        for _, future in waiting:
+            if future is not None:
+                future.cancel()
+
+
 class Workers:
     """A few worker processes, started when first needed and ended with the outermost `with` block.
 
-    Where no process can be started (no room, or a script without `if __name__ == "__main__"`) or one dies, the work is
-    done in this process.
+    Where no process can be started (no room, a daemonic process, or a script without `if __name__ == "__main__"`) or
+    one dies, the work is done in this process.
     """
 
     _lock = threading.RLock()
@@ -42,8 +142,10 @@ class Workers:
     _turn: _Turn
     _broken = False
 
-    def __init__(self) -> None:
-        self.count = min(_MOST_WORKERS, _processors())
+    @property
+    def count(self) -> int:
+        """How many workers there are, or would be."""
+        return min(_MOST_WORKERS, cpu_count())
 
     def __enter__(self: W) -> W:
         with Workers._lock:
@@ -62,47 +164,29 @@ class Workers:
     @property
     def usable(self) -> bool:
         """Whether there is more than one processor and no worker has died."""
-        return self.count > 1 and not Workers._broken
+        return self.count > 1 and not Workers._broken and may_start_processes()
 
-    def submit(self, function: Callable[..., R], *arguments: Any, **named: Any) -> Future[R]:
+    def submit(self, function: Callable[..., R], /, *arguments: Any) -> Future[R]:
         """Have a worker call a function of a module.
 
         Raises:
             BrokenProcessPool: workers cannot be started, or one died; here or when the result is asked for.
         """
-        return self._started().submit(function, *arguments, **named)
+        if not self.usable:
+            raise BrokenProcessPool("no worker processes here")
+        try:
+            return self._started().submit(function, *arguments)
+        except BrokenProcessPool:
+            self.give_up()
+            raise
 
     def give_up(self) -> None:
         """Use no workers until the outermost block is left."""
         Workers._broken = True
 
-    def ordered(self, function: Callable[..., R], jobs: Iterable[tuple[Any, ...]]) -> Iterator[R]:
+    def ordered(self, function: Callable[..., R], jobs: Iterable[tuple[Any, ...]]) -> Generator[R, None, None]:
         """`function(*job)` for each job, the results in the order of the jobs."""
-        waiting: deque[tuple[tuple[Any, ...], Future[R]]] = deque()
-        try:
-            for job in jobs:
-                if self.usable:
-                    with contextlib.suppress(BrokenProcessPool):
-                        waiting.append((job, self.submit(function, *job)))
-                        if len(waiting) > 2 * self.count:
-                            yield self._result(function, *waiting.popleft())
-                        continue
-                    self.give_up()
-                while waiting:
-                    yield self._result(function, *waiting.popleft())
-                yield function(*job)
-            while waiting:
-                yield self._result(function, *waiting.popleft())
-        finally:
-            for _, future in waiting:
-                future.cancel()
-
-    def _result(self, function: Callable[..., R], job: tuple[Any, ...], future: Future[R]) -> R:
-        try:
-            return future.result()
-        except BrokenProcessPool:
-            self.give_up()
-            return function(*job)
+        return map_ordered(self, function, jobs, ahead=2 * self.count, alone_if_broken=True)
 
     def write_in_order(
         self, path: Path, offset: int, function: Callable[..., Pieces], jobs: Callable[[], Iterable[tuple[Any, ...]]]
@@ -237,9 +321,3 @@ def _write(descriptor: int, pieces: Pieces, offset: int) -> int:
             rest = rest[written:]
             offset += written
     return offset
-
-
-def _processors() -> int:
-    with contextlib.suppress(AttributeError):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -15,7 +15,10 @@ import pytest
 from ovforge.cli.common import run_app
 from ovforge.cli.imagenet import app
 
-GIF = b"GIF89a\x05\x00\x04\x00\x00\x00\x00;"
+GIF = (  # 5x4 pixels
+    b"GIF89a\x05\x00\x04\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x05\x00\x04\x00\x00"
+    b"\x02\x04\x84\x8f\xa9Y\x00;"
+)
 
 
 def archive(path: Path) -> Path:

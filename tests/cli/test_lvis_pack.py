@@ -124,6 +124,6 @@ def test_the_list_of_what_was_skipped(root: Path, mini: Path, capsys: pytest.Cap
     pack("--skipped", "skipped.csv")
     assert "skipped: 1 image is missing (000000000009.jpg)\n" in capsys.readouterr().out
     assert sorted(Path("skipped.csv").read_text().splitlines()[1:]) == [
-        'skipped,image,is cut short,000000000025.jpg,"a JPEG of 5,000 bytes without an end"',
+        'skipped,image,is cut short,000000000025.jpg,"a JPEG of 5,000 bytes without an end marker"',
         "skipped,image,is missing,000000000009.jpg,not in data/lvis/train2017",
     ]

@@ -32,8 +32,35 @@ def test_without_the_model_it_says_what_is_missing_and_what_runs_without(tmp_pat
     done = call(tmp_path, "8", "my_pairs")
     assert done.returncode == 2
     assert "saved_models/stable-diffusion-v1-4/model_index.json: not found" in done.stderr
-    assert "8 my_pairs --engine warp" in done.stderr
+    assert "8 my_pairs --engine fill" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "passed"),
+    [
+        ((), "--engine diffusion --outside original"),
+        (("--scheduler", "ovtrack"), "--engine diffusion --outside original --scheduler ovtrack"),
+        (("--engine", "diffusion"), "--outside original --engine diffusion"),
+        (("--engine=diffusion", "--outside", "completed"), "--engine=diffusion --outside completed"),
+        (("--outside=completed",), "--engine diffusion --outside=completed"),
+        (("--engine", "fill"), "--engine fill"),
+        (("--engine=warp",), "--engine=warp"),
+    ],
+)
+def test_repaints_over_the_original_as_ovtrack_does(tmp_path: Path, given: tuple[str, ...], passed: str) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$@"\n')
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["bash", str(SCRIPT), "8", "my_pairs", "--model", "m", *given],
+        env={"PATH": "/usr/bin:/bin", "PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    command = done.stdout.splitlines()[-1].replace("--model m ", "").replace(" --model m", "")
+    assert command.endswith(f"pairs generate my_pairs --partitions 8 --workers 8 {passed}")
 
 
 def test_makes_one_partition_per_gpu_and_hands_other_options_on(mini: Path, tmp_path: Path) -> None:

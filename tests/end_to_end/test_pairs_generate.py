@@ -26,7 +26,6 @@ from ovforge.image_io.codec import decode_rgb
 from ovforge.image_io.hdf5 import ImageReader, ImageWriter
 from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.synthesis.contact_sheet import contact_sheet, track_colour
-from ovforge.synthesis.masks import usable_objects
 from ovforge.synthesis.motion import from_record
 
 ANNOTATIONS = Path("data/lvis/annotations/lvis_v1_train+coco_mask_v1_base.json")
@@ -237,23 +236,58 @@ def test_odd_annotations_are_named_and_the_others_go_on(root: Path, capsys: pyte
     ANNOTATIONS.write_text(json.dumps(content))
     generate("odd", "--json")
     drops = {d["reason"]: d["examples"] for d in json.loads(capsys.readouterr().out)["drops"]}
-    assert drops["polygon far outside the image"] == ["annotation 9001"]
-    assert drops["mask without a pixel inside the image"] == ["annotation 9002"]
-    assert drops["no segmentation"] == ["annotation 9003"]
-    assert drops["polygon of fewer than three points"] == ["annotation 9004"]
-    assert drops["a crowd region"] == ["annotation 9006"]
-    assert drops["RLE of another image size"] == ["annotation 9007"]
+    boxed = ": its box is an ignore region"
+    assert drops[f"polygon far outside the image{boxed}"] == ["annotation 9001"]
+    assert drops[f"mask without a pixel inside the image{boxed}"] == ["annotation 9002"]
+    assert drops[f"no segmentation{boxed}"] == ["annotation 9003"]
+    assert drops[f"polygon of fewer than three points{boxed}"] == ["annotation 9004"]
+    assert drops[f"RLE of another image size{boxed}"] == ["annotation 9007"]
+    assert "annotation 9006" not in [name for names in drops.values() for name in names]
     (pair,) = (p for p in records("odd") if p.image_id == 25)
-    assert 9005 in [entry["id"] for entry in pair.variants[0].annotations]
+    regions = {entry["id"]: entry.get("iscrowd", 0) for entry in pair.variants[0].annotations}
+    assert [regions[number] for number in range(9001, 9008)] == [1, 1, 1, 1, 0, 1, 1]
 
 
-def test_min_area_is_a_lower_limit(root: Path) -> None:
-    generate("small", "--min-area", 1024)
-    objects = {entry["id"] for pair in records("small") for entry in pair.variants[0].annotations}
-    content = json.loads(ANNOTATIONS.read_bytes())
-    raw = [msgspec.json.encode(a) for a in content["annotations"]]
-    assert objects == {o.annotation["id"] for o in usable_objects(raw, 640, 640, 1024)[0]}
-    assert objects == {a["id"] for a in content["annotations"] if a["area"] > 1024}
+def test_objects_of_any_size_are_kept_and_a_smallest_area_is_refused(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for engine in ("fill", "warp"):
+        generate("small", "--min-area", 1024, "--engine", engine, code=2)
+        assert f"--min-area 1024: the engine {engine} keeps and labels every object" in capsys.readouterr().err
+    generate("all")
+    objects = {entry["id"] for pair in records("all") for entry in pair.variants[0].annotations}
+    assert objects == {a["id"] for a in json.loads(ANNOTATIONS.read_bytes())["annotations"]}
+
+
+def test_what_is_seen_outside_has_to_be_what_the_engine_can_do(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generate("demo", "--outside", "original", code=2)
+    assert "--engine warp" in capsys.readouterr().err
+    generate("demo", "--engine", "warp", "--outside", "completed", code=2)
+    assert "--engine fill" in capsys.readouterr().err
+
+
+def test_the_summary_says_what_is_seen_and_what_is_a_preview(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    CAPTIONS.unlink()
+    notes = {}
+    for engine in ("fill", "warp"):
+        generate(engine, "--engine", engine, "--json")
+        summary = json.loads(capsys.readouterr().out)
+        notes[engine] = " ".join(summary["notes"])
+        entries = [e for pair in records(engine) for v in pair.variants for e in v.annotations]
+        old = sum(e["old_copy"] > 0 for e in entries)
+        hidden = sum(bool(e["area"]) and e["visibility"] < 0.5 for e in entries)
+        assert summary["counts"]["objects still seen at their old place"] == old
+        assert summary["counts"]["objects less than half visible"] == hidden > 0
+        assert f"{hidden / len(entries):.1%} by less" in notes[engine]
+        assert f"{old / len(entries):.1%} are still seen at their old place" in notes[engine]
+        assert "caption" not in notes[engine]
+        assert (old == 0) is (engine == "fill")
+    assert "preview" in notes["warp"]
+    assert "preview" not in notes["fill"]
+    manifest = json.loads((RUNS / "warp/manifest.json").read_bytes())
+    assert "not to train on" in manifest["plan"]["options"]["engine"]["note"]
+    assert run_app(app, ["status", "warp"]) == 0
+    assert "are still seen at their old place" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_second_call_has_nothing_to_do_and_another_plan_is_refused(

@@ -119,9 +119,9 @@ def test_files_that_are_no_images_are_named_and_left_out(mini: Path, tree: Path,
     assert spoiled == good
     count, names = drop(summary, "file", "no readable image")
     assert count == 3
-    assert "README.txt: not a JPEG" in names[0]
+    assert "README.txt: is not an image" in names[0]
     assert "n02084071_0.JPEG: is empty" in names[1]
-    assert "n02084071_00.JPEG: cannot be opened" in names[2]
+    assert "n02084071_00.JPEG: is missing" in names[2]
     assert drop(summary, "entry", "is no folder or tar of an ImageNet class") == (1, ("train/README.txt",))
 
 

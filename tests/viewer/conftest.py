@@ -83,7 +83,7 @@ def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         LocalExecutor(1),
     )
     merge_pairs(MergeOptions("demo", pairs))
-    annotate_pairs(AnnotateOptions("demo", pairs, original=True))  # with the pairs that have no objects
+    annotate_pairs(AnnotateOptions("demo", pairs, min_area=0, original=True))  # with the pairs that have no objects
     return root
 
 

@@ -14,6 +14,7 @@ it refuses are read again field by field by the rules here, which also say what 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -65,7 +66,7 @@ def _whole(value: Any) -> int:
 def _id(value: Any) -> int:
     number = _whole(value)
     if abs(number) > MAX_ID:
-        raise _UnfitError(f"{number}, which is beyond the largest id, {MAX_ID}")
+        raise _UnfitError
     return number
 
 
@@ -283,6 +284,13 @@ def decoder_of(record: RecordType) -> Any:
     return record_decoder(record) if isinstance(record, Fields) else msgspec.json.Decoder(list[record])
 
 
+def problem_of(record: RecordType, name: str, value: Any) -> str:
+    """What is wrong with a value that does not fit its column."""
+    if isinstance(record, Fields):
+        return _problem(SECTIONS[record.section][name], msgspec.json.encode(value))
+    return f"has {value} as its {name}, which does not fit 64 bits"
+
+
 def check_values(record: RecordType, columns: Mapping[str, NDArray[Any]]) -> tuple[int, str] | None:
     """The first record whose numbers are out of bounds, which the quick decoder does not see, and what is wrong."""
     for field in record if isinstance(record, Fields) else ():
@@ -333,7 +341,10 @@ def _problem(field: Field, raw: bytes) -> str:
     except (_UnfitError, msgspec.DecodeError) as error:
         if isinstance(error, _UnfitError) and str(error):
             found = str(error)
-    return f"has {found} as its {field.name}: it needs {field.kind.needs}, such as {field.example}"
+    needs = f"{field.kind.needs}, such as {field.example}"
+    if field.kind in (ID, IDS) and any(len(digits) > 18 for digits in re.findall(r"\d+", raw.decode())):
+        needs += f"; ids reach from {-MAX_ID} to {MAX_ID}"
+    return f"has {found} as its {field.name}: it needs {needs}"
 
 
 def _shown(value: Any) -> str:

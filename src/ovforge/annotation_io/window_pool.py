@@ -6,10 +6,9 @@ parent checks the windows in order (see `json_windows`) and does by itself what 
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from ovforge import parallel
 from ovforge.annotation_io import json_windows
 from ovforge.annotation_io.json_windows import Window, WindowReader
-from ovforge.annotation_io.schema import RecordType, check_values, decoder_of, struct_of
+from ovforge.annotation_io.schema import RecordType, check_values, decoder_of, problem_of, struct_of
 from ovforge.errors import AnnotationFileError
 from ovforge.files.byte_file import ByteFile
 from ovforge.parallel import Workers
@@ -73,34 +72,27 @@ class WindowPool(Workers):
         self, file: ByteFile, start: int, record: RecordType, *, section: str, first: int, spans: bool
     ) -> Generator[Block, None, tuple[int, int, bool]]:
         """Yield blocks while the guesses hold; return (position, record number, whether the array has ended)."""
-        waiting: deque[tuple[int, Future[Block | None]]] = deque()
-        ahead = start
-        try:
-            while True:
-                while len(waiting) < 2 * self.count and ahead < file.size:
-                    stop, following = json_windows.guess_boundary(
-                        file, ahead + WINDOWS_A_JOB * json_windows.WINDOW_BYTES
-                    )
-                    job = self.submit(_block_there, file.path, ahead, stop, record, section=section, spans=spans)
-                    waiting.append((following, job))
-                    ahead = following
-                if not waiting:
-                    return start, first, False
-                following, job = waiting.popleft()
-                block = job.result()
+        followings: deque[int] = deque()
+
+        def jobs() -> Iterator[tuple[Any, ...]]:
+            ahead = start
+            while ahead < file.size:
+                stop, following = json_windows.guess_boundary(file, ahead + WINDOWS_A_JOB * json_windows.WINDOW_BYTES)
+                followings.append(following)
+                yield file.path, (ahead, stop), record, section, spans
+                ahead = following
+
+        with contextlib.closing(self.ordered(_block_there, jobs())) as blocks:
+            for block in blocks:
                 if block is None:
-                    return start, first, False
+                    break
                 yield block
                 first += block.records
+                following = followings.popleft()
                 if block.array_end is not None:
                     return start, first, True
                 start = following
-        except BrokenProcessPool:
-            self.give_up()
-            return start, first, False
-        finally:
-            for _, job in waiting:
-                job.cancel()
+        return start, first, False
 
 
 def tabulate(path: Path, window: Window, record: RecordType, *, section: str, first: int, spans: bool) -> Block:
@@ -112,20 +104,18 @@ def tabulate(path: Path, window: Window, record: RecordType, *, section: str, fi
             columns[field.name] = _column(values, field.type)
         except OverflowError:
             index = next(i for i, value in enumerate(values) if not -(2**63) <= value < 2**63)
-            raise AnnotationFileError(
-                path,
-                f"has {values[index]} as its {field.name}, which does not fit 64 bits",
-                record=json_windows.record_label(section, first + index),
-            ) from None
+            problem = problem_of(record, field.name, values[index])
+            raise _error(path, window, (index, problem), section=section, first=first) from None
     if wrong := check_values(record, columns):
-        raise AnnotationFileError(
-            path,
-            wrong[1],
-            record=json_windows.record_label(section, first + wrong[0]),
-            byte=int(json_windows.record_spans(window)[0][wrong[0]]),
-        )
+        raise _error(path, window, wrong, section=section, first=first)
     places = json_windows.record_spans(window) if spans else None
     return Block(len(window.records), places, columns, window.stop, window.array_end)
+
+
+def _error(path: Path, window: Window, wrong: tuple[int, str], *, section: str, first: int) -> AnnotationFileError:
+    index, problem = wrong
+    label = json_windows.record_label(section, first + index)
+    return AnnotationFileError(path, problem, record=label, byte=int(json_windows.record_spans(window)[0][index]))
 
 
 def _column(values: list[Any], kind: Any) -> NDArray[Any]:
@@ -138,9 +128,10 @@ def _column(values: list[Any], kind: Any) -> NDArray[Any]:
     return np.fromiter(values, object, len(values))
 
 
-def _block_there(path: Path, start: int, stop: int, record: RecordType, *, section: str, spans: bool) -> Block | None:
-    """The windows of [start, stop) in a worker; None where the parent has to look more closely."""
+def _block_there(path: Path, span: tuple[int, int], record: RecordType, section: str, spans: bool) -> Block | None:
+    """The windows of a span of bytes in a worker; None where the parent has to look more closely."""
     blocks: list[Block] = []
+    start, stop = span
     with ByteFile(path) as file:
         reader = WindowReader(file, _decoder(record))
         while start < stop:

@@ -8,10 +8,8 @@ file, as the last field of each image, because OVTrack's own scripts ask for it.
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ovforge.annotation_io.annotation_writer import Section, write_annotation_file
@@ -24,6 +22,7 @@ from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.image_io.listed_images import require_listed_images
 from ovforge.image_io.store import ImageStore, open_image_store
 from ovforge.options.pack import PackOptions
+from ovforge.parallel import map_ordered
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 
 BATCH = 8
@@ -98,15 +97,10 @@ def _pack(
 
 def _read_ahead(store: ImageStore, names: Sequence[str]) -> Iterator[tuple[str, bytes | ImageError]]:
     """The images in order, read by several threads, some at a time; what cannot be read comes as its error."""
-    batches = iter([names[start : start + BATCH] for start in range(0, len(names), BATCH)])
+    batches = ((store, names[start : start + BATCH]) for start in range(0, len(names), BATCH))
     with ThreadPoolExecutor(READING_THREADS) as threads:
-        waiting: deque[Future[list[tuple[str, bytes | ImageError]]]] = deque()
-        while True:
-            for batch in islice(batches, 2 * READING_THREADS - len(waiting)):
-                waiting.append(threads.submit(_read, store, batch))
-            if not waiting:
-                return
-            yield from waiting.popleft().result()
+        for found in map_ordered(threads, _read, batches, ahead=2 * READING_THREADS):
+            yield from found
 
 
 def _read(store: ImageStore, names: Sequence[str]) -> list[tuple[str, bytes | ImageError]]:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import shlex
 import sys
+import time
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ovforge.cli.from_options import GroupedCommand, expand
+from ovforge.cli.output import ForgivingStream, prepare_streams, signals_as_interrupts, write_error, write_out
 from ovforge.cli.summary_text import as_text
 from ovforge.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, OvforgeError
 
@@ -57,23 +61,32 @@ class Console:
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Progress]:
-        """A progress callback that draws a bar per stage on stderr; silent with `--quiet` or without a terminal."""
+        """A progress callback: bars on stderr, a line a minute where that is no terminal, nothing with `--quiet`."""
         from ovforge.records.reporting import no_progress
 
-        if self.quiet or not sys.stderr.isatty():
+        if self.quiet:
             yield no_progress
             return
+        if not sys.stderr.isatty():
+            yield _ProgressLines()
+            return
         from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
+        from rich.text import Text
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Bars(*columns, console=RichConsole(stderr=True)) as bars:
+        class Rate(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                speed = task.finished_speed or task.speed
+                return Text(f"{speed:.1f}/s" if speed else "")
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+        with Bars(*columns, console=RichConsole(file=ForgivingStream(sys.stderr))) as bars:  # type: ignore[arg-type]
             tasks: dict[str, Any] = {}
 
             def show(stage: str, done: int, total: int) -> None:
-                if stage not in tasks:
-                    tasks[stage] = bars.add_task(stage, total=total or None)
+                if stage not in tasks:  # what is done already is no measure of speed
+                    tasks[stage] = bars.add_task(stage, total=total or None, completed=done)
                 bars.update(tasks[stage], completed=done, total=total or None)
 
             yield show
@@ -83,13 +96,20 @@ class Console:
         if self.json:
             self.print_json(summary)
         else:
-            sys.stdout.write(as_text(summary, verbose=self.verbose))
+            write_out(as_text(summary, verbose=self.verbose))
 
     def print_json(self, value: Any) -> None:
         """Print a record to stdout as indented JSON."""
+        import json
+
         import msgspec
 
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(value)).decode() + "\n")
+        try:
+            text = msgspec.json.format(msgspec.json.encode(value)).decode()
+            text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+        except UnicodeEncodeError:  # a name or a terminal that is not UTF-8: escapes are valid everywhere
+            text = json.dumps(msgspec.to_builtins(value), indent=2)
+        write_out(text + "\n")
 
 
 def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -150,6 +170,26 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
     return decorate
 
 
+class _ProgressLines:
+    """Progress for a log: a line a minute at most, with speed and time left."""
+
+    every = 60.0
+
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[float, int]] = {}
+        self._next = time.monotonic() + self.every
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        since, before = self._told.setdefault(stage, (now, done))
+        if now < self._next or not total:
+            return
+        self._next = now + self.every
+        rate = (done - before) / (now - since) if now > since else 0.0
+        left = f", {rate:.2g}/s, {timedelta(seconds=round((total - done) / rate))} left" if rate > 0 else ""
+        write_error(f"{stage}: {done:,} of {total:,}{left}\n")
+
+
 def _given(context: typer.Context) -> frozenset[str]:
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return frozenset(name for name, source in sources.items() if source is not None and "DEFAULT" not in source.name)
@@ -165,11 +205,18 @@ def _skipped_to(path: Path | None) -> contextlib.AbstractContextManager[None]:
 
 def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 done, 1 failed, 2 bad usage or input, 130 interrupted."""
+    prepare_streams()
     try:
-        result = app(args=arguments, standalone_mode=False)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: nothing is half-written; run the same command again\n")
+        with signals_as_interrupts():
+            result = app(args=arguments, standalone_mode=False)
+    except KeyboardInterrupt as error:
+        command_line = shlex.join(["ovforge", *(sys.argv[1:] if arguments is None else arguments)])
+        what = getattr(error, "message", "") or f"{str(error) or 'interrupted'}: nothing is half-written"
+        write_error(f"{what}\n  the same command resumes: {command_line}\n")
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has seen enough
+        write_out("")
+        return EXIT_DONE
     except typer.Abort:
         return EXIT_INTERRUPTED
     except OvforgeError as error:
@@ -184,16 +231,16 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
             return EXIT_USAGE
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "ovforge"
-        sys.stderr.write(f"error: {error.format_message()} (see '{where} --help')\n")
+        write_error(f"error: {error.format_message()} (see '{where} --help')\n")
         return EXIT_USAGE
     return result if isinstance(result, int) else EXIT_DONE
 
 
 def _print_error(error: OvforgeError, options: Collection[str] | None = None) -> None:
     """What is wrong and what to do next; `options` are those of the command, as nothing else helps there."""
-    sys.stderr.write(f"error: {error.message}\n")
+    write_error(f"error: {error.message}\n")
     if hint := error.hint_for(options):
-        sys.stderr.write(f"  {hint}\n")
+        write_error(f"  {hint}\n")
 
 
 def _option_names(parameters: Iterable[inspect.Parameter]) -> set[str]:

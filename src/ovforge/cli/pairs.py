@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ovforge.cli import pairs_export, pairs_replay, pairs_status, pairs_tracks
+from ovforge.cli import pairs_export, pairs_list, pairs_replay, pairs_status, pairs_tracks
 from ovforge.cli.common import Console, command
 from ovforge.cli.diffusion_options import refuse_diffusion_options, with_diffusion_options
 from ovforge.cli.executors import (
@@ -22,6 +22,7 @@ from ovforge.cli.executors import (
 from ovforge.errors import InputError
 from ovforge.options.diffusion import DiffusionOptions
 from ovforge.options.executors import ExecutorName
+from ovforge.options.labels import Outside
 from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, GenerateOptions
 from ovforge.records.reporting import StepSummary
 
@@ -32,10 +33,11 @@ app = typer.Typer(help="Tracking data: second views and their tracks.", no_args_
 
 
 class EngineName(str, Enum):
-    """Who repaints the background."""
+    """Who makes what is seen around the moved image."""
 
-    WARP = "warp"
+    FILL = "fill"
     DIFFUSION = "diffusion"
+    WARP = "warp"
 
 
 @app.callback()
@@ -52,10 +54,19 @@ def generate(
     engine: Annotated[
         EngineName,
         typer.Option(
-            help="What repaints the background: warp leaves it as it is and needs no model; diffusion has "
-            "Stable Diffusion do it."
+            help="fill: the moved image stays, its completed background is seen around it; needs no model. diffusion: "
+            "Stable Diffusion repaints all but the objects. warp: a preview, not to train on; objects may be seen "
+            "twice, the second time without a label."
         ),
-    ] = EngineName.WARP,
+    ] = EngineName.FILL,
+    outside: Annotated[
+        Outside | None,
+        typer.Option(
+            help="What is seen where the moved image does not reach, before the engine repaints: the completed "
+            "background, or the original with its objects, as in OVTrack.",
+            show_default="completed; original for warp and --scheduler ovtrack",
+        ),
+    ] = None,
     executor: ExecutorOption = ExecutorName.LOCAL,
     address: AddressOption = None,
     workers: WorkersOption = 0,
@@ -96,8 +107,13 @@ def generate(
         ),
     ] = DEFAULT_SAVE_DIR,
     min_area: Annotated[
-        float, typer.Option("--min-area", help="Keep and follow objects larger than this, in square pixels.")
-    ] = 4096,
+        float | None,
+        typer.Option(
+            "--min-area",
+            help="Where the engine repaints: keep objects larger than this, in square pixels. fill and warp keep all.",
+            show_default="4096",
+        ),
+    ] = None,
     masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Store warped masks and the kept region.")] = True,
     quality: Annotated[int, typer.Option(help="JPEG quality of the second views.")] = 95,
     limit: Annotated[int | None, typer.Option(help="Only the first so many images, for a trial.")] = None,
@@ -117,7 +133,7 @@ def generate(
     ] = False,
     diffusion: DiffusionOptions,
 ) -> StepSummary:
-    """Make a second view of every image: warped, its objects kept, the rest repainted.
+    """Make a second view of every image: moved, its objects labelled, the background completed or repainted.
 
     A run that was stopped resumes when it is named again; options that are not given are the run's own then.
     """
@@ -132,6 +148,7 @@ def generate(
         variants=variants,
         seed=seed,
         min_area=min_area,
+        outside=outside,
         masks=masks,
         quality=quality,
         limit=limit,
@@ -191,6 +208,7 @@ def sheet(
     return StepSummary(step="pairs sheet", outputs={"sheet": str(path)}, counts={"pairs": drawn})
 
 
+pairs_list.register(app)
 pairs_replay.register(app)
 pairs_status.register(app)
 pairs_tracks.register(app)
@@ -221,7 +239,7 @@ def _engine(name: EngineName, diffusion: DiffusionOptions) -> Engine:
         from ovforge.synthesis.diffusion import DiffusionEngine
 
         return DiffusionEngine(diffusion)
-    from ovforge.synthesis.warp import WarpEngine
+    from ovforge.synthesis.warp import FillEngine, WarpEngine
 
     refuse_diffusion_options(diffusion, name.value)
-    return WarpEngine()
+    return FillEngine() if name is EngineName.FILL else WarpEngine()

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ovforge.cli.common import Console, command
+from ovforge.cli.output import ForgivingStream, write_out
 from ovforge.options import layout
+from ovforge.records.pairs import visibility_text
 from ovforge.records.run_layout import check_run_name
 
 if TYPE_CHECKING:
@@ -48,13 +50,12 @@ def _status(
 
         for state in _states(folder, watch=watch):
             text = msgspec.json.encode(state)
-            sys.stdout.write((text if watch else msgspec.json.format(text)).decode() + "\n")
-            sys.stdout.flush()
+            write_out((text if watch else msgspec.json.format(text)).decode() + "\n")
         return
     from rich.console import Console as RichConsole
     from rich.live import Live
 
-    screen = RichConsole()
+    screen = RichConsole(file=ForgivingStream(sys.stdout))  # type: ignore[arg-type]
     if not watch or not screen.is_terminal:
         for state in _states(folder, watch=watch):
             screen.print(_table(state))
@@ -90,6 +91,8 @@ def _table(state: RunStatus) -> RenderableType:
     facts.add_row("items", f"{state.items_done:,} of {state.items:,}")
     facts.add_row("speed", _speed(state))
     facts.add_row("time left", _time_left(state))
+    if seen := visibility_text(state.counts):
+        facts.add_row("visibility", seen)
     parts: list[RenderableType] = [facts]
     if state.hosts:
         hosts = Table("machine", "workers now", "shards done", "items/s of a worker", title="Machines")

@@ -103,6 +103,15 @@ def register(app: typer.Typer) -> None:
                 min=0, max=1, help="Leave out repainted objects with a lower fidelity.", show_default="none is skipped"
             ),
         ] = None,
+        min_visibility: Annotated[
+            float | None,
+            typer.Option(
+                min=0,
+                max=1,
+                help="Skip objects of whose moved mask a smaller share is seen in the second view.",
+                show_default="none is left out",
+            ),
+        ] = None,
         objects: Annotated[
             PairObjects,
             typer.Option(
@@ -118,8 +127,9 @@ def register(app: typer.Typer) -> None:
             ),
         ] = "",
         reject_as: Annotated[
-            RejectAs, typer.Option(help="Rejected objects are skipped, or stay as ignore regions (iscrowd 1).")
-        ] = RejectAs.SKIP,
+            RejectAs | None,
+            typer.Option(help="Rejected objects become ignore regions (iscrowd 1), the default, or are skipped."),
+        ] = None,
         stills: Annotated[
             bool,
             typer.Option(
@@ -159,6 +169,7 @@ def register(app: typer.Typer) -> None:
             variants,
             min_area,
             min_fidelity,
+            min_visibility,
             objects=objects,
             reject=reject,
             reject_as=reject_as,

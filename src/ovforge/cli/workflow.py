@@ -98,6 +98,7 @@ _STANDINGS = {
     "done": "[green]done[/green]",
     "ready": "[cyan]ready[/cyan]",
     "stale": "[yellow]stale[/yellow]",
+    "unfinished": "[yellow]unfinished[/yellow]",
     "blocked": "[red]blocked[/red]",
 }
 

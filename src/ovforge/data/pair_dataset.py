@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.errors import AnnotationFileError, ImageError, MissingExtraError
-from ovforge.image_io.codec import decode_rgb
+from ovforge.image_io.codec import decode_as_annotated
 from ovforge.image_io.store import open_image_store
 from ovforge.sources.pair_index import PairIndex, open_pair_index
 
@@ -24,13 +24,16 @@ Sample = tuple["torch.Tensor", "torch.Tensor", dict[str, Any]]
 class PairDataset:
     """The pairs of one run: `dataset[i]` is (view_a, view_b, targets).
 
+    Images are turned as their annotations are drawn (`image_io.codec.decode_as_annotated`), so boxes and masks fit.
+
     `view_a` (the original) and `view_b` (its second view) are uint8 tensors (3, height, width), RGB. `targets` holds
 
     - `a` and `b`, each a dictionary of `boxes` float32 (n, 4) as x1, y1, x2, y2 in pixels; `labels` int64 (n,), the
       category ids of the JSON; `track_ids` int64 (n,); `areas` float32 (n,); `fidelity` float32 (n,), NaN where the
-      run has none; each score that `pairs score` gave (`sharpness`, `boundary`, `colour`, `repeated`, `same`, `margin`,
-      `found`), float32 (n,), NaN where an object has none; and, with `masks`, `masks` uint8 (n, height, width) of the
-      objects whose masks were kept (an object without one has a mask of zeros);
+      run has none; `ignore` float32 (m, 4), the boxes of regions that are neither object nor background; each score
+      that `pairs score` gave (`sharpness`, `boundary`, `colour`, `repeated`, `same`, `margin`, `found`), float32 (n,),
+      NaN where an object has none; and, with `masks`, `masks` uint8 (n, height, width) of the objects whose masks were
+      kept (an object without one has a mask of zeros);
     - `match` int64 (n of a,): for each object of `a` the place of the same object in `b`, or -1 where it left;
     - `image_ids` and `file_names` of the two views.
 
@@ -47,7 +50,8 @@ class PairDataset:
         MissingExtraError: torch is not installed.
         MissingInputError: one of the files is not there.
         AnnotationFileError: the JSON is not a pairs JSON.
-        ImageError: at `dataset[i]`, an image that is not in the HDF5 file, or is damaged.
+        ImageError: at `dataset[i]`, an image that is not in the HDF5 file, is damaged, or has another size than the
+            JSON says.
     """
 
     def __init__(
@@ -79,8 +83,8 @@ class PairDataset:
         row_a, row_b = (int(row) for row in index.pairs[position])
         names = index.file_name(row_a), index.file_name(row_b)
         view_a, view_b = (
-            torch.from_numpy(np.ascontiguousarray(decode_rgb(self.get(name), name).transpose(2, 0, 1)))
-            for name in names
+            torch.from_numpy(np.ascontiguousarray(self._decode(index, row, name).transpose(2, 0, 1)))
+            for row, name in zip((row_a, row_b), names, strict=True)
         )
         tracks_a, tracks_b = (np.asarray(index.track_id[index.objects(row)]) for row in (row_a, row_b))
         targets = {
@@ -107,6 +111,11 @@ class PairDataset:
             raise ImageError(os.fspath(file_name), "names no image")
         return self._store.read(name)
 
+    def _decode(self, index: PairIndex, row: int, name: str) -> NDArray[np.uint8]:
+        """The image the way up that its boxes are drawn."""
+        width, height = (int(side) for side in index.image_size[row])
+        return decode_as_annotated(self.get(name), name, width, height)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_index": None}
 
@@ -119,7 +128,9 @@ class PairDataset:
         torch = _torch()
         span = index.objects(row)
         boxes = np.array(index.box[span], dtype=np.float32)
-        boxes[:, 2:] += boxes[:, :2]
+        regions = np.array(index.regions(row), dtype=np.float32)
+        for corners in (boxes, regions):
+            corners[:, 2:] += corners[:, :2]
         objects = {
             "boxes": torch.from_numpy(boxes),
             "labels": torch.from_numpy(np.array(index.category_id[span], dtype=np.int64)),
@@ -127,6 +138,7 @@ class PairDataset:
             "areas": torch.from_numpy(np.array(index.area[span], dtype=np.float32)),
             "fidelity": torch.from_numpy(np.array(index.fidelity[span], dtype=np.float32)),
             **{name: torch.from_numpy(np.array(values)) for name, values in index.scores(span).items()},
+            "ignore": torch.from_numpy(regions),
         }
         if self.masks:
             width, height = (int(side) for side in index.image_size[row])

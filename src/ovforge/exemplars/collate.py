@@ -12,7 +12,7 @@ from ovforge.annotation_io.record_edit import edit_record, raw_fields
 from ovforge.errors import MissingInputError, ShortageError
 from ovforge.exemplars import coverage
 from ovforge.exemplars.collate_plan import ClassFacts, ClassPlan, Sources
-from ovforge.exemplars.imagenet_images import ImageNetImages, find_imagenet
+from ovforge.exemplars.imagenet_images import ImageNetImages
 from ovforge.exemplars.lvis_boxes import LvisBoxes
 from ovforge.exemplars.substitutes import substitutes_of
 from ovforge.exemplars.visual_genome_boxes import VisualGenomeBoxes, find_visual_genome
@@ -21,6 +21,7 @@ from ovforge.options.exemplars import CollateOptions, Substitutes
 from ovforge.records.coverage import Coverage
 from ovforge.records.exemplar import IMAGENET, VISUAL_GENOME
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
+from ovforge.sources.imagenet21k import find_tree
 from ovforge.taxonomy import category_differences, lvis_classes, substitute_synsets
 
 LVIS_TRAIN = "lvis_v1_train.json"
@@ -70,7 +71,11 @@ def collate_exemplars(options: CollateOptions, *, progress: Progress = no_progre
             "empty classes": sum(plan.total == 0 for plan in plans),
         },
         drops=drops.freeze(),
-        notes=(*_notes(facts, sources), *(state.cost for state in report.sources.values() if state.cost)),
+        notes=(
+            *_tree_note(sources),
+            *_notes(facts, sources),
+            *(state.cost for state in report.sources.values() if state.cost),
+        ),
         next_command=f"ovforge exemplars sample --exemplars {options.output}",
     )
 
@@ -79,7 +84,8 @@ def _open_sources(options: CollateOptions, drops: Drops, progress: Progress) -> 
     lvis = options.lvis_dir
     if lvis is not None and lvis.is_dir():
         lvis = lvis / LVIS_TRAIN
-    imagenet = find_imagenet(options.imagenet_dir)
+    imagenet = options.imagenet_dir if options.imagenet_dir is not None and options.imagenet_dir.exists() else None
+    imagenet = find_tree(imagenet) or imagenet  # a folder without a tree is refused where it is opened
     visual_genome = find_visual_genome(options.visual_genome_dir)
     if (lvis is None or not lvis.exists()) and imagenet is None and visual_genome is None:
         raise MissingInputError(
@@ -96,6 +102,10 @@ def _open_sources(options: CollateOptions, drops: Drops, progress: Progress) -> 
         ImageNetImages(imagenet, drops=drops) if imagenet is not None else None,
         VisualGenomeBoxes(visual_genome, min_area=options.min_area, drops=drops) if visual_genome else None,
     )
+
+
+def _tree_note(sources: Sources) -> list[str]:
+    return [sources.imagenet.note] if sources.imagenet is not None and sources.imagenet.note else []
 
 
 def _classes(sources: Sources) -> dict[str, ClassFacts]:

@@ -15,6 +15,7 @@ from ovforge.exemplars.crop_plan import PlannedClass, PlannedCrop, lists_share_t
 from ovforge.exemplars.sheet import draw_sheet
 from ovforge.files.atomic import write_bytes
 from ovforge.files.small_files import has_size, remove_stale_files, write_small_file
+from ovforge.image_io.codec import apply_orientation
 from ovforge.image_io.header import read_orientation
 from ovforge.options.exemplars import CropForm, CropOptions
 from ovforge.records.crops import CLASSES_FILE, CropIndex, CroppedClass
@@ -26,7 +27,7 @@ from ovforge.runs.executors.local import LocalExecutor, available_cores
 from ovforge.runs.plan import Plan, input_file
 from ovforge.runs.run import ShardSelection, run
 from ovforge.runs.task import Shard, ShardReport, Slot, Worker
-from ovforge.sources.crop_image import Crop, EmptyBoxError, SourceImage, cut_out, decode, turned
+from ovforge.sources.crop_image import Crop, EmptyBoxError, SourceImage, cut_out, decode
 from ovforge.sources.exemplar_images import ExemplarImages, missing_hint
 
 RUN_FOLDER = "run"
@@ -206,9 +207,8 @@ def _tile(planned: PlannedCrop, crop: Crop) -> tuple[str, SourceImage]:
     name = planned.exemplar.file_name
     split, _, rest = planned.files[-1].partition("/")
     number = re.sub(r"^(train|val)_", "", rest.rpartition("/")[2]).partition("_")[0]
-    return f"{split} {number} {planned.exemplar.dataset}", turned(
-        decode(crop.data, name), read_orientation(crop.data, name)
-    )
+    upright = apply_orientation(decode(crop.data, name), read_orientation(crop.data, name))
+    return f"{split} {number} {planned.exemplar.dataset}", upright
 
 
 def _check(options: CropOptions) -> None:

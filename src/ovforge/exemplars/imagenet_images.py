@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ovforge.image_io.store import has_image_suffix, is_utf8
 from ovforge.records.reporting import Drops
 from ovforge.sources.imagenet21k import SMALL, TRAIN, ImageNet21k
 from ovforge.taxonomy import synset_to_wnid
 
-SUFFIX = ".jpeg"
-DOCUMENTED = "imagenet21k_P"
 PARTS = (TRAIN, SMALL)
 """The validation images of ImageNet-21K-P are kept for evaluation and never become exemplars."""
-
-
-def find_imagenet(folder: Path | None) -> Path | None:
-    """The folder that holds the classes: `folder`, or the `imagenet21k_P` inside it as the documents lay it out."""
-    if folder is None or not folder.exists():
-        return None
-    return folder / DOCUMENTED if (folder / DOCUMENTED).is_dir() else folder
 
 
 class ImageNetImages:
@@ -44,11 +36,18 @@ class ImageNetImages:
             return []
         if wnid not in self._names:
             found = self._source.images(wnid, parts=PARTS)
-            self._names[wnid] = [name for name in found if name.lower().endswith(SUFFIX)]
+            self._names[wnid] = [name for name in found if has_image_suffix(name) and is_utf8(name)]
             for name in found:
-                if not name.lower().endswith(SUFFIX):
-                    self._drops.add("ImageNet file", "its name does not end in .JPEG", name)
+                if not is_utf8(name):
+                    self._drops.add("ImageNet file", "its name is not UTF-8", name)
+                elif not has_image_suffix(name):
+                    self._drops.add("ImageNet file", "is not named like an image", name)
         return self._names[wnid]
+
+    @property
+    def note(self) -> str:
+        """What is to be said of the tree as a whole."""
+        return f"{self._source.path}: {self._source.unfinished}" if self._source.unfinished else ""
 
     def close(self) -> None:
         """Close the class tars."""

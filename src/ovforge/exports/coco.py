@@ -11,9 +11,12 @@ from typing import Any
 from ovforge.exports.json_sections import JsonSections
 from ovforge.exports.run import ExportRun
 
+RESERVED = "instance_id"
+"""A name that FiftyOne keeps for itself; `track_id` says the same."""
+
 
 def write(run: ExportRun) -> dict[str, int]:
-    """Write the images and one JSON; records keep all fields that they have, `track_id` and `video_id` among them."""
+    """Write the images and one JSON; records keep their fields, `track_id` and `video_id` among them."""
     folder = run.folder_for("images", "train")
     path = run.folder / "annotations" / "instances_train.json"
     head = {"info": {"description": run.name}, "licenses": []}
@@ -30,5 +33,6 @@ def write(run: ExportRun) -> dict[str, int]:
 
 
 def plain(record: dict[str, Any]) -> dict[str, Any]:
-    """An annotation with what every COCO reader asks for."""
-    return {**record, "iscrowd": record.get("iscrowd", 0)}
+    """An annotation with what every COCO reader asks for, and without what FiftyOne's reader stops at."""
+    fields = {name: value for name, value in record.items() if name != RESERVED}
+    return {**fields, "iscrowd": record.get("iscrowd", 0)}

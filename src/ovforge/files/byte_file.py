@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -19,12 +20,18 @@ class ByteFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            # Without O_NONBLOCK a pipe that nobody writes to would be waited for.
+            self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
         except FileNotFoundError:
             raise MissingInputError(path, what="annotation file") from None
         except OSError as error:
             raise AnnotationFileError(path, "cannot be read", detail=str(error.strerror or error)) from error
-        self.size = os.fstat(self.descriptor).st_size
+        status = os.fstat(self.descriptor)
+        self.size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+            raise AnnotationFileError(path, "cannot be read", detail=f"it is {kind}, not a file")
 
     def __enter__(self) -> ByteFile:
         return self

@@ -1,13 +1,17 @@
 """HDF5 files of images: one dataset per image, key = file name, content = the encoded bytes as they are.
 
 The layout is OVTrack's, so that its own loader reads the files: datasets lie in the root group, one-dimensional,
-uint8. Generated images of the original scripts are scalar fixed-length byte strings (`|S12345`); the reader takes
-both, and the writer writes uint8 only.
+uint8. Generated images of the original scripts are scalar fixed-length byte strings (`|S12345`), other tools write
+bytes of variable length; the reader takes all of them, and the writer writes one-dimensional uint8 only.
 
 Datasets are stored contiguously and allocated when they are created. So the library keeps the books, while the bytes
 of the images go from file to file with plain reads and writes at known offsets. As the library is told to take its
 own room by the megabyte, thousands of images lie one after the other and are copied in large pieces. The same
 images added in the same order give the same bytes, always.
+
+File locks, which many network file systems lack, are not needed: what is written here has a temporary name of its own,
+and a finished file never changes. A file is opened for reading with a lock where there are any, because another program
+may be writing it; a lock that somebody holds is an error of its own.
 
 An HDF5 file from elsewhere is input like any other: a key that could be taken for a path, a link into another file
 and a dataset whose bytes lie in another file are refused.
@@ -16,20 +20,22 @@ and a dataset whose bytes lie in another file are refused.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import zlib
-from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from h5py import h5d, h5f, h5l, h5p, h5s, h5t
+from h5py import h5d, h5f, h5l, h5o, h5p, h5s, h5t
 
-from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError, WorkError
-from ovforge.files.range_copy import RangeCopier, copy_ranges, write_at
+from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError, StorageError, WorkError
+from ovforge.files.range_copy import copy_ranges, write_at
+from ovforge.parallel import map_ordered
 
 # Fixed, so that every release of the library writes the same bytes: HDF5's oldest structures, which every reader knows
 # and which are made in less time than those of 1.8.
@@ -38,12 +44,15 @@ _METADATA_BLOCK = 1 << 20  # bytes; headers lie together in blocks of this size,
 # Bytes, the most that the library allows. All names are one piece in its cache: at its default of 32 MB datasets took
 # several times as long when there were more than 800,000, because nothing else was kept beside the names.
 _METADATA_CACHE = 128 << 20
-_BATCH = 8 << 20  # bytes of images handed to a helper at once
-_BATCH_IMAGES = 256  # at most: the names of a batch and its answer have to fit into a pipe
-_ALONE = 64 << 20  # bytes; fewer are copied faster than a helper starts
-_HELPERS = 2
+_BATCH = 8 << 20  # bytes of images handed to a thread at once
+_BATCH_IMAGES = 256
+_THREADS = 2
 
 
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_LAYOUTS = "one-dimensional uint8, fixed-length or opaque bytes, and uint8 of variable length are read"
+_HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+"""What the system says of a file that somebody else has locked."""
 _NOT_PLAIN = re.compile(r"[/\\\x00-\x1f]")
 
 
@@ -103,6 +112,7 @@ class ImageWriter:
         access = h5p.create(h5p.FILE_ACCESS)
         access.set_libver_bounds(*_FORMAT)
         access.set_meta_block_size(_METADATA_BLOCK)
+        access.set_file_locking(False, True)  # nobody else knows the temporary name
         root = h5p.create(h5p.FILE_CREATE)
         root.set_obj_track_times(False)  # the root group would note when it was made
         self._file = h5f.create(os.fsencode(path), h5f.ACC_TRUNC, fcpl=root, fapl=access)
@@ -173,22 +183,32 @@ class ImageReader:
 
     Raises:
         MissingInputError: the file is not there.
-        InputError: the file is no HDF5 file or is cut short, or a key in it could be taken for a path.
-        ImageError: an image is not there or is not stored as bytes in this file.
+        InputError: the file is no HDF5 file, is cut short, or locked; or a key in it could be taken for a path.
+        MissingImageError: an image is not in the file.
+        ImageError: an image is not stored as bytes in this file.
+        StorageError: the disk or network file system failed.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if not path.is_file():
-            raise MissingInputError(path, what="HDF5 file of images")
+        self._closed = True
         try:
-            self._file = h5f.open(os.fsencode(path), h5f.ACC_RDONLY)
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"{path}: not a whole HDF5 file ({error})", hint="it was probably cut short; write or fetch it again"
-            ) from error
-        self._descriptor = os.open(path, os.O_RDONLY)
+            self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingInputError(path, what="HDF5 file of images") from None
+        except OSError as error:
+            raise StorageError(path, error) from error
+        try:
+            self._file = _open_for_reading(path)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
         self._closed = False
+
+    def __del__(self) -> None:
+        # A reader that other threads may still use is let go instead of closed: it closes with its last user.
+        with contextlib.suppress(Exception):
+            self.close()
 
     def names(self) -> list[str]:
         """All keys, sorted."""
@@ -222,23 +242,43 @@ class ImageReader:
             if self._file.links.get_info(key).type != h5l.TYPE_HARD:
                 raise ImageError(name, "is a link, not an image", detail=f"in {self.path}")
             dataset = h5d.open(self._file, key)
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise self._not_readable(name) from error
+        except (KeyError, RuntimeError, ValueError, TypeError, OSError) as error:
+            raise self._not_readable(name, error) from error
         kind = dataset.get_type()
         if not _holds_bytes(kind):
-            raise ImageError(name, "is not stored as bytes", detail=f"but as {kind.dtype}, in {self.path}")
+            raise ImageError(name, "is not stored as bytes", detail=f"but as {_describe_type(kind)}; {_LAYOUTS}")
+        if len(dataset.shape) > 1:
+            detail = f"an array of {'x'.join(map(str, dataset.shape))}, probably decoded pixels; {_LAYOUTS}"
+            raise ImageError(name, "is not stored as an encoded image", detail=detail)
         offset = dataset.get_offset()
-        if offset is not None:
+        if offset is not None and kind.get_class() != h5t.VLEN:
             return Location(int(offset), int(dataset.get_storage_size()))
         return self._read_pieces(dataset, name)
 
-    def _not_readable(self, name: str) -> ImageError:
+    def _not_readable(self, name: str, error: Exception) -> ImageError | StorageError:
+        if _system_error(error) is not None:
+            return StorageError(self.path, str(error))
         try:
             if name not in self:
-                return MissingImageError(name, self.path)
+                return MissingImageError(name, f"{self.path}{self._groups()}")
             return ImageError(name, "is not a dataset", detail=f"in {self.path}")
-        except RuntimeError:
+        except (RuntimeError, OSError) as again:
+            if _system_error(again) is not None:
+                return StorageError(self.path, str(again))
             return ImageError(name, "cannot be read", detail=f"{self.path} is damaged")
+
+    def _groups(self) -> str:
+        """What to say of a file whose images lie in groups, as some tools write them."""
+        first: list[str] = []
+
+        def note(key: bytes) -> bool:
+            first.append(key.decode("utf-8", "backslashreplace"))
+            return True  # one is enough
+
+        self._file.links.iterate(note)
+        if first and h5o.get_info(self._file, first[0].encode()).type == h5o.TYPE_GROUP:
+            return f", whose images lie in groups ({first[0]}/...): only the root is read"
+        return ""
 
     @property
     def descriptor(self) -> int:
@@ -253,7 +293,13 @@ class ImageReader:
             values = np.empty(dataset.shape, dataset.dtype)
             dataset.read(h5s.ALL, h5s.ALL, values)
         except (OSError, RuntimeError, MemoryError, ValueError) as error:
+            if _system_error(error) is not None:
+                raise StorageError(self.path, str(error)) from error
             raise ImageError(name, "cannot be read", detail=f"{self.path}: {error}") from error
+        if values.dtype.hasobject:  # of variable length: one value, or a list of one
+            if values.size != 1:
+                raise ImageError(name, "is not stored as an encoded image", detail=f"{values.size:,} values in one")
+            return np.asarray(values.reshape(-1)[0], np.uint8).tobytes()
         return values.tobytes()
 
     def close(self) -> None:
@@ -273,8 +319,8 @@ class ImageReader:
 def copy_images(images: Iterable[tuple[ImageSource, str, Location | None]], writer: ImageWriter) -> Iterator[Copied]:
     """Copy images under their own names into `writer`, in order, and say what each was.
 
-    Beyond the first megabytes, bytes are copied and checked by helper processes while the library makes the next
-    datasets here; what is under way is bounded, so memory does not grow with the bytes.
+    Bytes are copied and checked by threads while the library makes the next datasets here; what is in flight is
+    bounded, so memory does not grow with the bytes.
 
     Args:
         images: (source, name, place); the place only where it is known already. Sources stay open meanwhile.
@@ -283,95 +329,66 @@ def copy_images(images: Iterable[tuple[ImageSource, str, Location | None]], writ
         InputError: a source ends before an image does.
         OSError: as reading and writing do.
     """
-    with contextlib.closing(_Copying(writer)) as copying:
+    with ThreadPoolExecutor(_THREADS) as threads:
         try:
-            for source, name, place in images:
-                found = place or source.locate(name)
-                if copying.is_full(source):
-                    yield from copying.send()
-                if isinstance(found, bytes):
-                    yield from copying.finish()
-                    yield copying.store(name, found)
-                else:
-                    copying.add(source, name, found)
-            yield from copying.finish()
+            jobs = ((batch, writer.descriptor) for batch in _batches(images, writer))
+            for copied in map_ordered(threads, _copy_batch, jobs, ahead=2 * _THREADS):
+                yield from copied
         except EOFError as error:
             raise InputError(f"{error}: cut short", hint="write or fetch the file again") from error
 
 
-class _Copying:
-    """Images on their way into a writer, in batches of one source each."""
+class _Batch(NamedTuple):
+    """Images of one source that are copied together, or the bytes of one image."""
 
-    def __init__(self, writer: ImageWriter) -> None:
-        self._writer = writer
-        self._copier: RangeCopier | None = None
-        self._copied = 0
-        self._source: ImageSource | None = None
-        self._names: list[str] = []
-        self._ranges: list[tuple[int, int, int]] = []
-        self._bytes = 0
-        self._under_way: deque[tuple[list[str], list[tuple[int, int, int]]]] = deque()
-
-    def is_full(self, source: ImageSource) -> bool:
-        """Whether the batch has to go before an image of `source` is added."""
-        return source is not self._source or self._bytes >= _BATCH or len(self._names) >= _BATCH_IMAGES
-
-    def add(self, source: ImageSource, name: str, place: Location) -> None:
-        """Take one image into the batch."""
-        self._source = source
-        self._names.append(name)
-        self._ranges.append((*place, self._writer.reserve(name, place.size)))
-        self._bytes += place.size
-
-    def store(self, name: str, data: bytes) -> Copied:
-        """Store one image now."""
-        offset = self._writer.reserve(name, len(data))
-        write_at(self._writer.descriptor, data, offset)
-        return Copied(name, len(data), zlib.crc32(data), offset)
-
-    def finish(self) -> Iterator[Copied]:
-        """Hand back all that is not done yet."""
-        yield from self.send()
-        if self._copier is not None:
-            yield from self._hand_back(self._copier.finish())
-
-    def close(self) -> None:
-        """End the helpers."""
-        if self._copier is not None:
-            self._copier.close()
-
-    def send(self) -> Iterator[Copied]:
-        """Have the batch copied; hands back what is done by then."""
-        names, ranges, source = self._names, self._ranges, self._source
-        self._copied += self._bytes
-        self._names, self._ranges, self._bytes = [], [], 0
-        if source is None or not names:
-            return
-        self._under_way.append((names, ranges))
-        if self._copier is None and self._copied > _ALONE:
-            self._copier = RangeCopier(_HELPERS)
-        if self._copier is None:
-            try:
-                sums = copy_ranges(source.descriptor, self._writer.descriptor, ranges)
-            except EOFError:
-                raise EOFError(source.path) from None
-            yield from self._hand_back(iter([sums]))
-        else:
-            _announce(source.descriptor, ranges)
-            yield from self._hand_back(self._copier.submit(str(source.path), str(self._writer.path), ranges))
-
-    def _hand_back(self, answers: Iterator[list[int]]) -> Iterator[Copied]:
-        for sums in answers:
-            names, ranges = self._under_way.popleft()
-            for name, (_, size, offset), crc32 in zip(names, ranges, sums, strict=True):
-                yield Copied(name, size, crc32, offset)
+    source: ImageSource
+    names: list[str]
+    ranges: list[tuple[int, int, int]]
+    data: bytes | None = None
 
 
-def _announce(descriptor: int, ranges: list[tuple[int, int, int]]) -> None:
-    """Have the disk read a batch ahead: to the system each helper seems to jump, for it reads every other batch."""
-    start, stop = ranges[0][0], ranges[-1][0] + ranges[-1][1]
+def _batches(images: Iterable[tuple[ImageSource, str, Location | None]], writer: ImageWriter) -> Iterator[_Batch]:
+    """The images in order, with the places that they get in the writer's file."""
+    batch: _Batch | None = None
+    size = 0
+    for source, name, place in images:
+        found = place or source.locate(name)
+        is_full = size >= _BATCH or (batch is not None and len(batch.names) >= _BATCH_IMAGES)
+        if batch is not None and (source is not batch.source or is_full or isinstance(found, bytes)):
+            yield _announced(batch)
+            batch, size = None, 0
+        if isinstance(found, bytes):
+            yield _Batch(source, [name], [(0, len(found), writer.reserve(name, len(found)))], found)
+            continue
+        batch = batch or _Batch(source, [], [])
+        batch.names.append(name)
+        batch.ranges.append((*found, writer.reserve(name, found.size)))
+        size += found.size
+    if batch is not None:
+        yield _announced(batch)
+
+
+def _copy_batch(batch: _Batch, target: int) -> list[Copied]:
+    if batch.data is not None:
+        write_at(target, batch.data, batch.ranges[0][2])
+        sums = [zlib.crc32(batch.data)]
+    else:
+        try:
+            sums = copy_ranges(batch.source.descriptor, target, batch.ranges)
+        except EOFError:
+            raise EOFError(batch.source.path) from None
+    return [
+        Copied(name, size, crc32, offset)
+        for name, (_, size, offset), crc32 in zip(batch.names, batch.ranges, sums, strict=True)
+    ]
+
+
+def _announced(batch: _Batch) -> _Batch:
+    """Have the disk read a batch ahead: to the system each thread seems to jump, for it reads every other batch."""
+    start, stop = batch.ranges[0][0], batch.ranges[-1][0] + batch.ranges[-1][1]
     if hasattr(os, "posix_fadvise") and 0 < stop - start <= 2 * _BATCH:
-        os.posix_fadvise(descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
+        os.posix_fadvise(batch.source.descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
+    return batch
 
 
 def _read(descriptor: int, place: Location, path: Path, name: str) -> bytes:
@@ -390,11 +407,77 @@ def _read(descriptor: int, place: Location, path: Path, name: str) -> bytes:
     return b"".join(pieces)
 
 
+def is_hdf5(path: Path | str) -> bool:
+    """Whether `path` is an HDF5 file, by its signature: at its start, or behind a block that another program put there.
+
+    Raises:
+        StorageError: the disk or network file system failed.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            offset = 0
+            while offset < size:
+                if os.pread(file.fileno(), len(_SIGNATURE), offset) == _SIGNATURE:
+                    return True
+                offset = max(512, 2 * offset)
+    except OSError as error:
+        raise StorageError(path, error) from error
+    return False
+
+
+def _open_for_reading(path: Path) -> h5f.FileID:
+    """Open with a lock, or without where the file system has none.
+
+    Raises:
+        InputError: somebody holds a lock, or it is no whole HDF5 file.
+        StorageError: the disk or network file system failed.
+    """
+    for with_lock in (True, False):  # the second round is for file systems without locks (NFS, Lustre)
+        access = h5p.create(h5p.FILE_ACCESS)
+        access.set_file_locking(with_lock, True)
+        try:
+            return h5f.open(os.fsencode(path), h5f.ACC_RDONLY, fapl=access)
+        except (OSError, RuntimeError) as error:
+            code = _system_error(error)
+            if "lock" in str(error):
+                if code in _HELD or "already open" in str(error):
+                    raise InputError(
+                        f"{path}: is locked: another program has it open for writing",
+                        hint="wait until it is written, or end that program",
+                    ) from error
+                if with_lock:
+                    continue
+            if code is not None:
+                raise StorageError(path, str(error)) from error
+            raise InputError(
+                f"{path}: not a whole HDF5 file ({error})", hint="it was probably cut short; write or fetch it again"
+            ) from error
+    raise StorageError(path, "no lock can be had, nor done without")
+
+
+def _system_error(error: BaseException) -> int | None:
+    """The system's error behind one of the library's, which tells it in words only; None for a damaged file."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = re.search(r"errno = (\d+)", str(error))
+    return int(found[1]) if found and int(found[1]) else None
+
+
 def _holds_bytes(kind: h5t.TypeID) -> bool:
     kind_class = kind.get_class()
     if kind_class == h5t.STRING:
         return bool(not kind.is_variable_str())
+    if kind_class == h5t.VLEN:
+        base = kind.get_super()
+        return bool(base.get_class() == h5t.INTEGER and base.get_size() == 1)
     return bool(kind_class == h5t.OPAQUE or (kind_class == h5t.INTEGER and kind.get_size() == 1))
+
+
+def _describe_type(kind: h5t.TypeID) -> str:
+    if kind.get_class() == h5t.STRING:
+        return "text of variable length, which ends at the first zero byte"
+    return f"{kind.dtype}" if kind.get_class() != h5t.VLEN else "a list of numbers of variable length"
 
 
 def _is_key(name: str) -> bool:

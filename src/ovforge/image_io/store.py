@@ -11,10 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-import h5py
-
-from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError
-from ovforge.image_io.hdf5 import ImageReader
+from ovforge.errors import ImageError, InputError, MissingInputError, StorageError
+from ovforge.image_io.hdf5 import ImageReader, is_hdf5
+from ovforge.image_io.read_file import exists, is_folder, read_image_file
 
 
 class ImageStore(Protocol):
@@ -26,7 +25,9 @@ class ImageStore(Protocol):
         """The bytes of one image as they are stored.
 
         Raises:
-            ImageError: there is no such image, or it cannot be read; names it.
+            MissingImageError: there is no such image, in a folder or file that is there.
+            ImageError: it is no plain file, or not stored as an image's bytes; names it.
+            StorageError: the disk or network file system failed. It may well work when it is tried again.
         """
 
     def __contains__(self, name: object) -> bool: ...
@@ -50,15 +51,16 @@ def open_image_store(path: Path) -> ImageStore:
     Raises:
         MissingInputError: there is neither at `path`.
         InputError: `path` is a file, but not HDF5.
+        StorageError: the disk or network file system cannot tell.
     """
     path = Path(path)
-    if path.is_dir():
-        return FolderStore(path)
-    if not path.exists():
+    if not exists(path):
         raise MissingInputError(
             path, what="folder or HDF5 file of images", hint="give the place of the images with --images=PATH"
         )
-    if not h5py.is_hdf5(path):
+    if path.is_dir():
+        return FolderStore(path)
+    if not is_hdf5(path):
         raise InputError(
             f"{path}: is neither a folder nor an HDF5 file",
             hint="`ovforge lvis pack-images` writes such a file; one that was cut short has to be written again",
@@ -89,20 +91,18 @@ class FolderStore(_Closing):
         """The bytes of the file `name` inside the folder."""
         if not is_plain_name(name):
             raise ImageError(repr(name), "is not a file name", detail=f"in {self.path}")
-        try:
-            return (self.path / name).read_bytes()
-        except FileNotFoundError as error:
-            raise MissingImageError(name, self.path) from error
-        except OSError as error:
-            raise ImageError(name, "cannot be read", detail=f"{self.path}: {error.strerror or error}") from error
+        return read_image_file(f"{self.path}/{name}", name)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and is_plain_name(name) and (self.path / name).is_file()
+        return isinstance(name, str) and is_plain_name(name) and exists(f"{self.path}/{name}")
 
     def names(self) -> list[str]:
         """The names of all files in the folder, sorted; subfolders and hidden files are not images."""
-        with os.scandir(self.path) as entries:
-            return sorted(e.name for e in entries if not e.name.startswith(".") and not e.is_dir())
+        try:
+            with os.scandir(self.path) as entries:
+                return sorted(e.name for e in entries if not e.name.startswith(".") and not is_folder(e))
+        except OSError as error:
+            raise StorageError(self.path, error) from error
 
 
 class Hdf5Store(_Closing):
@@ -117,7 +117,13 @@ class Hdf5Store(_Closing):
         """The bytes of the data set `name`."""
         if not is_plain_name(name):
             raise ImageError(repr(name), "is not a file name", detail=f"in {self.path}")
-        return self._open().read(name)
+        try:
+            return self._open().read(name)
+        except (StorageError, OSError) as error:
+            self.close()  # a handle that has gone stale stays so; the next try opens the file again
+            if isinstance(error, OSError):
+                raise StorageError(self.path, error) from error
+            raise
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and is_plain_name(name) and name in self._open()
@@ -141,6 +147,28 @@ class Hdf5Store(_Closing):
             self._reader = ImageReader(self.path)
             self._process = os.getpid()
         return self._reader
+
+
+IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+"""Of the names that data sets give images; what is inside is told by the bytes."""
+
+
+def has_image_suffix(name: str) -> bool:
+    """Whether a file's name ends as image files' names do, in upper or lower case.
+
+    >>> has_image_suffix("n01443537_1.JPEG"), has_image_suffix("README.txt")
+    (True, False)
+    """
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file's name is UTF-8; one that is not can stand in no JSON file."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_plain_name(name: str) -> bool:

@@ -7,9 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ovforge.errors import ImageError, MissingImageError, MissingInputError
+from ovforge.errors import ImageError, MissingImageError, MissingInputError, StorageError
 from ovforge.files.tar_archive import Member, read_members
-from ovforge.image_io.header import read_size_at
+from ovforge.image_io.header import read_header_at
+from ovforge.image_io.read_file import exists, is_folder, read_failure
 from ovforge.image_io.store import is_plain_name
 
 _OPEN_TARS = 64
@@ -54,7 +55,7 @@ class TarStore:
     def classes(self) -> list[str]:
         """The names of the tars without their suffix, sorted."""
         with os.scandir(self.path) as entries:
-            return sorted(entry.name[:-4] for entry in entries if entry.name.endswith(".tar") and entry.is_file())
+            return sorted(entry.name[:-4] for entry in entries if entry.name.endswith(".tar") and not is_folder(entry))
 
     def members(self, class_: str) -> dict[str, Member]:
         """File name -> member, sorted by file name, of the tar of `class_`; empty where there is none.
@@ -65,7 +66,7 @@ class TarStore:
         if class_ not in self._indexes:
             tar = self._tar(class_)
             members: dict[str, Member] = {}
-            for member in read_members(tar) if tar.is_file() else ():
+            for member in read_members(tar) if exists(tar) else ():
                 members.setdefault(member.name.rpartition("/")[2], member)
             self._indexes[class_] = dict(sorted(members.items()))
         return self._indexes[class_]
@@ -81,11 +82,16 @@ class TarStore:
         """The bytes of an image.
 
         Raises:
-            ImageError: there is no such image, or its tar became shorter since it was indexed.
+            MissingImageError: there is no such image.
+            ImageError: its tar became shorter since it was indexed.
             ArchiveError: see `members`.
+            StorageError: the disk or network file system failed.
         """
         descriptor, member = self._open(name)
-        data = os.pread(descriptor, member.size, member.offset)
+        try:
+            data = os.pread(descriptor, member.size, member.offset)
+        except OSError as error:
+            raise self._failed(name, error) from error
         if len(data) < member.size:
             raise ImageError(self._shown(name), "its tar was cut short since it was indexed")
         return data
@@ -94,15 +100,28 @@ class TarStore:
         """Width and height of an image from its header, turned by EXIF.
 
         Raises:
-            ImageError: there is no such image, or it is none.
+            MissingImageError: there is no such image.
+            ImageError: it is none, or cut short.
             ArchiveError: see `members`.
+            StorageError: the disk or network file system failed.
         """
         descriptor, member = self._open(name)
 
         def read_at(offset: int, size: int) -> bytes:
             return os.pread(descriptor, max(0, min(size, member.size - offset)), member.offset + offset)
 
-        return read_size_at(read_at, self._shown(name))
+        try:
+            return read_header_at(read_at, member.size, self._shown(name)).shown_size
+        except OSError as error:
+            raise self._failed(name, error) from error
+
+    def _failed(self, name: str, error: OSError) -> ImageError | StorageError:
+        """What it means that a tar cannot be read; a descriptor that has gone stale is closed, for the next try."""
+        class_ = name.partition("/")[0]
+        descriptor = self._descriptors.pop(class_, None)
+        if descriptor is not None:
+            os.close(descriptor)
+        return read_failure(error, self._tar(class_), self._tar(class_))
 
     def _find(self, name: str) -> Member | None:
         class_, slash, file = name.partition("/")
@@ -132,6 +151,6 @@ class TarStore:
             try:
                 descriptor = os.open(self._tar(class_), os.O_RDONLY | os.O_CLOEXEC)
             except OSError as error:
-                raise ImageError(self._tar(class_), "cannot be opened", detail=str(error.strerror)) from error
+                raise read_failure(error, self._tar(class_), self._tar(class_)) from error
         self._descriptors[class_] = descriptor
         return descriptor

@@ -1,23 +1,36 @@
-"""Where the classes of ImageNet-21K come from: an archive of class tars, a folder of them, or class folders."""
+"""Where the classes of ImageNet-21K come from: archives in any of their official forms, or folders.
+
+| source | read |
+|---|---|
+| `fall11_whole.tar`: class tars in a tar | in parallel, where they lie |
+| `winter21_whole.tar.gz`: class tars in a compressed tar | as a stream |
+| `imagenet21k_resized.tar.gz` or `.tar`: images in folders of classes, in parts already | as a stream |
+| a folder of class tars or class folders | in parallel |
+"""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import shutil
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from ovforge.errors import ArchiveError, InputError, MissingInputError, WorkError
-from ovforge.files.tar_archive import checked_name, read_members
-from ovforge.sources.imagenet21k import PARTS, WNID
+from ovforge.errors import ArchiveError, InputError, MissingInputError, OvforgeError, StorageError, WorkError
+from ovforge.files.tar_archive import StreamedMember, check_is_tar, read_members, stream_members
+from ovforge.image_io.read_file import exists, is_folder
+from ovforge.sources.imagenet21k import PART_OF_FOLDER, SMALL, TRAIN, VAL, WNID
 
 _GZIP = b"\x1f\x8b"
 _COPY = 1 << 20
+MOST_NAMES = 1000
+"""Of what is in an archive and belongs to no class: it may have millions of files."""
+_NO_CLASSES_HINT = (
+    "its classes are tars (n01440764.tar, ...) or folders (n01440764/...); give one of the official archives"
+)
 
 
 class ClassSource(NamedTuple):
@@ -29,6 +42,13 @@ class ClassSource(NamedTuple):
     offset: int = 0
     size: int | None = None
     """Of the class tar in bytes; None for a folder."""
+    part: str = ""
+    """The part that its images are in already; empty where the class is still to be split."""
+
+    @property
+    def key(self) -> str:
+        """What tells it from other classes and parts: `n01440764`, `n01440764.train`."""
+        return f"{self.wnid}.{self.part}" if self.part else self.wnid
 
 
 @dataclass(frozen=True)
@@ -50,78 +70,185 @@ def open_archive(path: Path) -> Archive:
     Raises:
         MissingInputError: nothing is there.
         InputError: it is a tree that is prepared already, or holds no classes.
-        ArchiveError: it is no tar, cut short, or has members that are refused.
+        ArchiveError: it is no tar, cut short, damaged, or has members that are refused.
+        StorageError: the disk or network file system failed.
     """
-    if path.is_dir():
-        try:
-            return _folder(path)
-        except OSError as error:
-            raise InputError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
-    if not path.is_file():
+    if not exists(path):
         raise MissingInputError(
             path,
             what="ImageNet-21K archive",
             hint="fall11_whole.tar and winter21_whole.tar.gz come from https://image-net.org after registration",
         )
-    with open(path, "rb") as file:
-        is_gzip = file.read(2) == _GZIP
-    return Archive(path, path.stat().st_size, None) if is_gzip else _tar(path)
-
-
-def stream_classes(path: Path, spool: Path, wanted: Callable[[str], bool]) -> Iterator[ClassSource]:
-    """Unpack the wanted class tars of a compressed archive one by one into `spool`, as fast as they are asked for.
-
-    A compressed archive can be read from its beginning only; what is not wanted is skipped, not stored.
-
-    Whoever takes a class removes its tar.
-
-    Raises:
-        ArchiveError: the archive is no gzip, cut short or damaged, or has members that are refused. The classes
-            before that place have been given.
-        WorkError: the disk is full or cannot be written.
-    """
-    shutil.rmtree(spool, ignore_errors=True)
-    spool.mkdir(parents=True)
     try:
-        with gzip.open(path) as plain, tarfile.open(fileobj=plain, mode="r|", bufsize=_COPY) as archive:
-            for member in archive:
-                wnid = _wnid(checked_name(path, member))
-                if wnid is None or not member.isreg() or not wanted(wnid):
-                    continue
-                content = archive.extractfile(member)
-                target = spool / f"{wnid}.tar"
-                with open(target, "wb") as file:
-                    shutil.copyfileobj(content, file, _COPY)  # type: ignore[arg-type]  # a regular member has content
-                yield ClassSource(wnid, target, 0, member.size)
-    except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
-        raise ArchiveError(
-            path,
-            "is cut short or damaged",
-            detail=str(error),
-            hint="compare its checksum with the official site's; classes that were whole are done and stay",
-        ) from error
+        if path.is_dir():
+            return _folder(path)
+        if not path.is_file():
+            raise InputError(f"{path}: is a pipe or device, not an archive")
+        with open(path, "rb") as file:
+            head = file.read(512)
     except OSError as error:
-        raise WorkError(
-            f"{error.filename or spool}: {error.strerror or error}",
-            hint="a few class tars, at most some gigabytes, are kept there at a time; what is done stays done",
-        ) from error
+        raise StorageError(error.filename or path, error) from error
+    if not head.startswith(_GZIP):
+        check_is_tar(path, head)
+        if not _holds_images_in_folders(path):
+            return _tar(path)
+    return Archive(path, path.stat().st_size, None)
+
+
+class ClassStream:
+    """The classes of an archive that is read from its beginning, as they come; iterated once.
+
+    A class tar, or the images of a class folder, are unpacked into `spool`; whoever takes a class removes it there.
+    The iteration ends at damage too: what came before it has been given, and `error` says what was found.
+    """
+
+    def __init__(self, path: Path, spool: Path, wanted: Callable[[str], bool]) -> None:
+        """`wanted` is asked for the keys of classes (see `ClassSource.key`): others are read and not kept."""
+        self.path = path
+        self.seen: set[str] = set()
+        """The keys of all classes that were in it so far, wanted or not."""
+        self.unrecognised: list[str] = []
+        """The first of the files that belong to no class, at most MOST_NAMES."""
+        self.unrecognised_count = 0
+        self.notes: list[str] = []
+        self.position = 0
+        """How far the archive is read, in bytes of the file as it lies on the disk."""
+        self.error: OvforgeError | None = None
+        self._spool = spool
+        self._wanted = wanted
+
+    def __iter__(self) -> Iterator[ClassSource]:
+        shutil.rmtree(self._spool, ignore_errors=True)
+        try:
+            self._spool.mkdir(parents=True)
+            with open(self.path, "rb") as raw, _uncompressed(raw) as plain:
+                yield from self._classes(raw, plain)
+        except (ArchiveError, StorageError, WorkError) as error:
+            self.error = error
+        except OSError as error:
+            self.error = StorageError(error.filename or self.path, error)
+
+    def _classes(self, raw: BinaryIO, plain: BinaryIO) -> Iterator[ClassSource]:
+        folder: ClassSource | None = None
+        """The class whose images come one after another; it is whole when another begins."""
+        files: set[str] = set()
+        for member in stream_members(self.path, plain, self.notes.append):
+            self.position = raw.tell()
+            found = _class_of(member.name)
+            if found is None:
+                self.unrecognised_count += 1
+                if len(self.unrecognised) < MOST_NAMES:
+                    self.unrecognised.append(member.name)
+                continue
+            wnid, part, file = found
+            source = ClassSource(wnid, self._spool / wnid, part=part)
+            if folder is None or folder.key != source.key or not file:
+                if folder is not None and self._wanted(folder.key):
+                    yield folder
+                folder, files = None, set()
+                if source.key in self.seen:
+                    raise ArchiveError(
+                        self.path,
+                        f"has class {wnid} twice",
+                        member=member.name,
+                        byte=member.offset,
+                        hint="archives that were joined or appended to are given one by one",
+                    )
+                self.seen.add(source.key)
+            if not file:
+                if self._wanted(source.key):
+                    target = self._spool / f"{wnid}.tar"
+                    _copy(member, target)
+                    yield ClassSource(wnid, target, 0, member.size)
+                continue
+            if folder is None:
+                folder = source._replace(path=self._spool / source.key)
+            if self._wanted(source.key):
+                _store(member, folder.path / file, twice=file in files)
+            files.add(file)
+        if folder is not None and self._wanted(folder.key):
+            yield folder
+        self.position = raw.tell()
+
+
+def _store(member: StreamedMember, target: Path, *, twice: bool) -> None:
+    """Unpack one image of a class folder; of two with one name the first counts."""
+    if twice:
+        return
+    target.parent.mkdir(exist_ok=True)
+    try:
+        _copy(member, target)
+    except OSError:
+        if _is_file_name(target.name):
+            raise
+        # The file system takes no such name (too long, not UTF-8): an empty file with a name like it will be named.
+        target.with_name(ascii(target.name).strip("'")[:120].replace("\\", "_")).touch()
+
+
+def _is_file_name(name: str) -> bool:
+    try:
+        return len(name.encode()) <= 255
+    except UnicodeEncodeError:
+        return False
+
+
+def _copy(member: StreamedMember, target: Path) -> None:
+    with open(target, "wb", buffering=0) as file:
+        while piece := member.content.read(_COPY):
+            try:
+                file.write(piece)
+            except OSError as error:
+                raise WorkError(
+                    f"{target}: {error.strerror or error}",
+                    hint="a few classes, at most some gigabytes, are kept there at a time; what is done stays done",
+                ) from error
+
+
+@contextlib.contextmanager
+def _uncompressed(raw: BinaryIO) -> Iterator[BinaryIO]:
+    is_gzip = raw.read(2) == _GZIP
+    raw.seek(0)
+    if not is_gzip:
+        yield raw
+        return
+    with gzip.GzipFile(fileobj=raw) as plain:
+        yield plain  # type: ignore[misc]  # it reads as a binary file does
+
+
+def _holds_images_in_folders(path: Path) -> bool:
+    """Whether an uncompressed tar holds class folders instead of class tars, by the first of its files that tells."""
+    with open(path, "rb") as file:
+        for number, member in enumerate(stream_members(path, file, lambda _: None)):
+            found = _class_of(member.name)
+            if found is not None:
+                return bool(found[2])
+            if number > 1000:
+                break
+    return False
 
 
 def _folder(path: Path) -> Archive:
-    found = sorted(os.scandir(path), key=lambda entry: entry.name)
-    if any(entry.name in PARTS and entry.is_dir() for entry in found):
+    with os.scandir(path) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    if any(entry.name in PART_OF_FOLDER and is_folder(entry) for entry in found):
         raise InputError(
-            f"{path}: is prepared already: it has {', '.join(PARTS)}",
+            f"{path}: is prepared already: it has {', '.join((TRAIN, VAL, SMALL))}",
             hint=f"link it: ln -s {path} datasets/imagenet/imagenet21k_P, then `ovforge imagenet index`",
         )
     classes, unrecognised, size = {}, [], 0
     for entry in found:
         wnid = entry.name.removesuffix(".tar")
         is_tar = wnid != entry.name
-        if not WNID.fullmatch(wnid) or entry.is_dir() == is_tar or wnid in classes:
+        if not WNID.fullmatch(wnid) or is_folder(entry) == is_tar or wnid in classes:
             unrecognised.append(entry.name)
         elif is_tar:
-            bytes_ = entry.stat().st_size
+            try:
+                bytes_ = entry.stat().st_size
+            except OSError:
+                if exists(entry.path):
+                    raise
+                unrecognised.append(entry.name)  # a dead link, or a link to itself
+                continue
             classes[wnid] = ClassSource(wnid, Path(entry.path), 0, bytes_)
             size += bytes_
         else:
@@ -135,22 +262,40 @@ def _folder(path: Path) -> Archive:
 
 
 def _tar(path: Path) -> Archive:
-    classes, unrecognised = {}, []
+    classes: dict[str, ClassSource] = {}
+    unrecognised = []
     for member in read_members(path):
-        wnid = _wnid(member.name)
-        if wnid is None or wnid in classes:
+        found = _class_of(member.name)
+        if found is None or found[2]:
             unrecognised.append(member.name)
+        elif found[0] in classes:
+            raise ArchiveError(
+                path,
+                f"has class {found[0]} twice",
+                member=member.name,
+                byte=member.offset,
+                detail=f"the first at byte {classes[found[0]].offset:,}",
+                hint="archives that were joined or appended to are given one by one",
+            )
         else:
-            classes[wnid] = ClassSource(wnid, path, member.offset, member.size)
+            classes[found[0]] = ClassSource(found[0], path, member.offset, member.size)
     if not classes:
-        raise InputError(
-            f"{path}: no class tars (n01440764.tar, ...) in it",
-            hint="an archive of images in folders is unpacked with tar and then given as a folder",
-        )
+        raise no_classes(path)
     ordered = tuple(classes[wnid] for wnid in sorted(classes))
     return Archive(path, sum(c.size or 0 for c in ordered), ordered, tuple(sorted(unrecognised)))
 
 
-def _wnid(name: str) -> str | None:
-    file = name.rpartition("/")[2]
-    return file[:-4] if file.endswith(".tar") and WNID.fullmatch(file[:-4]) else None
+def no_classes(path: Path) -> InputError:
+    """The error for an archive without a class in it."""
+    return InputError(f"{path}: no class tars or class folders of ImageNet in it", hint=_NO_CLASSES_HINT)
+
+
+def _class_of(name: str) -> tuple[str, str, str] | None:
+    """(ImageNet id, part, file name) of an image in a class folder; of a class tar, the file name is empty."""
+    *folders, file = name.split("/")
+    if file.endswith(".tar") and WNID.fullmatch(file[:-4]):
+        return file[:-4], "", ""
+    if not folders or not WNID.fullmatch(folders[-1]):
+        return None
+    part = PART_OF_FOLDER.get(folders[-2], "") if len(folders) > 1 else ""
+    return folders[-1], part, file

@@ -21,7 +21,7 @@ import msgspec
 from ovforge import __version__
 from ovforge.annotation_io.door import categories_of, open_annotations
 from ovforge.annotation_io.record_edit import edit_record
-from ovforge.errors import ArchiveError, ImageError, InputError, WorkError
+from ovforge.errors import ArchiveError, ImageError, InputError, NothingDoneError, WorkError
 from ovforge.files.atomic import atomic_file, check_output, temporary_path
 from ovforge.imagenet.index_task import ClassRows, IndexedClass, IndexTask
 from ovforge.options.imagenet import IndexOptions
@@ -88,6 +88,7 @@ def index(
         classes = _classes(options, categories, present, drops)
         plan = _plan(options, categories_json, classes, tree)
         layout = tree.layout
+        unfinished = (f"{tree.path}: {tree.unfinished}",) if tree.unfinished else ()
     folder = run_folder(options.out)
     result: RunResult | None = None
     try:
@@ -126,9 +127,21 @@ def index(
             "images": sum(counts.values()),
         },
         drops=drops.freeze(),
-        notes=(*_notes_on_missing(categories, with_images, present), *_notes_on_table(categories)),
+        notes=(*unfinished, *_notes_on_missing(categories, with_images, present), *_notes_on_table(categories)),
         next_command=f"ovforge lvis category-info --bypass --add-freq --ann {options.out}",
     )
+
+
+def _check_some(options: IndexOptions, result: RunResult, classes: tuple[IndexedClass, ...]) -> None:
+    if any(_images_by_category(result).values()):
+        return
+    if not classes:
+        raise NothingDoneError(
+            f"{options.imagenet}: holds none of the classes of {options.lvis}",
+            hint="`ovforge doctor` shows what each of them looks like",
+        )
+    reasons = "; ".join(str(drop) for drop in result.drops[:3]) or "they are empty"
+    raise NothingDoneError(f"{options.imagenet}: not one readable image in its {len(classes):,} classes ({reasons})")
 
 
 def run_folder(out: Path) -> Path:

@@ -11,20 +11,24 @@ from pathlib import Path
 
 import cv2
 import msgspec
+import numpy as np
 
-from ovforge.errors import ArchiveError, ImageError, WorkError
+from ovforge.errors import ArchiveError, ImageError, WorkError, printable
 from ovforge.files.atomic import temporary_path
 from ovforge.files.tar_archive import Member, read_members
-from ovforge.image_io.codec import decode_rgb, encode_jpeg, stored_size
+from ovforge.image_io.codec import LONGEST_JPEG_SIDE, PIXEL_LIMIT, check_decodable, decode_rgb, encode_jpeg
+from ovforge.image_io.header import read_header
+from ovforge.image_io.read_file import read_image_file
+from ovforge.image_io.store import has_image_suffix, is_utf8
 from ovforge.imagenet.archives import ClassSource
 from ovforge.options.imagenet import PrepareOptions, Resize
-from ovforge.sources.imagenet21k import SMALL, TRAIN, VAL
-
-STATE = ".prepare"
-"""The folder below the output in which a run remembers what is done."""
+from ovforge.sources.imagenet21k import SMALL, STATE, TRAIN, VAL
 
 WORK = "work"
 """Below STATE: classes that are being made, each in a folder of its own."""
+
+LARGEST_FILE = 512 << 20
+"""Bytes; a larger file is no image, and is not read into memory."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -38,6 +42,8 @@ class ClassReport(msgspec.Struct, frozen=True):
     bytes: int
     left_out: list[tuple[str, str]] = []
     """(file name, reason) of every file of the class that is not in the output."""
+    key: str = ""
+    """The source's (see `ClassSource.key`), where it differs from `wnid`."""
 
     def is_there(self, out: Path) -> bool:
         """Whether the class has its folders in the tree `out`."""
@@ -61,7 +67,7 @@ def prepare_class(options: PrepareOptions, source: ClassSource) -> ClassReport |
     work = temporary_path(options.out / STATE / WORK / source.wnid)
     try:
         return _prepare(options, source, work)
-    except ArchiveError as error:
+    except (ArchiveError, ImageError) as error:  # its tar, or its folder as a whole
         return ClassFailure(source.wnid, error.message)
     except OSError as error:
         if error.errno in _NO_ROOM:
@@ -76,13 +82,14 @@ def prepare_class(options: PrepareOptions, source: ClassSource) -> ClassReport |
 
 def _prepare(options: PrepareOptions, source: ClassSource, work: Path) -> ClassReport:
     cv2.setNumThreads(1)  # every core has a process of its own
-    files, copy = _from_folder(options, source) if source.size is None else _from_tar(options, source)
-    images = [name for name in files if name.endswith(".JPEG") and not name.startswith(".")]
-    others = sorted(set(files) - set(images))
-    left_out = [(name, "hidden, or its name does not end in .JPEG") for name in others]
+    files, left_out, copy = _from_folder(options, source) if source.size is None else _from_tar(options, source)
+    images = [name for name in files if has_image_suffix(name) and not name.startswith(".") and is_utf8(name)]
+    for name in sorted(set(files) - set(images)):
+        reason = "is hidden, or not named like an image" if is_utf8(name) else "its name is not UTF-8"
+        left_out.append((printable(name), reason))
     counts, size = {}, 0
     # The split goes by the names alone, broken images included, as in the processing document.
-    for part, names in _split(images, options).items():
+    for part, names in _split(images, source, options).items():
         folder = work / part
         folder.mkdir(parents=True)
         counts[part] = 0
@@ -94,7 +101,7 @@ def _prepare(options: PrepareOptions, source: ClassSource, work: Path) -> ClassR
                 left_out.append((name, error.reason))
     for part in counts:
         _put_in_place(work / part, options.out / part / source.wnid, work / f"{part}.old")
-    return ClassReport(source.wnid, counts, size, left_out)
+    return ClassReport(source.wnid, counts, size, left_out, source.key)
 
 
 def _put_in_place(made: Path, target: Path, old: Path) -> None:
@@ -123,9 +130,11 @@ def _sizes(folder: Path) -> dict[str, int]:
         return {entry.name: entry.stat().st_size for entry in entries}
 
 
-def _split(images: list[str], options: PrepareOptions) -> dict[str, list[str]]:
+def _split(images: list[str], source: ClassSource, options: PrepareOptions) -> dict[str, list[str]]:
     if not images:
         return {}
+    if source.part:  # the archive has its parts already
+        return {source.part: images}
     if len(images) <= options.small_limit:
         return {SMALL: images}
     return {VAL: images[: options.val_images], TRAIN: images[options.val_images :]}
@@ -135,25 +144,34 @@ _Copy = Callable[[str, Path], int]
 """copy(name, target) brings one image to its target and gives its bytes there; ImageError where it is broken."""
 
 
-def _from_tar(options: PrepareOptions, source: ClassSource) -> tuple[list[str], _Copy]:
+_Files = tuple[list[str], list[tuple[str, str]], _Copy]
+"""The names of a class's files, what is left out at once and why, and how to copy one."""
+
+
+def _from_tar(options: PrepareOptions, source: ClassSource) -> _Files:
     members: dict[str, Member] = {}
+    left_out = []
     for member in read_members(source.path, source.offset, source.size):
-        members.setdefault(member.name.rpartition("/")[2], member)
+        name = member.name.rpartition("/")[2]
+        if members.setdefault(name, member) is not member:
+            left_out.append((printable(member.name), "is in the class tar twice; the first counts"))
 
     def copy(name: str, target: Path) -> int:
+        member = members[name]
+        _check_bytes(name, member.size)
         with open(source.path, "rb", buffering=0) as file:
-            data = os.pread(file.fileno(), members[name].size, members[name].offset)
+            data = os.pread(file.fileno(), member.size, member.offset)
+        if len(data) < member.size:
+            raise ArchiveError(source.path, "was cut short while it was read", member=name)
         return target.write_bytes(fit_size(data, name, options.resize))
 
-    return sorted(members), copy
+    return sorted(members), left_out, copy
 
 
-def _from_folder(options: PrepareOptions, source: ClassSource) -> tuple[list[str], _Copy]:
+def _from_folder(options: PrepareOptions, source: ClassSource) -> _Files:
     def copy(name: str, target: Path) -> int:
         path = source.path / name
-        if not path.is_file():
-            raise ImageError(name, "is a folder, a dead link or no plain file")
-        data = path.read_bytes()
+        data = read_image_file(path, name, largest=LARGEST_FILE)
         result = fit_size(data, name, options.resize)
         if options.link and result is data:
             with contextlib.suppress(OSError):  # another disk, or one without hard links: copy
@@ -161,28 +179,44 @@ def _from_folder(options: PrepareOptions, source: ClassSource) -> tuple[list[str
                 return 0
         return target.write_bytes(result)
 
-    return sorted(os.listdir(source.path)), copy  # noqa: PTH208  (names are wanted, not paths)
+    return sorted(os.listdir(source.path)), [], copy  # noqa: PTH208  (names are wanted, not paths)
+
+
+def _check_bytes(name: str, size: int) -> None:
+    if size > LARGEST_FILE:
+        raise ImageError(name, "is too large for an image file", detail=f"{size:,} bytes")
 
 
 def fit_size(data: bytes, name: str, resize: Resize) -> bytes:
     """The bytes of an image as they go into the tree: as they are, or resized as JPEG of quality 95.
 
     Bilinear without smoothing, as ImageNet-21K-P is made; an image whose longer edge is below the size stays as
-    it is. Images are turned upright by EXIF where they are resized.
+    it is. Images are turned upright by EXIF where they are resized. What is decoded and what comes out of it is at most
+    PIXEL_LIMIT pixels each, so a process needs some 600 MB at most.
 
     Raises:
-        ImageError: broken or cut short. Without resizing, header and end are looked at; else it is decoded.
+        ImageError: broken or cut short; a strip so narrow that it would become longer than a JPEG can be. Without
+            resizing, header and end are looked at; else it is decoded.
     """
-    width, height = stored_size(data, name)
     if resize is Resize.OFF:
+        read_header(data, name)
         return data
     edge = int(resize.value)
+    header = check_decodable(data, name)
+    width, height = header.shown_size
+    scale = edge / min(width, height)
+    size = (edge, edge) if resize is Resize.SQUASH else (round(width * scale), round(height * scale))
+    if max(width, height) >= edge and (max(size) > LONGEST_JPEG_SIDE or size[0] * size[1] > PIXEL_LIMIT):
+        raise ImageError(
+            name,
+            f"is too narrow for --resize={edge}",
+            detail=f"{width}x{height} pixels would become {size[0]}x{size[1]}",
+        )
     image = decode_rgb(data, name, upright=True)
     if max(width, height) < edge:
         return data
     if resize is Resize.SQUASH:
-        image = cv2.resize(image, (edge, edge), interpolation=cv2.INTER_LINEAR)
-    else:
-        scale = edge / min(width, height)
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
-    return encode_jpeg(image, 95)
+        resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    else:  # by the scale, not by the size: the pixels differ a little
+        resized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+    return encode_jpeg(np.asarray(resized, np.uint8), 95)

@@ -13,6 +13,7 @@ their own way (`stream`), under the same manifest.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable
@@ -23,11 +24,11 @@ import cv2
 import msgspec
 
 from ovforge import __version__
-from ovforge.errors import InputError, WorkError
+from ovforge.errors import InputError, NothingDoneError, WorkError
 from ovforge.files.atomic import temporary_owner, write_bytes
 from ovforge.files.machine import machine_name, process_is_alive
 from ovforge.imagenet.archives import Archive, ClassSource, open_archive
-from ovforge.imagenet.one_class import STATE, WORK, ClassFailure, ClassReport
+from ovforge.imagenet.one_class import WORK, ClassFailure, ClassReport
 from ovforge.imagenet.prepare_task import PrepareTask, read_classes
 from ovforge.imagenet.stream import prepare_stream
 from ovforge.options.imagenet import ClassChoice, PrepareOptions, Resize
@@ -38,7 +39,7 @@ from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
 from ovforge.runs.plan import Plan, freeze, input_file, input_names
 from ovforge.runs.run import ShardSelection, run
-from ovforge.sources.imagenet21k import PARTS
+from ovforge.sources.imagenet21k import PARTS, REPORT, STATE, PrepareReport
 from ovforge.taxonomy import class_by_wnid, wnid_to_synset
 
 LARGEST_SHARD, SHARDS_AIMED_AT = 8, 256
@@ -79,6 +80,8 @@ def prepare(
         return _stream(options, archive, chosen, executor.workers or 1, progress)
     sources = tuple(source for source in archive.classes if chosen(source.wnid))
     plan = _plan(options, sources)
+    if not sources:
+        raise _none_chosen(options, len(archive.classes))
     state = _begin(options, plan)
     parts = shards or ShardSelection()
     done_bytes = _ask_again(options.out, plan, parts)
@@ -114,8 +117,34 @@ def _stream(
     def check_space(done_bytes: int) -> None:
         _check_space(options, need, done_bytes)
 
-    reports, failures = prepare_stream(options, chosen, check_space, workers=workers, progress=progress)
-    return _finish(options, archive, reports, failures)
+    try:
+        result = prepare_stream(options, chosen, check_space, workers=workers, progress=progress)
+        if not result.reports and not result.failures:
+            raise _none_chosen(options, len(result.stream.seen))
+    except InputError:
+        _forget_if_nothing_is_done(options.out)
+        raise
+    archive = dataclasses.replace(archive, unrecognised=tuple(result.stream.unrecognised))
+    others = result.stream.unrecognised_count - len(archive.unrecognised)
+    notes = [*result.stream.notes]
+    if others:
+        notes.append(f"{others:,} more files in the archive belong to no class")
+    return _finish(options, archive, result.reports, result.failures, tuple(notes))
+
+
+def _forget_if_nothing_is_done(out: Path) -> None:
+    """Of a start that came to nothing no plan stays, which would refuse the archive when it is mended."""
+    if not any((out / STATE / "classes").glob("*")) and not any((out / part).exists() for part in PARTS):
+        shutil.rmtree(out / STATE, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            out.rmdir()
+
+
+def _none_chosen(options: PrepareOptions, count: int) -> InputError:
+    return InputError(
+        f"{options.source}: none of its {count:,} classes is an LVIS class or a substitute of one",
+        hint="--classes=all takes every class",
+    )
 
 
 def _check_stream(options: PrepareOptions, executor: Executor, shards: ShardSelection | None) -> None:
@@ -124,7 +153,7 @@ def _check_stream(options: PrepareOptions, executor: Executor, shards: ShardSele
         asked_for.append("--executor=ray")
     if asked_for:
         raise InputError(
-            f"{options.source}: a compressed archive can be read from its beginning only, by one process, so it cannot "
+            f"{options.source}: this archive can be read from its beginning only, by one process, so it cannot "
             f"be shared out with {' and '.join(asked_for)}",
             hint="uncompress it to a .tar, or unpack its class tars into a folder, and give that; or go without",
         )
@@ -179,6 +208,7 @@ def _begin(options: PrepareOptions, plan: Plan) -> Path:
     except InputError as error:
         hint = f"go on with the run's own options and source, or give another --out=PATH, or remove {options.out}"
         raise error.with_hint(hint) from error
+    (options.out / REPORT).unlink(missing_ok=True)  # from here on the tree is unfinished
     return state
 
 
@@ -238,23 +268,35 @@ def _size_of(classes: tuple[ClassSource, ...]) -> float:
 
 
 def _finish(
-    options: PrepareOptions, archive: Archive, reports: list[ClassReport], failures: list[ClassFailure]
+    options: PrepareOptions,
+    archive: Archive,
+    reports: list[ClassReport],
+    failures: list[ClassFailure],
+    notes: tuple[str, ...] = (),
 ) -> StepSummary:
-    reports = sorted(reports, key=lambda report: report.wnid)
-    summary = _summary(options, archive, reports, (), f"ovforge imagenet index --imagenet-path {options.out}")
-    report_file = options.out / "prepare_report.json"
-    content = {
-        "images": {part: summary.counts[part] for part in PARTS},
-        "classes": len(reports),
-        "failed": sorted((failure.wnid, failure.problem) for failure in failures),
-        "left_out": [(f"{report.wnid}/{name}", reason) for report in reports for name, reason in report.left_out],
-    }
-    write_bytes(report_file, msgspec.json.format(msgspec.json.encode(content)) + b"\n", overwrite=True)
+    reports = sorted(reports, key=lambda report: (report.wnid, report.key))
+    summary = _summary(options, archive, reports, notes, f"ovforge imagenet index --imagenet-path {options.out}")
+    report_file = options.out / REPORT
+    images = {part: summary.counts[part] for part in PARTS}
+    report = PrepareReport(
+        images=images,
+        classes=summary.counts["classes"],
+        failed=sorted((failure.wnid, failure.problem) for failure in failures),
+        left_out=[(f"{report.wnid}/{name}", reason) for report in reports for name, reason in report.left_out],
+        complete=not failures and any(images.values()),
+    )
+    write_bytes(report_file, msgspec.json.format(msgspec.json.encode(report)) + b"\n", overwrite=True)
     if failures:
         named = "; ".join(f"{failure.wnid}: {failure.problem}" for failure in failures[:3])
         raise WorkError(
             f"{len(failures)} classes could not be prepared: {named}",
             hint=f"{len(reports)} are done and stay; {report_file} names all; run the same command to try again",
+        )
+    if not any(images.values()):
+        reasons = "; ".join(str(drop) for drop in summary.skipped[:3]) or "they are empty"
+        raise NothingDoneError(
+            f"{options.source}: not one readable image in {len(reports):,} classes ({reasons})",
+            hint=f"{report_file} names all files",
         )
     return msgspec.structs.replace(summary, outputs={**summary.outputs, "report": str(report_file)})
 
@@ -276,7 +318,7 @@ def _summary(
     return StepSummary(
         step="imagenet prepare",
         outputs={"tree": str(options.out)},
-        counts={"classes": len(reports), **counts},
+        counts={"classes": len({report.wnid for report in reports}), **counts},
         drops=drops.freeze(),
         notes=notes,
         next_command=next_command,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from ovforge.errors import StorageError
 from ovforge.imagenet.archives import ClassSource
 from ovforge.imagenet.one_class import ClassFailure, ClassReport, prepare_class
 from ovforge.options.imagenet import PrepareOptions
@@ -46,15 +47,15 @@ class PrepareWorker:
         """Put the shard's classes into the tree, one after another, then write their reports to `out`.
 
         Raises:
-            OSError: the first that a class met with; the other classes are in the tree all the same.
+            OSError, StorageError: the first that a class met with; the other classes are in the tree all the same.
             WorkError: the disk is full or cannot be written.
         """
         done, failed = [], []
-        problem: OSError | None = None
+        problem: OSError | StorageError | None = None
         for source in self._task.sources[shard.start : shard.stop]:
             try:
                 result = prepare_class(self._task.options, source)
-            except OSError as error:
+            except (OSError, StorageError) as error:
                 problem = problem or error
                 continue
             if isinstance(result, ClassFailure):

@@ -1,8 +1,8 @@
-"""Prepare the classes of a compressed archive, which can be read from its beginning only, by one process.
+"""Prepare the classes of an archive that is read from its beginning, by one process: compressed, or of single images.
 
-So its classes are not known before it has been read, and there is nothing that could be planned and shared out: one
-process unpacks, a few class tars ahead, and a pool of processes prepares them. A class is done when its report in
-`classes/` is there, which is written last.
+Its classes are not known before it has been read, and there is nothing that could be planned and shared out: one
+process unpacks, a few classes ahead, and a pool of processes prepares them. A class is done when its report in
+`classes/` is there, which is written last. The archive is done when it was read to its end without damage.
 """
 
 from __future__ import annotations
@@ -13,16 +13,28 @@ import functools
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-from ovforge.errors import InputError
+from ovforge.errors import InputError, StorageError
 from ovforge.files.atomic import write_bytes
-from ovforge.imagenet.archives import ClassSource, stream_classes
-from ovforge.imagenet.one_class import STATE, ClassFailure, ClassReport, prepare_class
+from ovforge.imagenet.archives import ClassSource, ClassStream, no_classes
+from ovforge.imagenet.one_class import ClassFailure, ClassReport, prepare_class
 from ovforge.imagenet.workers import run_ordered
 from ovforge.options.imagenet import PrepareOptions
 from ovforge.records.reporting import Progress
+from ovforge.sources.imagenet21k import STATE
+
+
+class StreamResult(NamedTuple):
+    """What has become of an archive's classes."""
+
+    reports: list[ClassReport]
+    """Of all that are done, now or before."""
+    failures: list[ClassFailure]
+    stream: ClassStream
+    """What was in the archive, read to its end."""
 
 
 def prepare_stream(
@@ -32,8 +44,8 @@ def prepare_stream(
     *,
     workers: int,
     progress: Progress,
-) -> tuple[list[ClassReport], list[ClassFailure]]:
-    """Prepare what is not done yet; the reports of all classes that are done, and what failed this time.
+) -> StreamResult:
+    """Prepare what is not done yet.
 
     Args:
         options: what to make of which archive.
@@ -43,8 +55,9 @@ def prepare_stream(
         progress: told of every class; how many there are is not known.
 
     Raises:
-        InputError: another process is at work on it.
+        InputError: another process is at work on it, or it holds no class.
         ArchiveError: the archive is damaged; classes before that place are done.
+        StorageError: it cannot be read.
         WorkError: the disk is full, or a worker died.
     """
     state = options.out / STATE
@@ -53,20 +66,29 @@ def prepare_stream(
         check_space(sum(report.bytes for report in done.values()))
         failures: list[ClassFailure] = []
         finished = frozenset(done)
-        jobs = stream_classes(options.source, state / "spool", lambda wnid: wnid not in finished and chosen(wnid))
-        results = run_ordered(functools.partial(_itself, options), _prepare, jobs, workers=workers)
+        stream = ClassStream(
+            options.source, state / "spool", lambda key: key not in finished and chosen(key.partition(".")[0])
+        )
+        results = run_ordered(functools.partial(_itself, options), _prepare, stream, workers=workers)
         try:
             for count, result in enumerate(results, start=1):
                 if isinstance(result, ClassFailure):
                     failures.append(result)
                 else:
-                    done[result.wnid] = result
+                    done[result.key or result.wnid] = result
                 progress("classes", count, 0)
         finally:
             results.close()  # before its workers' files are removed
             for leftover in ("work", "spool"):
                 shutil.rmtree(state / leftover, ignore_errors=True)
-    return list(done.values()), failures
+    if stream.error is not None:
+        if failures or done:
+            told = f"{len(done):,} classes are done and stay"
+            raise stream.error.with_hint("; ".join(filter(None, (*stream.error.remedy[:1], told))))
+        raise stream.error
+    if not stream.seen:
+        raise no_classes(options.source)
+    return StreamResult(list(done.values()), failures, stream)
 
 
 def _itself(options: PrepareOptions) -> PrepareOptions:
@@ -74,15 +96,20 @@ def _itself(options: PrepareOptions) -> PrepareOptions:
 
 
 def _prepare(options: PrepareOptions, source: ClassSource) -> ClassReport | ClassFailure:
-    """Prepare one class from its unpacked tar, which is removed; runs in a worker."""
+    """Prepare one class from its unpacked tar or folder, which is removed; runs in a worker."""
     try:
         result = prepare_class(options, source)
     except OSError as error:
         return ClassFailure(source.wnid, f"{error.filename or source.path}: {error.strerror or error}")
+    except StorageError as error:
+        return ClassFailure(source.wnid, error.message)
     finally:
-        source.path.unlink(missing_ok=True)
+        if source.size is None:
+            shutil.rmtree(source.path, ignore_errors=True)
+        else:
+            source.path.unlink(missing_ok=True)
     if isinstance(result, ClassReport):
-        report = options.out / STATE / "classes" / f"{source.wnid}.json"
+        report = options.out / STATE / "classes" / f"{source.key}.json"
         write_bytes(report, msgspec.json.encode(result), overwrite=True)
     return result
 
@@ -106,5 +133,5 @@ def _reports(out: Path) -> dict[str, ClassReport]:
         with contextlib.suppress(msgspec.MsgspecError):  # not whole: the class is done again
             report = msgspec.json.decode(path.read_bytes(), type=ClassReport)
             if report.is_there(out):
-                reports[report.wnid] = report
+                reports[report.key or report.wnid] = report
     return reports

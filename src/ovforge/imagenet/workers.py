@@ -6,13 +6,13 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from ovforge.errors import WorkError
+from ovforge.parallel import map_ordered, may_start_processes
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -36,21 +36,15 @@ def run_ordered(
     Raises:
         WorkError: a process died; what `work` and `jobs` raise passes through.
     """
-    if workers == 1:
+    if workers == 1 or not may_start_processes():
         state = open_state()
         for job in jobs:
             yield work(state, job)
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_open, initargs=(open_state,))
-    flying: deque[Future[Result]] = deque()
     try:
-        for job in jobs:
-            flying.append(pool.submit(_run, work, job))
-            if len(flying) > 2 * workers:
-                yield flying.popleft().result()
-        while flying:
-            yield flying.popleft().result()
+        yield from map_ordered(pool, _run, ((work, job) for job in jobs), ahead=2 * workers)
     except BrokenProcessPool as error:
         raise WorkError(
             "a worker process died, most likely killed for want of memory",

@@ -15,10 +15,20 @@ LVIS_VAL = LVIS_DIR / "lvis_v1_val.json"
 COCO_DIR = Path("datasets/coco")
 IMAGENET_DIR = Path("datasets/imagenet")
 IMAGENET_21K = IMAGENET_DIR / "imagenet21k_P"
-IMAGENET_ARCHIVES = (IMAGENET_DIR / "fall11_whole.tar", IMAGENET_DIR / "winter21_whole.tar.gz")
+IMAGENET_ARCHIVES = tuple(
+    IMAGENET_DIR / name
+    for name in (
+        "fall11_whole.tar",
+        "winter21_whole.tar.gz",
+        "winter21_whole.tar",
+        "imagenet21k_resized.tar.gz",
+        "imagenet21k_resized.tar",
+    )
+)
 VISUAL_GENOME_DIR = Path("datasets/VisualGenome")
 
 # Detection: made
+DEFAULT_K = 5
 LVIS_TRAIN_NORARE = LVIS_DIR / "lvis_v1_train_norare.json"
 LVIS_TRAIN_CATEGORY_INFO = LVIS_DIR / "lvis_v1_train_cat_info.json"
 IMAGENET_LVIS_INFO = IMAGENET_DIR / "annotations/imagenet_lvis_image_info.json"
@@ -47,6 +57,11 @@ TRACKING_MERGED_BOXES = TRACKING_LVIS_DIR / "annotations/lvis_v1_train+coco_box_
 TRACKING_BASE = TRACKING_LVIS_DIR / "annotations/lvis_v1_train+coco_mask_v1_base.json"
 TRACKING_PACKED = TRACKING_LVIS_DIR / "train_imgs.hdf5"
 PAIRS_DIR = TRACKING_DIR / "tao/ovtrack"
+
+
+def crops_of(k: int) -> Path:
+    """Where the crops of K exemplars a class go: crops of another K than the documents' have a folder of their own."""
+    return EXEMPLAR_CROPS if k == DEFAULT_K else EXEMPLAR_CROPS.with_name(f"{EXEMPLAR_CROPS.name}_K-{k:03d}")
 
 
 def exemplars_of(k: int) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ovforge.errors import InputError
 from ovforge.options import layout
+from ovforge.options.labels import Outside
 
 DEFAULT_SAVE_DIR = layout.PAIRS_DIR
 DEFAULT_IMAGES = (layout.TRACKING_PACKED, layout.TRACKING_IMAGES)
@@ -14,7 +15,9 @@ DEFAULT_IMAGES = (layout.TRACKING_PACKED, layout.TRACKING_IMAGES)
 DEFAULT_ANNOTATIONS = layout.TRACKING_BASE
 DEFAULT_CAPTIONS = layout.TRACKING_CAPTIONS
 
-ENGINES = ("warp", "diffusion")
+ENGINES = ("fill", "diffusion", "warp")
+DEFAULT_MIN_AREA = 64.0**2
+"""Square pixels (OVTrack)."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,9 @@ class GenerateOptions:
         partitions: how many HDF5 files the run is published in.
         variants: second views per image.
         seed: the same seed, inputs and options give the same pairs, on any number of workers.
-        min_area: square pixels; objects with a larger annotated area are kept and followed.
+        min_area: square pixels; an engine that repaints keeps objects with a larger annotated area. None:
+            DEFAULT_MIN_AREA. The others keep every object.
+        outside: what is seen where the moved image does not reach. None: as the engine's default is.
         masks: store the warped masks and the kept region with each second view.
         quality: JPEG quality of the second views.
         limit: only the first so many images, for a trial; None: all.
@@ -52,7 +57,8 @@ class GenerateOptions:
     partitions: int = 1
     variants: int = 1
     seed: int = 0
-    min_area: float = 64.0**2
+    min_area: float | None = None
+    outside: Outside | None = None
     masks: bool = True
     quality: int = 95
     limit: int | None = None

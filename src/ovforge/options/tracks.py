@@ -85,8 +85,9 @@ class AnnotateOptions:
         min_area: square pixels; only objects with a larger annotated area are followed. None: what the run was made
             with, 64 x 64 where nobody says.
         min_fidelity: 0 to 1; repainted objects whose fidelity is lower are skipped. None: all stay.
+        min_visibility: 0 to 1; objects of whose moved mask a smaller share is seen are skipped. None: all stay.
         reject: rules over the scores of `pairs score`, as `same<0.6,boundary<0.3`; empty: all stay.
-        reject_as: what becomes of the rejected.
+        reject_as: what becomes of the rejected. None: ignore regions; they are skipped with `original`, which has none.
         objects: which objects a pair has.
         stills: write each image as a video of one frame with all its annotations, too: to `stills_out`.
         masks: write the objects' masks, as compressed RLE.
@@ -104,9 +105,10 @@ class AnnotateOptions:
     variants: int | None = None
     min_area: float | None = None
     min_fidelity: float | None = None
+    min_visibility: float | None = None
     objects: PairObjects = PairObjects.BOTH
     reject: str = ""
-    reject_as: RejectAs = RejectAs.SKIP
+    reject_as: RejectAs | None = None
     stills: bool = True
     masks: bool = True
     categories: CategoryList | None = None
@@ -115,7 +117,7 @@ class AnnotateOptions:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.original and self.reject and self.reject_as is RejectAs.IGNORE:
+        if self.original and self.reject_as is RejectAs.IGNORE:
             raise InputError(
                 "OVTrack's own file has no ignore regions, so objects cannot be rejected as such there",
                 hint="--reject-as=skip skips them",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ovforge.options import layout
+
 
 @dataclass(frozen=True)
 class WorkflowOptions:
@@ -12,7 +14,7 @@ class WorkflowOptions:
 
     root: Path = Path()
     """The folder with `datasets/` and `data/`."""
-    k: int = 5
+    k: int = layout.DEFAULT_K
     """Exemplars a class."""
     seed: int = 42
     """Seed of the exemplars' draws."""

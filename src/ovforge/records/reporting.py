@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ovforge.errors import NothingDoneError, Place
+from ovforge.errors import NothingDoneError, Place, printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,11 +86,6 @@ class Drops:
         """Count things of `kind` that are kept, but with a remark."""
         self._add(kind, reason, () if name is None else ((str(name), str(place)),), count, kept=True)
 
-    def warn_all(self, kind: str, reason: str, names: Collection[Any] | NDArray[Any]) -> None:
-        """Count things of `kind` that are kept, but with a remark, one for each of `names`."""
-        if len(names):
-            self._add(kind, reason, ((str(name), "") for name in names), len(names), kept=True)
-
     def merge(self, drops: Sequence[Drop] | Drops, *, listed: bool = False) -> None:
         """Add what another step, shard or worker counted. `listed`: its names are in the list already."""
         if isinstance(drops, Drops):
@@ -129,7 +124,8 @@ class Drops:
         examples = self._examples.setdefault(key, [])
         # The names of a shard are listed by the process that merges its report.
         write = None if listed or self._kept_names is None else _writer()
-        for name, place in names:
+        for item, where in names:
+            name, place = printable(item), printable(where)
             if self._kept_names is None or len(examples) < self._kept_names:
                 examples.append((name, place))
             elif write is None:

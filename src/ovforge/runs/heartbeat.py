@@ -16,6 +16,8 @@ from ovforge.records.run_layout import RUNNING
 from ovforge.runs.task import Shard
 
 BEAT_SECONDS = 5.0
+ADVANCE_SECONDS = 1.0
+"""A worker that gets on with its shard says so no more often than this."""
 LOST_AFTER_SECONDS = 60.0
 """A worker of another machine whose file is older than this is taken for dead."""
 
@@ -32,6 +34,8 @@ class RunningWorker(msgspec.Struct, frozen=True, kw_only=True):
     shard: int | None = None
     shard_seconds: float = 0.0
     """How long it has been at its shard, on its own monotonic clock, when it last wrote this."""
+    items: int = 0
+    """How many items of its shard are done."""
     count: int = 0
 
 
@@ -60,7 +64,8 @@ class Heartbeat:
             slot=slot,
         )
         self._shard: Shard | None = None
-        self._since = 0.0
+        self._since = self._written = 0.0
+        self._items = 0
         self._count = 0
         self._lock = threading.Lock()
         self._end = threading.Event()
@@ -68,8 +73,14 @@ class Heartbeat:
 
     def start(self, shard: Shard) -> None:
         """Work on `shard` begins."""
-        self._shard, self._since = shard, time.monotonic()
+        self._shard, self._since, self._items = shard, time.monotonic(), 0
         self._write()
+
+    def advance(self, items: int) -> None:
+        """So many items of the shard are done. Written once in a while only."""
+        self._items = items
+        if time.monotonic() - self._written >= ADVANCE_SECONDS:
+            self._write()
 
     def stop(self) -> None:
         """Work on the shard has ended. Not written at once: the next shard mostly follows at once."""
@@ -94,10 +105,12 @@ class Heartbeat:
         with self._lock, contextlib.suppress(OSError):
             shard = self._shard
             self._count += 1
+            self._written = time.monotonic()
             record = msgspec.structs.replace(
                 self._record,
                 shard=None if shard is None else shard.index,
                 shard_seconds=0.0 if shard is None else round(time.monotonic() - self._since, 3),
+                items=0 if shard is None else self._items,
                 count=self._count,
             )
             self._path.parent.mkdir(parents=True, exist_ok=True)

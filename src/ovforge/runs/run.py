@@ -19,6 +19,7 @@ from ovforge.records.run_layout import CORRECTIONS, FAILED, LEDGER, MANIFEST, SH
 from ovforge.runs.executors.base import Executor, Finished, Outcome, ShardFailed
 from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.ledger import Ledger, LedgerEntry
+from ovforge.runs.live_progress import LiveProgress
 from ovforge.runs.plan import Plan, differences, freeze, load_plan
 from ovforge.runs.presence import RunPresence, other_calls
 from ovforge.runs.stale_files import remove_stale_files
@@ -228,14 +229,10 @@ def _run(
         if path.stem.isdigit() and int(path.stem) in done:  # done since by another process
             path.unlink(missing_ok=True)
     failed: list[FailedShard] = []
-    total = sum(shard.stop - shard.start for shard in selected)
-    items_done = sum(shard.stop - shard.start for shard in selected if shard.index in done)
-    progress(plan.task, items_done, total)
+    live = LiveProgress(folder, plan.task, selected, set(done), progress)
 
     def report(outcome: Outcome) -> None:
-        nonlocal items_done
-        items_done += outcome.shard.stop - outcome.shard.start
-        progress(plan.task, items_done, total)
+        live.finish(outcome.shard)
         if isinstance(outcome, ShardFailed):
             failed.append(_failed_shard(folder, outcome))
         elif isinstance(outcome, Finished):
@@ -243,7 +240,8 @@ def _run(
 
     if waiting:
         try:
-            executor.execute(job, waiting, report)
+            with live:
+                executor.execute(job, waiting, report)
         finally:
             remove_stale_files(folder)
     failed.sort(key=lambda one: one.shard)

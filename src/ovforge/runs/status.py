@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -66,6 +67,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Workers that left their file behind: killed, or not heard of."""
     problems: dict[int, str]
     """Failed shard -> what went wrong last."""
+    counts: dict[str, int] = {}
+    """What the finished shards have counted, added up."""
 
 
 def status(folder: Path) -> RunStatus:
@@ -105,7 +108,15 @@ def status(folder: Path) -> RunStatus:
         at_work=tuple(at_work),
         lost=tuple(_lost(seen)),
         problems={index: problems[index] for index in sorted(failed)},
+        counts=_counts(list(entries.values())),
     )
+
+
+def _counts(entries: list[LedgerEntry]) -> dict[str, int]:
+    total = Counter[str]()
+    for entry in entries:
+        total.update({key: value for key, value in entry.report.counts.items() if isinstance(value, int)})
+    return dict(total)
 
 
 def _rate(entries: list[LedgerEntry]) -> float | None:

@@ -7,13 +7,18 @@ executor gives the temporary path and publishes it, so a worker never sees a fin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
 from ovforge.records.reporting import Drop
+
+
+def _ignore(items: int) -> None:
+    """Nobody asks how far a shard is."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Slot:
     index: int
     device: str | None = None
     """`cuda:0`, `cpu`, or None where the task does not care."""
+    report: Callable[[int], None] = field(default=_ignore, compare=False)
+    """To be called now and then with the number of the shard's items that are done."""
 
 
 class ShardReport(msgspec.Struct, frozen=True):

@@ -16,13 +16,20 @@ from typing import TypeGuard
 
 import msgspec
 
-from ovforge.errors import OvforgeError, WorkError
+from ovforge.errors import OvforgeError, StorageError, WorkError
 from ovforge.files.atomic import publish, temporary_path
 from ovforge.files.machine import host_name
 from ovforge.runs.ledger import Ledger, LedgerEntry
 from ovforge.runs.plan import file_sha256
 from ovforge.runs.task import Shard, Slot, Task, Worker
 
+STORAGE_PAUSE_SECONDS = 5.0
+"""A disk or network file system that failed is given so long before the shard is tried again."""
+_UNREACHABLE = tuple(
+    getattr(errno, name)
+    for name in ("ESTALE", "EIO", "ETIMEDOUT", "ENOTCONN", "EHOSTDOWN", "EHOSTUNREACH", "EREMOTEIO", "ENODEV")
+    if hasattr(errno, name)
+)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -115,6 +122,8 @@ def do_shard(job: Job, worker: Worker, shard: Shard, slot_name: str) -> int:
     except Exception as error:
         if _is_out_of_room(error):
             raise FatalError(_out_of_room(error, path)) from error
+        if _is_storage_problem(error):
+            time.sleep(STORAGE_PAUSE_SECONDS)
         raise
     finally:
         with contextlib.suppress(OSError):
@@ -182,6 +191,14 @@ def _is_out_of_room(error: BaseException | None) -> bool:
         # HDF5 reports the system's error in words only: "file write failed: ... errno = 28, error message = ...".
         code = re.search(r"errno = (\d+)", str(error))
         if code and int(code[1]) in _NO_ROOM:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_storage_problem(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in _UNREACHABLE):
             return True
         error = error.__cause__ or error.__context__
     return False

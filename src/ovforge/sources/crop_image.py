@@ -8,9 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.errors import ImageError, WorkError
-from ovforge.image_io.codec import PIXEL_LIMIT, decode_rgb, encode_jpeg, stored_size
-from ovforge.image_io.header import read_orientation
+from ovforge.errors import WorkError
+from ovforge.image_io.codec import (
+    apply_orientation,
+    check_decodable,
+    decode_rgb,
+    decode_with_flags,
+    encode_jpeg,
+)
+from ovforge.image_io.header import read_header
 from ovforge.records.exemplar import Exemplar
 from ovforge.sources.crop_box import crop_rectangle
 
@@ -40,19 +46,19 @@ def cut_out(data: bytes, exemplar: Exemplar, name: str, *, context: float, squar
         ImageError: no image, cut short, or too large to be real.
         EmptyBoxError: nothing of the box is inside the image.
     """
-    width, height = stored_size(data, name)
+    header = read_header(data, name)
+    width, height = header.size
     rectangle = crop_rectangle(exemplar, width, height, context=context, square=square)
     if rectangle is None:
         return Crop(data, is_copy=True)
     if rectangle.is_empty:
         raise EmptyBoxError
-    orientation = read_orientation(data, name)
     is_whole = rectangle == (0, 0, width, height)
-    if is_whole and orientation == 1 and data.startswith(b"\xff\xd8"):
+    if is_whole and header.orientation == 1 and data.startswith(b"\xff\xd8"):
         return Crop(data, is_copy=True)
     left, top, right, bottom = rectangle
     pixels = decode(data, name)[top:bottom, left:right]
-    return Crop(encode(turned(pixels, orientation), name, quality), is_copy=False)
+    return Crop(encode(apply_orientation(pixels, header.orientation), name, quality), is_copy=False)
 
 
 def decode_stored(data: bytes, name: str) -> tuple[SourceImage, int]:
@@ -61,7 +67,7 @@ def decode_stored(data: bytes, name: str) -> tuple[SourceImage, int]:
     Raises:
         ImageError: no image, cut short, or above the limit of `image_io.codec`.
     """
-    return decode_rgb(data, name), read_orientation(data, name)
+    return decode_rgb(data, name), read_header(data, name).orientation
 
 
 def cut_pixels(
@@ -78,7 +84,7 @@ def cut_pixels(
             raise EmptyBoxError
         left, top, right, bottom = rectangle
         pixels = pixels[top:bottom, left:right]
-    return np.ascontiguousarray(turned(pixels, orientation))
+    return np.ascontiguousarray(apply_orientation(pixels, orientation))
 
 
 def decode(data: bytes, name: str) -> SourceImage:
@@ -87,18 +93,14 @@ def decode(data: bytes, name: str) -> SourceImage:
     Raises:
         ImageError: no image, cut short, or above the limit of `image_io.codec`.
     """
-    width, height = stored_size(data, name)
-    if width * height <= PIXEL_LIMIT:
-        try:
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error as error:
-            raise ImageError(name, "cannot be decoded", detail=str(error.err)) from error
-        if pixels is not None and pixels.dtype == np.uint8:
-            if pixels.ndim == 2:
-                return np.asarray(pixels, np.uint8)
-            if pixels.shape[2] == 3:
-                return np.asarray(pixels[..., ::-1], np.uint8)
-    # Alpha and 16 bits are converted there, and what is wrong with an image is told there.
+    check_decodable(data, name)
+    pixels = decode_with_flags(data, name, cv2.IMREAD_UNCHANGED)
+    if pixels.dtype == np.uint8:
+        if pixels.ndim == 2:
+            return np.asarray(pixels, np.uint8)
+        if pixels.shape[2] == 3:
+            return np.asarray(pixels[..., ::-1], np.uint8)
+    # Alpha and 16 bits are converted there.
     return decode_rgb(data, name)
 
 
@@ -112,18 +114,3 @@ def encode(pixels: SourceImage, name: str, quality: int) -> bytes:
     if not done:
         raise WorkError(f"{name}: a crop of shape {pixels.shape} cannot be encoded as {suffix}")
     return bytes(np.asarray(buffer).tobytes())
-
-
-def turned(pixels: SourceImage, orientation: int) -> SourceImage:
-    """Turn stored pixels upright by their EXIF orientation, 1 to 8 (TIFF 6.0, tag 274)."""
-    transposed = pixels.swapaxes(0, 1)
-    upright = {
-        2: pixels[:, ::-1],
-        3: pixels[::-1, ::-1],
-        4: pixels[::-1],
-        5: transposed,
-        6: transposed[:, ::-1],
-        7: transposed[::-1, ::-1],
-        8: transposed[::-1],
-    }
-    return upright.get(orientation, pixels)

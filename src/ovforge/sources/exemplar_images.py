@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ovforge.errors import MissingImageError, MissingInputError
+from ovforge.errors import MissingImageError, MissingInputError, StorageError
+from ovforge.image_io.read_file import exists
 from ovforge.image_io.store import ImageStore, open_image_store
 from ovforge.records.exemplar import IMAGENET, LVIS, VISUAL_GENOME
 from ovforge.sources.imagenet21k import ImageNet21k
 
+VISUAL_GENOME_FOLDERS = ("VG_100K", "VG_100K_2")
 _PACKED = (".hdf5", ".h5")
 _WHAT = {
     LVIS: ("COCO images of LVIS", "--lvis-img-dir"),
@@ -33,7 +35,7 @@ class ExemplarImages:
         """
         self.roots = dict(roots)
         for dataset, root in self.roots.items():
-            if not root.exists():
+            if not exists(root):
                 what, option = _WHAT[dataset]
                 raise MissingInputError(root, what=what, hint=f"give their place with {option}")
         self._stores: dict[Path, ImageStore] = {}
@@ -43,11 +45,15 @@ class ExemplarImages:
         """The bytes of one image as they are stored.
 
         Raises:
-            ImageError: there is no such image, or it cannot be read; names it.
+            MissingImageError: there is no such image; names it.
+            ImageError: it is no plain file, or not stored as an image's bytes.
+            StorageError: the disk or network file system failed.
         """
         for store, name in self._candidates(dataset, file_name):
-            if name in store:
+            try:
                 return store.read(name)
+            except MissingImageError:
+                continue
         raise MissingImageError(f"{self.roots[dataset]}/{file_name}")
 
     def has(self, dataset: str, file_name: str) -> bool:
@@ -65,9 +71,7 @@ class ExemplarImages:
         root = self.roots[dataset]
         folder, _, bare = file_name.rpartition("/")
         if not root.is_dir():
-            store = self._store(root)
-            yield store, file_name
-            yield store, bare
+            yield self._store(root), bare
         elif dataset == IMAGENET:
             if self._imagenet is None:
                 self._imagenet = ImageNet21k(root)
@@ -75,10 +79,14 @@ class ExemplarImages:
             for place in self._imagenet.places(folder.rpartition("/")[2]):
                 yield self._imagenet, place.prefix + bare
         else:
-            inner = [root / folder, *(root / f"{folder}{suffix}" for suffix in _PACKED if folder), root]
-            for path in inner:
-                if path.exists():
+            # Many keep Visual Genome's two folders as one; its numbers are each there once.
+            merged = [root / each for each in VISUAL_GENOME_FOLDERS if dataset == VISUAL_GENOME]
+            packed = [root / f"{folder}{suffix}" for suffix in _PACKED if folder]
+            for path in dict.fromkeys([root / folder, *packed, *merged, root]):
+                if exists(path):
                     yield self._store(path), bare
+            if not exists(root):
+                raise StorageError(root, "it was there before")
 
     def _store(self, path: Path) -> ImageStore:
         if path not in self._stores:

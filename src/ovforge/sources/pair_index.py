@@ -15,6 +15,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,7 +45,7 @@ class _Motion(msgspec.Struct, frozen=True):
 
 
 _IMAGES = ("frame_name", "width", "height", "video_id", "frame_id", "motion")
-_ANNOTATIONS = ("track_id", "bbox", "area", "fidelity", *SCORES)
+_ANNOTATIONS = ("track_id", "bbox", "area", "fidelity", "iscrowd", *SCORES)
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -54,7 +55,7 @@ class _Header(msgspec.Struct, frozen=True):
     categories: list[Category]
 
 
-_SPANS = ("image_record", "object_record", "object_scores")
+_SPANS = ("image_record", "object_record", "object_scores", "region_start", "region_box")
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,9 @@ class PairIndex(PairArrays):
         stamp: its size and its time of change, when it was read.
         object_scores: float32 (objects, scores): see `scores`.
         image_record, object_record: int64 (images, 2), (objects, 2): byte ranges of the records in the JSON.
+        region_start: int64 (images + 1,): image row i has the ignore regions region_start[i]:region_start[i + 1]
+            (`iscrowd` 1). They are no objects.
+        region_box: float32 (regions, 4): x, y, width, height in pixels.
     """
 
     path: Path
@@ -73,6 +77,12 @@ class PairIndex(PairArrays):
     image_record: NDArray[np.int64]
     object_record: NDArray[np.int64]
     object_scores: NDArray[np.float32]
+    region_start: NDArray[np.int64]
+    region_box: NDArray[np.float32]
+
+    def regions(self, row: int) -> NDArray[np.float32]:
+        """The boxes of the ignore regions of image row `row`, (n, 4)."""
+        return self.region_box[int(self.region_start[row]) : int(self.region_start[row + 1])]
 
     def scores(self, objects: slice) -> dict[str, NDArray[np.float32]]:
         """What `pairs score` said of some objects, by the score's name; NaN where nothing was measured.
@@ -143,8 +153,17 @@ def open_pair_index(path: Path, *, progress: Progress = no_progress) -> PairInde
 
 def _index_folders(path: Path) -> tuple[Path, Path]:
     key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = _cache_folder()
     return path.parent / f".{path.name}.index", cache / "ovforge" / f"{path.name}-{key}.index"
+
+
+def _cache_folder() -> Path:
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:  # no HOME and no such user, as in many containers
+        return Path(tempfile.gettempdir()) / f"ovforge-cache-{os.getuid()}"
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -204,6 +223,11 @@ def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list
         raise error if error.hint else error.with_hint(_READ_AS) from None
     rows, pairs = _pairs(images)
     owner = find_positions(images["id"][rows], objects["image_id"])
+    is_region = (objects["iscrowd"] > 0) & (owner >= 0)
+    regions = np.flatnonzero(is_region)
+    regions = regions[np.argsort(owner[regions], kind="stable")]
+    per_image = np.bincount(owner[regions], minlength=len(rows))
+    owner[is_region] = -1
     order = np.argsort(owner, kind="stable")[int(np.count_nonzero(owner < 0)) :]
     columns = ObjectColumns(
         *(np.asarray(objects[name])[order] for name in ("bbox", "area", "category_id", "track_id", "fidelity"))
@@ -221,6 +245,8 @@ def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list
         "image_record": np.column_stack([images.starts, images.stops]).astype(np.int64)[rows],
         "object_scores": np.column_stack([np.asarray(objects[name], np.float32)[order] for name in SCORES]),
         "object_record": np.column_stack([objects.starts, objects.stops]).astype(np.int64)[order],
+        "region_start": np.concatenate([[0], np.cumsum(per_image)]).astype(np.int64),
+        "region_box": np.ascontiguousarray(objects["bbox"][regions], np.float32).reshape(-1, 4),
     }
     return {**arrays, **spans}, categories
 

@@ -69,6 +69,9 @@ class ObjectColumns:
     number: Ints
     """For each of `rows`: which of the run's images it is in."""
     largest_id: int
+    crowd_rows: Ints
+    """Record numbers of the crowd regions of these images."""
+    crowd_number: Ints
 
     def column(self, name: str) -> NDArray[Any]:
         """A field of the objects."""
@@ -108,12 +111,13 @@ def object_columns(file: Annotations, used: Ints, classes: Classes | None = None
     number_of = np.full(len(ids), -1)
     number_of[used] = np.arange(len(used))
     number = number_of[by_id][np.searchsorted(ids[by_id], table["image_id"])]
-    is_wanted = (table["iscrowd"] == 0) & (number >= 0)
+    is_wanted = number >= 0
     if classes is not None:
         is_wanted &= np.isin(table["category_id"], np.array(sorted(classes.new_id), np.int64))
-    rows = np.flatnonzero(is_wanted)
+    is_crowd = table["iscrowd"] >= 1
+    rows, crowds = np.flatnonzero(is_wanted & ~is_crowd), np.flatnonzero(is_wanted & is_crowd)
     rows = rows[stable_order(number[rows])]
-    return ObjectColumns(file, table, rows, number[rows], int(table["id"].max(initial=0)))
+    return ObjectColumns(file, table, rows, number[rows], int(table["id"].max(initial=0)), crowds, number[crowds])
 
 
 def listed_classes(file: Annotations, listed: CategoryList) -> Classes:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 COVERED_SHARE = 0.3
-_MOST_PAIRS = 1 << 20  # compared at once
+_MOST_PAIRS = 1 << 17  # compared at once: what that takes fits into the cache
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -1,24 +1,33 @@
-"""Composing a second view: the warped image over the original, and what of it is kept from repainting.
+"""Composing a second view: the warped image, what is seen around it, and what of it is kept from repainting.
 
 One motion moves the image (bilinear) and its label maps (nearest). A pixel belongs to the warped image if the
-warped label map says so, never because of its colour: black objects stay whole. Elsewhere the original shows through.
+warped label map says so, never because of its colour: black objects stay whole. Elsewhere its background is continued:
+the image without its annotated objects, completed, moved alike and mirrored at its border, so that no object is seen
+there and no edge shows. Or, as in OVTrack, the original is seen there, its objects included.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
-from ovforge.synthesis.masks import LabelMaps
+from ovforge.synthesis.fill import complete_background
+from ovforge.synthesis.masks import LabelMaps, Rle
 from ovforge.synthesis.motion import Motion
 from ovforge.synthesis.repaint import WorkingSize
 
 KEEP_MARGIN = 29
 """Side in pixels of the square by which the objects' union is dilated, at the working size: the same as OVTrack's
 15 x 15 applied twice."""
+
+OUTLINE_MARGIN = 0.02
+"""How far from their masks objects are taken out of the background, as a share of the image's longer side: masks are
+drawn by hand, and colours bleed over their borders."""
 
 BICUBIC_DOWN_TO = 0.7
 """Scale below which an image is shrunk by pixel area."""
@@ -31,7 +40,7 @@ class Composed:
     """An image after its motion, at its own size.
 
     Attributes:
-        image: uint8 RGB (height, width, 3), the warped image over the original.
+        image: uint8 RGB (height, width, 3), the warped image and what is seen around it.
         masks: the warped masks; `masks.inside()` is where the warped image is.
     """
 
@@ -39,14 +48,48 @@ class Composed:
     masks: LabelMaps
 
 
-def compose(image: NDArray[np.uint8], masks: LabelMaps, motion: Motion) -> Composed:
-    """Move an image, uint8 RGB (height, width, 3), and its masks. The inputs stay as they are."""
+def compose(
+    image: NDArray[np.uint8], masks: LabelMaps, motion: Motion, background: NDArray[np.uint8] | None = None
+) -> Composed:
+    """Move an image, uint8 RGB (height, width, 3), and its masks. The inputs stay as they are.
+
+    Args:
+        background: the image without its objects (`without_objects`), seen around the moved image; brightness and
+            contrast change it, too. None: the original is seen there, as it is.
+    """
+    moved = move_masks(masks, motion)
     warped = _warp(image, motion, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
-    if motion.brightness or motion.contrast != 1.0:
-        warped = np.asarray(cv2.LUT(warped, _tone_curve(motion)), np.uint8)
-    moved = LabelMaps(tuple(_warp(m, motion, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) for m in masks.maps), masks.places)
-    composed = np.asarray(cv2.copyTo(warped, moved.inside(), image.copy()), np.uint8)
+    if background is not None:
+        around = _warp(background, motion, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101)
+        composed = np.asarray(cv2.copyTo(warped, moved.inside(), around), np.uint8)
+        return Composed(_toned(composed, motion), moved)
+    composed = np.asarray(cv2.copyTo(_toned(warped, motion), moved.inside(), image.copy()), np.uint8)
     return Composed(composed, moved)
+
+
+def move_masks(masks: LabelMaps, motion: Motion) -> LabelMaps:
+    """The masks where the motion takes them; the boxes are not known any more."""
+    return LabelMaps(tuple(_warp(m, motion, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) for m in masks.maps), masks.places)
+
+
+def without_objects(image: NDArray[np.uint8], objects: Sequence[Rle]) -> NDArray[np.uint8]:
+    """The image, uint8 RGB (height, width, 3), without these objects: what is behind them is completed."""
+    return complete_background(image, outlines(objects, image.shape[1], image.shape[0]))
+
+
+def outlines(objects: Sequence[Rle], width: int, height: int) -> NDArray[np.uint8]:
+    """Where objects are and a margin around them, uint8 (height, width), 1 or 0."""
+    if not objects:
+        return np.zeros((height, width), np.uint8)
+    union = np.asarray(coco_mask.decode(coco_mask.merge(list(objects))), np.uint8)
+    side = 2 * max(2, round(OUTLINE_MARGIN * max(width, height))) + 1
+    return np.asarray(cv2.dilate(np.ascontiguousarray(union), np.ones((side, side), np.uint8)), np.uint8)
+
+
+def _toned(image: NDArray[np.uint8], motion: Motion) -> NDArray[np.uint8]:
+    if not motion.brightness and motion.contrast == 1.0:
+        return image
+    return np.asarray(cv2.LUT(image, _tone_curve(motion)), np.uint8)
 
 
 def _warp(image: NDArray[np.uint8], motion: Motion, interpolation: int, border: int) -> NDArray[np.uint8]:

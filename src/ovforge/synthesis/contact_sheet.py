@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ovforge.annotation_io.door import Annotations, categories_of, open_annotations
 from ovforge.errors import InputError
 from ovforge.files.atomic import check_output, write_bytes
-from ovforge.image_io.codec import decode_rgb
+from ovforge.image_io.codec import decode_as_annotated
 from ovforge.image_io.store import open_image_store
 from ovforge.synthesis.randomness import generator
 
@@ -23,6 +23,8 @@ CELL = (400, 300)
 """Width and height in pixels of the space for one image."""
 GAP = 8
 PAPER = 245
+IGNORED = (128, 128, 128)
+"""RGB, of ignore regions."""
 
 
 class _Frame(NamedTuple):
@@ -30,6 +32,11 @@ class _Frame(NamedTuple):
     file_name: str
     video_id: int
     frame_id: int
+    width: int
+    height: int
+
+
+_FRAME_COLUMNS = ("id", "frame_name", "video_id", "frame_id", "width", "height")
 
 
 class _Box(NamedTuple):
@@ -37,6 +44,7 @@ class _Box(NamedTuple):
     category_id: int
     track_id: int
     bbox: tuple[float, float, float, float]
+    iscrowd: int = 0
 
 
 def contact_sheet(
@@ -59,8 +67,8 @@ def contact_sheet(
     check_output(out, overwrite=overwrite)
     with open_annotations(
         json,
-        images=("frame_name", "video_id", "frame_id"),
-        annotations=("track_id", "bbox"),
+        images=_FRAME_COLUMNS[1:],
+        annotations=("track_id", "bbox", "iscrowd"),
         categories=("name",),
         optional={"categories.name"},
     ) as opened:
@@ -70,7 +78,11 @@ def contact_sheet(
     with open_image_store(h5) as store:
         for frames in pairs:
             views = [
-                _drawn(decode_rgb(store.read(frame.file_name), frame.file_name), boxes[frame.id], names)
+                _drawn(
+                    decode_as_annotated(store.read(frame.file_name), frame.file_name, frame.width, frame.height),
+                    boxes[frame.id],
+                    names,
+                )
                 for frame in frames
             ]
             cells.append(_side_by_side(views))
@@ -91,7 +103,7 @@ def _chosen(opened: Annotations, count: int, seed: int) -> tuple[list[list[_Fram
     """Frames of the chosen pairs, and the boxes of each image in them."""
     videos: dict[int, list[_Frame]] = defaultdict(list)
     images, annotations = opened.images, opened.annotations
-    for frame in map(_Frame, *(images[name].tolist() for name in ("id", "frame_name", "video_id", "frame_id"))):
+    for frame in map(_Frame, *(images[name].tolist() for name in _FRAME_COLUMNS)):
         videos[frame.video_id].append(frame)
     several = {video: sorted(f, key=lambda one: one.frame_id) for video, f in videos.items() if len(f) > 1}
     order = generator(seed, 0, 0, "contact sheet").permutation(sorted(several)).tolist() if several else []
@@ -104,8 +116,8 @@ def _chosen(opened: Annotations, count: int, seed: int) -> tuple[list[list[_Fram
     pairs: list[list[_Frame]] = []
     for video in order[: 4 * count + 16]:
         first, *others = several[video]
-        tracks = {box.track_id for box in boxes[first.id]}
-        seconds = [f for f in others if any(box.track_id in tracks for box in boxes[f.id])]
+        tracks = {box.track_id for box in boxes[first.id] if not box.iscrowd}
+        seconds = [f for f in others if any(box.track_id in tracks and not box.iscrowd for box in boxes[f.id])]
         if seconds and len(pairs) < count:
             pairs.append([first, seconds[0]])
     if not pairs:
@@ -124,10 +136,11 @@ def _drawn(image: NDArray[np.uint8], boxes: Sequence[_Box], names: dict[int, str
         x, y, width, height = (value * scale for value in box.bbox)
         if width < 1 or height < 1:
             continue
-        colour = track_colour(box.track_id)
+        colour = IGNORED if box.iscrowd else track_colour(box.track_id)
         corner, opposite = (round(x), round(y)), (round(x + width) - 1, round(y + height) - 1)
         cv2.rectangle(canvas, corner, opposite, colour, 2)
-        _label(canvas, f"{names.get(box.category_id, box.category_id)} {box.track_id}", corner, colour)
+        name = names.get(box.category_id, box.category_id)
+        _label(canvas, f"{name} ignored" if box.iscrowd else f"{name} {box.track_id}", corner, colour)
     cell = np.full((CELL[1], CELL[0], 3), PAPER, np.uint8)
     left, top = (CELL[0] - size[0]) // 2, (CELL[1] - size[1]) // 2
     cell[top : top + size[1], left : left + size[0]] = canvas

@@ -12,7 +12,7 @@ from ovforge.options.diffusion import DEFAULT_MODEL, DiffusionOptions
 from ovforge.runs.plan import Plan, possible_places
 from ovforge.synthesis.diffusion import engine_from_description
 from ovforge.synthesis.repaint import Engine
-from ovforge.synthesis.warp import WarpEngine
+from ovforge.synthesis.warp import FillEngine, WarpEngine
 
 
 def engine_name(plan: Plan) -> str:
@@ -28,6 +28,8 @@ def engine_of_run(plan: Plan, run_folder: Path, *, model: Path | None = None, de
     """
     described = plan.options.get("engine", {})
     match described.get("engine"):
+        case "fill":
+            return FillEngine()
         case "warp":
             return WarpEngine()
         case "diffusion":

@@ -3,6 +3,9 @@
 Order and ids are OVTrack's: annotation ids go on from the file's largest and are used up by objects that are skipped,
 too, so that files compare whatever the filters; tracks go on from those of the videos of one frame, where every object
 is a track, and so do videos.
+
+An annotated object that can be seen in a frame and is not followed there would teach a detector that it is background.
+Where the run knows all that is seen, it becomes an ignore region (`iscrowd` 1), as crowd regions do.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ PAIR_MIN_AREA = 64.0 * 64.0
 """Square pixels; objects of a pair have to be larger (OVTrack)."""
 MIN_MOVED_AREA = 32.0 * 32.0
 """Square pixels; a second view's object has to be at least so large, and its box a pixel wide and high (OVTrack)."""
+IGNORED = ": an ignore region where it is seen"
 NOT_IN_BOTH = "is not in every frame of its pair"
 NO_OBJECT = "has no object in two of its frames"
 _LAST = np.iinfo(np.int64).max
@@ -40,12 +44,12 @@ class Rejected:
     Attributes:
         broken: for each entry the first rule that it breaks, or -1.
         reasons: what is said of those that break each rule.
-        ignore: the rejected stay, as ignore regions.
+        ignore: the rejected become ignore regions, whether others that are not followed do or not.
     """
 
     broken: Ints
     reasons: tuple[str, ...]
-    ignore: bool = False
+    ignore: bool
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,9 @@ class Rules:
     Attributes:
         min_area: square pixels; the annotated area has to be larger.
         min_fidelity: what repainted objects need at least.
+        min_visibility: what objects in second views need at least.
+        min_moved_area: square pixels; what objects in second views need at least.
+        regions: whether objects that are seen and not followed become ignore regions.
         objects: which objects a pair has.
         empty_pairs: keep a pair that has no object to follow, as OVTrack does.
         first_track, first_video: the smallest ids. OVTrack starts at 0; readers with pycocotools' way of matching take
@@ -63,6 +70,9 @@ class Rules:
 
     min_area: float
     min_fidelity: float
+    min_visibility: float
+    min_moved_area: float
+    regions: bool
     objects: PairObjects
     empty_pairs: bool
     first_track: int
@@ -88,8 +98,8 @@ class Tracks(NamedTuple):
     """Which of the run's images it comes from."""
     kept: Ints
     """Which of the run's images have a video."""
-    ignored: Bools
-    """Whether it is an ignore region, because its scores or its second view's reject it."""
+    is_region: Bools
+    """Whether it is an ignore region."""
 
 
 def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rules: Rules, drops: Drops) -> Tracks:
@@ -106,27 +116,22 @@ def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rul
 
     original = _originals(entries.id, entries.view // max(variants, 1), table["id"][followed], number)
     order = np.lexsort((np.where(original >= 0, original, _LAST), entries.view))
-    names = _EntryNames(images, views, order)
-    kept = _kept(names, original, rules, drops, order)
+    kept = _kept(_EntryNames(images, views, order), original, rules, drops, order)
     kept_original = np.ones(len(followed), np.bool_)
     if rules.objects is PairObjects.BOTH:
         kept_original = np.bincount(original[kept], minlength=len(followed)) == variants
         lonely = kept & ~np.append(kept_original, False)[original]
         kept &= ~lonely
         lost = table["id"][followed[~kept_original]]
-        drops.add_all("object", NOT_IN_BOTH, [f"annotation {one}" for one in lost.tolist()])
+        drops.add_all(
+            "object", NOT_IN_BOTH + (IGNORED if rules.regions else ""), [f"annotation {one}" for one in lost.tolist()]
+        )
     has_video = np.ones(count, np.bool_)
     if not rules.empty_pairs:
         has_video[:] = False
         has_video[number[original[kept]]] = True
         kept_original &= has_video[number]
         drops.add_all("pair", NO_OBJECT, [images.names[position] for position in views.used[~has_video].tolist()])
-
-    ignored = _ignored(names, kept, rules, drops)
-    ignored_original = np.zeros(len(followed) + 1, np.bool_)
-    if rules.objects is PairObjects.BOTH:  # in every frame, so that readers count as many objects in each
-        ignored_original[original[ignored]] = True
-        ignored = kept & ignored_original[original]
 
     of_image = np.bincount(number, minlength=count)
     of_view = np.bincount(entries.view, minlength=count * variants).reshape(count, variants)
@@ -142,25 +147,131 @@ def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rul
     id_of_entry[order] = first_id[frame_of_entry[order]] + _rank(entries.view[order])
 
     first, second = np.flatnonzero(kept_original), order[kept[order]]
-    frame = np.concatenate([frame_of_original[first], frame_of_entry[second]])
+    regions = _Regions.none()
+    rejected = rules.rejected
+    if rules.regions or (rejected is not None and rejected.ignore):
+        not_regions, not_kept = followed[first], order[~kept[order]]
+        if rejected is not None and not rules.regions:  # the rejected alone, and where they come from
+            not_kept = not_kept[(rejected.broken[not_kept] >= 0) & (original[not_kept] >= 0)]
+            lost = np.setdiff1d(followed[original[not_kept]], not_regions)
+            not_regions = np.setdiff1d(np.append(objects.rows, objects.crowd_rows), lost)
+        elif rejected is not None and not rejected.ignore:
+            not_kept = not_kept[rejected.broken[not_kept] < 0]
+        next_id = int(first_id[-1] + sizes[-1]) if len(sizes) else objects.largest_id + 1
+        track_of_row = np.full(len(table["id"]), -1)
+        track_of_row[followed] = track
+        next_track = rules.first_track + len(objects.rows) + len(followed)
+        regions = _regions(
+            objects,
+            views,
+            not_regions,
+            not_kept,
+            has_video=has_video,
+            track_of_row=track_of_row,
+            next_id=next_id,
+            next_track=next_track,
+        )
+    frame = np.concatenate(
+        [
+            frame_of_original[first],
+            regions.number * (variants + 1),
+            frame_of_entry[second],
+            frame_of_entry[regions.entries],
+        ]
+    )
     in_order = stable_order(frame)
 
-    def column(of_originals: Ints, of_entries: Ints) -> Ints:
-        return np.concatenate([of_originals, of_entries])[in_order]
+    def column(of_originals: Ints, of_regions: Ints, of_entries: Ints, of_region_entries: Ints) -> Ints:
+        return np.concatenate([of_originals, of_regions, of_entries, of_region_entries])[in_order]
 
     frame = frame[in_order]
+    originals = len(first) + len(regions.rows)
     return Tracks(
-        is_original=in_order < len(first),
-        row=column(followed[first], second),
-        original_row=column(followed[first], followed[original[second]]),
-        id=column(id_of_original[first], id_of_entry[second]),
+        is_original=in_order < originals,
+        row=column(followed[first], regions.rows, second, regions.entries),
+        original_row=column(followed[first], regions.rows, followed[original[second]], regions.entry_rows),
+        id=column(id_of_original[first], regions.ids, id_of_entry[second], id_of_entry[regions.entries]),
         image_id=images.largest_id + 1 + frame,
-        track=column(track[first], track[original[second]]),
+        track=column(track[first], regions.tracks, track[original[second]], regions.entry_tracks),
         video=rules.first_video + count + frame // (variants + 1),
         number=frame // (variants + 1),
         kept=np.flatnonzero(has_video),
-        ignored=np.concatenate([ignored_original[first], ignored[second]])[in_order],
+        is_region=((in_order >= len(first)) & (in_order < originals)) | (in_order >= originals + len(second)),
     )
+
+
+class _Regions(NamedTuple):
+    """Ignore regions: in the images themselves, and in second views."""
+
+    rows: Ints
+    """Of the annotation file's table."""
+    number: Ints
+    """Which of the run's images each is in."""
+    ids: Ints
+    tracks: Ints
+    entries: Ints
+    """Of the second views' entries."""
+    entry_rows: Ints
+    """Their originals' rows."""
+    entry_tracks: Ints
+
+    @staticmethod
+    def none() -> _Regions:
+        """No regions at all."""
+        return _Regions(*(np.zeros(0, np.int64) for _ in _Regions._fields))
+
+
+def _regions(
+    objects: ObjectColumns,
+    views: SecondViews,
+    followed: Ints,
+    not_kept: Ints,
+    *,
+    has_video: Bools,
+    track_of_row: Ints,
+    next_id: int,
+    next_track: int,
+) -> _Regions:
+    """What is seen in the frames of pairs and is not followed in them. One that is followed elsewhere has its track.
+
+    Args:
+        followed: rows of the objects that are followed, in the images themselves.
+        not_kept: entries of objects that are not followed in their second view, in the order of the output.
+        track_of_row: the track of each row of the annotation file's table, -1 for none; new ones are entered.
+    """
+    table, entries, variants = objects.table, views.entries, max(views.variants, 1)
+    rows, number = np.append(objects.rows, objects.crowd_rows), np.append(objects.number, objects.crowd_number)
+    number_of_row = np.full(len(table["id"]), -1)
+    number_of_row[rows] = number
+    is_listed = np.zeros(len(table["id"]), np.bool_)
+    is_listed[rows] = True
+    is_followed = np.zeros(len(table["id"]), np.bool_)
+    is_followed[followed] = True
+    is_region = has_video[number] & ~is_followed[rows]
+    rows, number = rows[is_region], number[is_region]
+    by_number = stable_order(number)
+    rows, number = rows[by_number], number[by_number]
+    new = track_of_row[rows] < 0
+    track_of_row[rows[new]] = next_track + np.arange(int(new.sum()))
+
+    entry_number = entries.view // variants
+    seen = not_kept[((entries.area > 0) & has_video[entry_number])[not_kept]]
+    entry_rows = _rows_of(table["id"], entries.id[seen])
+    there = is_listed[entry_rows] & (number_of_row[entry_rows] == entry_number[seen]) & (track_of_row[entry_rows] >= 0)
+    seen, entry_rows = seen[there], entry_rows[there]
+    return _Regions(
+        rows, number, next_id + np.arange(len(rows)), track_of_row[rows], seen, entry_rows, track_of_row[entry_rows]
+    )
+
+
+def _rows_of(ids: Ints, wanted: Ints) -> Ints:
+    """The rows with these ids; any row for an id that is not there."""
+    if not len(ids):
+        return np.zeros(len(wanted), np.int64)
+    by_id = stable_order(ids)
+    found = np.minimum(np.searchsorted(ids[by_id], wanted), len(ids) - 1)
+    rows: Ints = by_id[found]
+    return rows
 
 
 def _inside(objects: ObjectColumns, images: ImageColumns, views: SecondViews) -> Bools:
@@ -192,12 +303,15 @@ def _rank(group: Ints) -> Ints:
 def _kept(names: _EntryNames, original: Ints, rules: Rules, drops: Drops, order: Ints) -> Bools:
     entries = names.views.entries
     kept = np.ones(len(original), np.bool_)
-    small = (entries.box[:, 2:] < 1).any(axis=1) | (entries.area < MIN_MOVED_AREA)
+    kept[entries.is_region] = False  # it was never said that these are followed
+    small = (entries.box[:, 2:] < 1).any(axis=1) | (entries.area < rules.min_moved_area)
+    ignored = IGNORED if rules.regions else ""
     for reason, without in (
-        (f"comes from no object larger than {rules.min_area:g} square pixels", original < 0),
+        (f"comes from no object larger than {rules.min_area:g} square pixels{ignored}", original < 0),
         ("has left the image", entries.area <= 0),
-        (f"is smaller than {MIN_MOVED_AREA:g} square pixels in the second view", small),
-        (f"has a fidelity below {rules.min_fidelity:g}", entries.fidelity < rules.min_fidelity),
+        (f"is smaller than {rules.min_moved_area:g} square pixels in the second view{ignored}", small),
+        (f"has a fidelity below {rules.min_fidelity:g}{ignored}", entries.fidelity < rules.min_fidelity),
+        (f"has a visibility below {rules.min_visibility:g}{ignored}", entries.visibility < rules.min_visibility),
         *_rejections(rules.rejected),
     ):
         dropped = order[(kept & without)[order]]
@@ -207,19 +321,9 @@ def _kept(names: _EntryNames, original: Ints, rules: Rules, drops: Drops, order:
 
 
 def _rejections(rejected: Rejected | None) -> Iterator[tuple[str, Bools]]:
-    if rejected is not None and not rejected.ignore:
-        yield from ((reason, rejected.broken == number) for number, reason in enumerate(rejected.reasons))
-
-
-def _ignored(names: _EntryNames, kept: Bools, rules: Rules, drops: Drops) -> Bools:
-    """Which of the kept objects of second views become ignore regions."""
-    rejected = rules.rejected
-    if rejected is None or not rejected.ignore:
-        return np.zeros(len(kept), np.bool_)
-    for number, reason in enumerate(rejected.reasons):
-        rows = names.rows[(kept & (rejected.broken == number))[names.rows]]
-        drops.warn_all("object", f"is an ignore region: {reason}", names.of(rows))
-    return kept & (rejected.broken >= 0)
+    if rejected is not None:
+        ignored = IGNORED if rejected.ignore else ""
+        yield from ((f"{reason}{ignored}", rejected.broken == rule) for rule, reason in enumerate(rejected.reasons))
 
 
 @dataclass(frozen=True)

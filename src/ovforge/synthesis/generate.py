@@ -7,7 +7,7 @@ of P holds images [i * n // P, ...): floor division, the last takes the rest, as
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,15 @@ from ovforge import __version__
 from ovforge.errors import InputError, OutputExistsError, WorkError
 from ovforge.image_io.listed_images import require_listed_images
 from ovforge.image_io.store import open_image_store
-from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_CAPTIONS, DEFAULT_SAVE_DIR, GenerateOptions
+from ovforge.options.labels import Labels, Outside
+from ovforge.options.pairs import (
+    DEFAULT_ANNOTATIONS,
+    DEFAULT_CAPTIONS,
+    DEFAULT_MIN_AREA,
+    DEFAULT_SAVE_DIR,
+    GenerateOptions,
+)
+from ovforge.records.pairs import visibility_text
 from ovforge.records.reporting import Progress, StepSummary, no_progress, require_some
 from ovforge.records.run_layout import MANIFEST, find_partitions, list_partition_files
 from ovforge.runs.executors.base import Executor
@@ -111,7 +119,7 @@ def generate_pairs(
             result.counts.get("objects", 0),
             "object",
             options.annotations or DEFAULT_ANNOTATIONS,
-            f"larger than {options.min_area:g} pixels",
+            f"larger than {prepared.task.settings.min_area:g} pixels",
         )
     summary = _summary(options, prepared, result, notes)
     _check_enough_images(options, result)
@@ -127,11 +135,12 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
     images = options.images or default_images()
     annotations = options.annotations or DEFAULT_ANNOTATIONS
     captions, notes = _captions(options, engine)
+    notes = [*engine.traits.notes, *notes]
     table = read_images(annotations, captions, variants=options.variants, limit=options.limit)
     require_some(table.objects, "object", annotations, "in any image: crowd regions are not followed")
-    if table.captions is not None and (lacking := table.captions.empty):
+    if engine.traits.uses_captions and table.captions is not None and (lacking := table.captions.empty):
         notes.append(f"{lacking:,} of {len(table):,} images have no caption: their prompts are made from class names")
-    settings = PairSettings(options.seed, options.variants, options.min_area, options.masks, options.quality)
+    settings = pair_settings(options, engine)
     with open_image_store(images) as store:
         require_listed_images(store, table.names, annotations)
         inputs = {"annotations": input_file(annotations), "images": describe_images(store, table.names)}
@@ -144,7 +153,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         shard_size=options.shard_size or shard_size(len(table)),
         seed=options.seed,
         options={
-            **{key: value for key, value in asdict(settings).items() if key != "seed"},
+            **described_settings(settings),
             "limit": options.limit,
             "engine": engine.describe(),
             "image_list": table.digest(),
@@ -156,6 +165,51 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
     # Workers on other machines have another current folder.
     task = PairTask(table, images.absolute(), engine, settings, threads)
     return PairRun(plan, task, tuple(notes))
+
+
+def pair_settings(options: GenerateOptions, engine: Engine) -> PairSettings:
+    """What decides the pairs, by the options and the engine's nature.
+
+    Raises:
+        InputError: an option has no meaning for the engine.
+    """
+    traits = engine.traits
+    outside = Outside(options.outside or traits.outside[0])
+    if outside not in traits.outside:
+        raise InputError(
+            f"--outside {outside.value}: the engine {engine.name} takes {traits.outside[0].value} only",
+            hint=f"`--engine {'warp' if outside is Outside.ORIGINAL else 'fill'}` has it so",
+        )
+    labels = traits.labels(outside)
+    if labels is Labels.ALL and options.min_area is not None:
+        raise InputError(
+            f"--min-area {options.min_area:g}: the engine {engine.name} keeps and labels every object",
+            hint="leave small ones out afterwards: `ovforge pairs annotate --min-area`",
+        )
+    min_area = 0.0 if labels is Labels.ALL else DEFAULT_MIN_AREA if options.min_area is None else options.min_area
+    return PairSettings(
+        options.seed, options.variants, min_area, options.masks, options.quality, outside=outside, labels=labels
+    )
+
+
+def described_settings(settings: PairSettings) -> dict[str, Any]:
+    """What the manifest says of the settings; the seed has a place of its own there."""
+    fields = {key: value for key, value in asdict(settings).items() if key != "seed"}
+    # Where every object is kept, there is no smallest area.
+    min_area = None if settings.labels is Labels.ALL else settings.min_area
+    return {**fields, "min_area": min_area, "outside": settings.outside.value, "labels": settings.labels.value}
+
+
+def settings_from_description(described: Mapping[str, Any], seed: int) -> PairSettings:
+    """The settings that a manifest describes; one of before there was a choice means OVTrack's way."""
+    names = set(asdict(PairSettings())) - {"seed", "min_area", "outside", "labels"}
+    return PairSettings(
+        seed=seed,
+        min_area=described["min_area"] or 0.0,
+        **{name: described[name] for name in names},
+        outside=Outside(described.get("outside", Outside.ORIGINAL)),
+        labels=Labels(described.get("labels", Labels.OVTRACK)),
+    )
 
 
 def _partition_sizes(table: int, partitions: int) -> tuple[int, ...]:
@@ -194,7 +248,7 @@ def _captions(options: GenerateOptions, engine: Engine) -> tuple[Path | None, li
         return options.captions, []
     if DEFAULT_CAPTIONS.exists():
         return DEFAULT_CAPTIONS, []
-    if engine.name == "warp":  # which needs no prompt
+    if not engine.traits.uses_captions:
         return None, []
     return None, [f"{DEFAULT_CAPTIONS} is not there: prompts are made from class names (--captions gives another file)"]
 
@@ -235,6 +289,8 @@ def _summary(
 ) -> StepSummary:
     counts: dict[str, Any] = {"images planned": prepared.plan.items, **result.counts}
     notes = [*resume_notes, *prepared.notes]
+    if seen := visibility_text(result.counts):
+        notes.append(seen)
     total = len(prepared.plan.shards())
     if not result.complete:
         notes.append(f"{total - len(result.entries):,} of {total:,} shards are still to be done, by other parts")

@@ -44,19 +44,32 @@ class LabelMaps:
     Attributes:
         maps: uint8 (height, width) each, see the module; at least one.
         places: for every object its map and its label in it.
+        boxes: for every object (x, y, width, height) of its mask, where they were asked for.
     """
 
     maps: tuple[NDArray[np.uint8], ...]
     places: tuple[tuple[int, int], ...]
+    boxes: tuple[tuple[int, int, int, int], ...] = ()
 
-    def mask(self, index: int) -> NDArray[np.uint8]:
-        """Mask of object `index`, uint8 (height, width), 255 where it is."""
+    def mask(self, index: int, window: tuple[slice, slice] | None = None) -> NDArray[np.uint8]:
+        """Mask of object `index`, uint8, 255 where it is: (height, width), or the `window` (rows, columns) of it."""
         number, label = self.places[index]
-        return np.asarray(cv2.compare(self.maps[number], float(label), cv2.CMP_EQ), np.uint8)
+        map_ = self.maps[number] if window is None else self.maps[number][window]
+        if map_.size <= 4:  # OpenCV would take so small an array for a scalar itself
+            return np.asarray((map_ == label) * 255, np.uint8)
+        return np.asarray(cv2.compare(map_, float(label), cv2.CMP_EQ), np.uint8)
 
-    def union(self) -> NDArray[np.uint8]:
-        """Where any object is, uint8 (height, width), 255 or 0."""
-        return _any_above(self.maps, BACKGROUND)
+    def union(self, which: Sequence[int] | None = None) -> NDArray[np.uint8]:
+        """Where any object is, or any of the objects `which`; uint8 (height, width), 255 or 0."""
+        if which is None or len(which) == len(self.places):
+            return _any_above(self.maps, BACKGROUND)
+        wanted = np.zeros((len(self.maps), 256), np.uint8)
+        for index in which:
+            wanted[self.places[index]] = 255
+        found = np.asarray(cv2.LUT(self.maps[0], wanted[0]), np.uint8)
+        for map_, levels in zip(self.maps[1:], wanted[1:], strict=True):
+            found |= np.asarray(cv2.LUT(map_, levels), np.uint8)
+        return found
 
     def inside(self) -> NDArray[np.uint8]:
         """Where the image is, uint8 (height, width), 255 or 0. Every map knows it; the first is asked."""
@@ -64,6 +77,8 @@ class LabelMaps:
 
 
 def _any_above(maps: Sequence[NDArray[np.uint8]], label: int) -> NDArray[np.uint8]:
+    if maps[0].size <= 4:
+        return np.asarray((np.max(maps, axis=0) > label) * 255, np.uint8)
     found: Any = cv2.compare(maps[0], float(label), cv2.CMP_GT)
     for more in maps[1:]:
         found |= cv2.compare(more, float(label), cv2.CMP_GT)
@@ -75,6 +90,7 @@ def stack(rles: Sequence[Rle], width: int, height: int) -> LabelMaps:
     maps: list[NDArray[np.uint8]] = []
     labels: list[int] = []
     places: list[tuple[int, int]] = []
+    boxes: list[tuple[int, int, int, int]] = []
     for rle in rles:
         # Run lengths go down the columns: on transposed maps an object's box is a compact piece of memory.
         x, y, box_width, box_height = (int(v) for v in coco_mask.toBbox(rle))
@@ -90,9 +106,10 @@ def stack(rles: Sequence[Rle], width: int, height: int) -> LabelMaps:
         labels[number] += 1
         np.copyto(maps[number][here], labels[number], where=shape)
         places.append((number, labels[number]))
+        boxes.append((x, y, box_width, box_height))
     if not maps:
         maps.append(np.full((width, height), BACKGROUND, np.uint8))
-    return LabelMaps(tuple(np.asarray(cv2.transpose(m), np.uint8) for m in maps), tuple(places))
+    return LabelMaps(tuple(np.asarray(cv2.transpose(m), np.uint8) for m in maps), tuple(places), tuple(boxes))
 
 
 def box_and_area(mask: NDArray[np.uint8]) -> tuple[list[int], int]:
@@ -105,6 +122,31 @@ def as_json_rle(mask: NDArray[np.uint8] | NDArray[np.bool_]) -> dict[str, Any]:
     """Compressed RLE of a mask (height, width), with `counts` as text, fit for JSON."""
     rle = coco_mask.encode(np.asfortranarray(mask != 0).view(np.uint8))
     return {"size": [int(v) for v in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def window_as_json_rle(mask: NDArray[np.uint8], left: int, top: int, width: int, height: int) -> dict[str, Any]:
+    """What `as_json_rle` says of a mask of `width` x `height` pixels that is empty but for this part of it.
+
+    Only the part is looked at, so small objects cost little.
+    """
+    columns = np.ascontiguousarray(mask.T != 0)
+    padded = np.zeros((columns.shape[0], columns.shape[1] + 2), np.int8)
+    padded[:, 1:-1] = columns
+    steps = np.diff(padded, axis=1)
+    # RLE runs down the columns; a position is a pixel's number in that order.
+    column, row = np.nonzero(steps > 0)
+    starts = (column + left) * height + row + top
+    column, row = np.nonzero(steps < 0)
+    ends = (column + left) * height + row + top
+    if len(starts) > 1:  # a run that reaches the bottom may go on at the top of the next column
+        goes_on = starts[1:] == ends[:-1]
+        starts, ends = starts[np.append(True, ~goes_on)], ends[np.append(~goes_on, True)]
+    edges = np.concatenate([[0], np.column_stack([starts, ends]).ravel(), [width * height]])
+    counts = np.diff(edges)
+    if len(counts) > 1 and counts[-1] == 0:
+        counts = counts[:-1]
+    rle = coco_mask.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)
+    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
 
 
 @dataclass(frozen=True)

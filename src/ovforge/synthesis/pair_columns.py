@@ -38,6 +38,10 @@ class Entries(NamedTuple):
     fidelity: NDArray[np.float64]
     """NaN where it was not measured."""
     has_mask: NDArray[np.bool_]
+    visibility: NDArray[np.float64]
+    """NaN where it was not measured."""
+    is_region: NDArray[np.bool_]
+    """An ignore region."""
     start: Ints
     """Where the record is in the file of records; polygons, which were the original's, are not in it."""
     stop: Ints
@@ -53,6 +57,8 @@ class EntryFields(msgspec.Struct, gc=False):
     fidelity: float | None = None
     mask: msgspec.Raw = msgspec.Raw()
     """Empty where none was kept."""
+    visibility: float | None = None
+    iscrowd: int = 0
 
 
 class _View(msgspec.Struct, gc=False):
@@ -168,6 +174,8 @@ def entry_columns(entries: list[EntryFields], view: list[int], starts: list[int]
         boxes,
         np.array([entry.fidelity for entry in entries], np.float64),  # None becomes NaN
         np.fromiter((bool(bytes(entry.mask)) for entry in entries), np.bool_, count),
+        np.array([entry.visibility for entry in entries], np.float64),
+        np.fromiter((entry.iscrowd > 0 for entry in entries), np.bool_, count),
         np.array(starts, np.int64),
         np.array(stops, np.int64),
     )

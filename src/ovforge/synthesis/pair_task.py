@@ -8,7 +8,7 @@ hold jobs of one padded size; all are done before the shard ends, so a shard's b
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ import msgspec
 from ovforge.errors import ImageError, WorkError
 from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.image_io.store import ImageStore, open_image_store
+from ovforge.parallel import map_ordered
 from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drops
 from ovforge.records.run_layout import RECORDS
@@ -55,14 +56,17 @@ class PairTask:
             MissingInputError: the images are not there; or whatever the engine lacks.
         """
         store = open_image_store(self.images)
-        return PairWorker(self, store, self.engine.open(slot.device))
+        return PairWorker(self, store, self.engine.open(slot.device), slot.report)
 
 
 class PairWorker:
     """A `PairTask` opened in one process."""
 
-    def __init__(self, task: PairTask, store: ImageStore, repainter: Repainter) -> None:
+    def __init__(
+        self, task: PairTask, store: ImageStore, repainter: Repainter, report: Callable[[int], None] | None = None
+    ) -> None:
         self._task = task
+        self._report = report
         self._store = store
         self._repainter = repainter
         self._pool = ThreadPoolExecutor(task.threads, thread_name_prefix="pairs")
@@ -81,6 +85,8 @@ class PairWorker:
                 drops.merge(record.drops)
                 counts.update(count_record(record))
                 records.append(record)
+                if self._report is not None:
+                    self._report(len(records))
             writer.add(RECORDS, msgspec.json.encode(records))
         return ShardReport(shard.stop - shard.start, dict(counts), drops.freeze())
 
@@ -96,16 +102,10 @@ class PairWorker:
         """The shard's images with their finished second views, in order, each as soon as it and all before are."""
         batch_size = max(self._repainter.batch_size, 1)
         ahead = 2 * batch_size + self._task.threads
-        todo = iter(range(shard.start, shard.stop))
-        loading: deque[Future[Prepared]] = deque()
+        todo = ((index,) for index in range(shard.start, shard.stop))
         buckets: dict[tuple[int, ...], list[_Waiting]] = {}
         unfinished: deque[tuple[Prepared, list[Future[Finished]]]] = deque()
-        while True:
-            while len(loading) < ahead and (index := next(todo, None)) is not None:
-                loading.append(self._pool.submit(self._prepare, index))
-            if not loading:
-                break
-            prepared = loading.popleft().result()
+        for prepared in map_ordered(self._pool, self._prepare, todo, ahead=ahead - 1):
             # Without its planned views it holds no pixels: those are freed as soon as they are encoded.
             slim = replace(prepared, planned=())
             promises: list[Future[Finished]] = [Future() for _ in prepared.planned]

@@ -17,17 +17,20 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from ovforge.errors import ImageError
-from ovforge.image_io.codec import decode_rgb, encode_jpeg
+from ovforge.image_io.codec import decode_as_annotated, encode_jpeg
+from ovforge.options.labels import Labels, Outside
 from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drop, Drops
 from ovforge.records.run_layout import variant_name
-from ovforge.synthesis.compose import Composed, compose, to_image_size, to_working_size
+from ovforge.synthesis.compose import Composed, compose, outlines, to_image_size, to_working_size, without_objects
 from ovforge.synthesis.fidelity import fidelity
-from ovforge.synthesis.masks import UsableObject, as_json_rle, box_and_area, stack, usable_objects
+from ovforge.synthesis.labelling import LabelledObject, Labelling, label_objects
+from ovforge.synthesis.masks import LabelMaps, as_json_rle, stack, window_as_json_rle
 from ovforge.synthesis.motion import NO_MOTION, Motion, draw_motion
 from ovforge.synthesis.prompts import draw_caption
 from ovforge.synthesis.randomness import generator
 from ovforge.synthesis.repaint import Repainted, RepaintJob, WorkingSize
+from ovforge.synthesis.visibility import Shown, show_objects
 
 NO_OBJECT = "has no usable object: its second view is the image itself"
 LONGEST_SIDE = 32_766
@@ -41,10 +44,12 @@ class PairSettings:
     seed: int = 0
     variants: int = 1
     min_area: float = 64.0**2
-    """Square pixels; only objects with a larger annotated area are kept and followed."""
+    """Square pixels; where the engine repaints, only objects with a larger annotated area are kept."""
     masks: bool = True
     quality: int = 95
     """JPEG quality of the second views."""
+    outside: Outside = Outside.COMPLETED
+    labels: Labels = Labels.KEPT
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ class Planned:
     variant: int
     motion: Motion
     composed: Composed
+    shown: Sequence[Shown]
     job: RepaintJob
 
 
@@ -83,7 +89,8 @@ class Prepared:
     source: SourceImage
     data: bytes
     """The original's bytes; empty if there is no such image."""
-    objects: tuple[UsableObject, ...]
+    objects: tuple[LabelledObject, ...]
+    """What every second view carries."""
     planned: tuple[Planned, ...]
     record: PairRecord
     """Without the variants that are still to be repainted."""
@@ -110,29 +117,46 @@ def prepare(
         ImageError: the bytes are no whole image, or one of another size than the annotations'.
     """
     drops = Drops(keep_names=True)
-    objects, dropped = usable_objects(source.annotations, source.width, source.height, settings.min_area)
-    for reason, name in dropped:
+    labelling = label_objects(source.annotations, source.width, source.height, settings.labels, settings.min_area)
+    for reason, name in labelling.skipped:
         drops.add("annotation", reason, name)
+    for reason, name in labelling.warnings:
+        drops.warn("annotation", reason, name)
     image = _decoded(source, data)
-    if not objects:
+    kept = labelling.kept
+    if not kept:
         drops.warn("image", NO_OBJECT, source.file_name)
         variants = [
             VariantRecord(variant_name(source.file_name, r), dict(NO_MOTION), "", settings.seed, {}, [])
             for r in range(settings.variants)
         ]
         return Prepared(source, data, (), (), PairRecord(source.image_id, source.file_name, variants, drops.freeze()))
-    masks = stack([o.rle for o in objects], source.width, source.height)
-    names = _names_by_size(objects, class_names or {})
+    masks = stack([o.rle for o in labelling.objects], source.width, source.height)
+    names = _names_by_size([labelling.objects[index] for index in kept], class_names or {})
+    motions = [
+        draw_motion(generator(settings.seed, source.image_id, variant, "motion"), source.width, source.height)
+        for variant in range(settings.variants)
+    ]
+    background = None
+    has_gap = any(leaves_a_gap(motion, source.width, source.height) for motion in motions)
+    if settings.outside is Outside.COMPLETED and (has_gap or labelling.removed):
+        background = without_objects(image, labelling.annotated)
+        image = _without_removed(image, background, labelling, masks)
     planned = []
-    for variant in range(settings.variants):
-        motion = draw_motion(generator(settings.seed, source.image_id, variant, "motion"), source.width, source.height)
-        composed = compose(image, masks, motion)
-        working, kept, content = to_working_size(composed.image, composed.masks.union(), working_size)
+    for variant, motion in enumerate(motions):
+        composed = compose(image, masks, motion, background)
+        moved = composed.masks
+        shown = show_objects(masks, moved, motion, original_outside=settings.outside is Outside.ORIGINAL)
+        if settings.labels is Labels.ALL:  # the moved image stays, whole
+            working, content = composed.image, (source.width, source.height)
+            keep = moved.inside().astype(np.bool_)
+        else:
+            working, keep, content = to_working_size(composed.image, moved.union(kept), working_size)
         prompt = draw_caption(source.captions, names, seed=settings.seed, image_id=source.image_id, variant=variant)
-        job = RepaintJob(working, kept, content, prompt, source.image_id, variant, settings.seed)
-        planned.append(Planned(variant, motion, composed, job))
+        job = RepaintJob(working, keep, content, prompt, source.image_id, variant, settings.seed)
+        planned.append(Planned(variant, motion, composed, shown, job))
     record = PairRecord(source.image_id, source.file_name, [], drops.freeze())
-    return Prepared(source, data, tuple(objects), tuple(planned), record)
+    return Prepared(source, data, labelling.objects, tuple(planned), record)
 
 
 def finish(
@@ -143,16 +167,21 @@ def finish(
     size = (source.width, source.height)
     final = to_image_size(repainted.image, planned.job.content, size)
     name = variant_name(source.file_name, planned.variant)
-    similarities = fidelity(planned.composed.image, final, masks)
+    similarities = fidelity(planned.composed.image, final, masks, [one.area for one in planned.shown])
     annotations = []
-    for index, (usable, similarity) in enumerate(zip(prepared.objects, similarities, strict=True)):
-        mask = masks.mask(index)
-        box, area = box_and_area(mask)
+    for index, (labelled, shown, similarity) in enumerate(
+        zip(prepared.objects, planned.shown, similarities, strict=True)
+    ):
         # Assigning to a key that is there keeps its place: the fields stay in the original's order.
-        entry: dict[str, Any] = {**usable.annotation, "bbox": box, "area": area, "image_name": name}
-        entry["fidelity"] = similarity
+        entry: dict[str, Any] = {**labelled.annotation, "bbox": shown.box, "area": shown.area, "image_name": name}
+        if labelled.is_region:
+            entry["iscrowd"] = 1
+        entry |= {"fidelity": similarity, "visibility": shown.visibility, "old_copy": shown.old_copy}
         if settings.masks:
-            entry["mask"] = as_json_rle(mask)
+            x, y, width, height = shown.box
+            window = np.s_[y : y + height, x : x + width]
+            mask = masks.mask(index, window) if shown.area else np.zeros((0, 0), np.uint8)
+            entry["mask"] = window_as_json_rle(mask, x, y, *size)
         annotations.append(entry)
     record = VariantRecord(
         file_name=name,
@@ -168,24 +197,32 @@ def finish(
 
 def _decoded(source: SourceImage, data: bytes) -> NDArray[np.uint8]:
     """The image at the size that its annotations are drawn on: as stored, or else turned upright."""
-    wanted = (source.height, source.width)
-    if max(wanted) > LONGEST_SIDE:
+    if max(source.width, source.height) > LONGEST_SIDE:
         raise ImageError(source.file_name, f"is longer than {LONGEST_SIDE:,} pixels")
-    image = decode_rgb(data, source.file_name)
-    if image.shape[:2] == wanted:
+    return decode_as_annotated(data, source.file_name, source.width, source.height)
+
+
+def leaves_a_gap(motion: Motion, width: int, height: int) -> bool:
+    """Whether some of the second view lies outside the moved image."""
+    corners = np.array([[0, width - 1, width - 1, 0], [0, 0, height - 1, height - 1], [1, 1, 1, 1]], np.float64)
+    x, y, w = np.linalg.inv(motion.array()) @ corners
+    near = 1e-6 * max(width, height)
+    inside = (w > 0) & (x >= -near * w) & (x <= (width - 1 + near) * w)
+    return not bool((inside & (y >= -near * w) & (y <= (height - 1 + near) * w)).all())
+
+
+def _without_removed(
+    image: NDArray[np.uint8], background: NDArray[np.uint8], labelling: Labelling, masks: LabelMaps
+) -> NDArray[np.uint8]:
+    """The image with the background where objects are removed. The kept objects' own pixels stay."""
+    if not labelling.removed:
         return image
-    if image.shape[1::-1] == wanted:
-        upright = decode_rgb(data, source.file_name, upright=True)
-        if upright.shape[:2] == wanted:
-            return upright
-    raise ImageError(
-        source.file_name,
-        "is another image than the annotations'",
-        detail=f"{image.shape[1]}x{image.shape[0]} pixels instead of {source.width}x{source.height}",
-    )
+    where = outlines(labelling.removed, image.shape[1], image.shape[0])
+    where &= cv2.bitwise_not(masks.union(labelling.kept))
+    return np.asarray(cv2.copyTo(background, where, image.copy()), np.uint8)
 
 
-def _names_by_size(objects: Sequence[UsableObject], class_names: dict[int, str]) -> list[str]:
+def _names_by_size(objects: Sequence[LabelledObject], class_names: dict[int, str]) -> list[str]:
     by_size = sorted(objects, key=lambda o: -int(coco_mask.area(o.rle)))
     names = (class_names.get(o.annotation.get("category_id", -1)) for o in by_size)
     return [name for name in names if name]

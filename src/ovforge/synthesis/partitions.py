@@ -23,7 +23,7 @@ from ovforge.errors import InputError, OvforgeError, WorkError
 from ovforge.files.atomic import atomic_path
 from ovforge.files.restricted_pickle import ListWriter
 from ovforge.image_io.hdf5 import Copied, ImageReader, ImageWriter, copy_images
-from ovforge.records.pairs import PairRecord, VariantRecord
+from ovforge.records.pairs import PairRecord, VariantRecord, count_objects
 from ovforge.records.reporting import Drops
 from ovforge.records.run_layout import RECORDS, PartitionFiles, find_partitions, find_totals
 from ovforge.runs.ledger import Ledger, LedgerEntry
@@ -155,13 +155,11 @@ def report_of(records: Sequence[PairRecord]) -> ShardReport:
 
 def count_record(record: PairRecord) -> dict[str, int]:
     """What the summary of a run counts."""
-    entries = [entry for variant in record.variants for entry in variant.annotations]
     return {
         "images": 1 if record.variants else 0,
         "second views": len(record.variants),
         "second views with objects": sum(1 for variant in record.variants if variant.annotations),
-        "objects": len(entries),
-        "objects that left the image": sum(1 for entry in entries if not entry["area"]),
+        **count_objects(record),
     }
 
 

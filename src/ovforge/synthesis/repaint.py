@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ovforge.options.labels import Labels, Outside
+
 
 @dataclass(frozen=True)
 class WorkingSize:
@@ -76,12 +78,39 @@ class Repainter(Protocol):
         """Give back the model and its memory."""
 
 
+@dataclass(frozen=True)
+class EngineTraits:
+    """What the making of pairs has to know of an engine.
+
+    Attributes:
+        repaints: whether it changes the moved image; if not, every object of it is kept and labelled.
+        outside: what it may be given where the moved image does not reach; the first is the default.
+        uses_captions: whether the prompt decides anything.
+        notes: what a run's summary says of it.
+    """
+
+    repaints: bool
+    outside: tuple[Outside, ...]
+    uses_captions: bool = False
+    notes: tuple[str, ...] = ()
+
+    def labels(self, outside: Outside) -> Labels:
+        """The rule by which second views are labelled."""
+        if not self.repaints:
+            return Labels.ALL
+        return Labels.KEPT if outside is Outside.COMPLETED else Labels.OVTRACK
+
+
 class Engine(Protocol):
     """A picklable description of an engine, with its options: opened once per worker."""
 
     @property
     def name(self) -> str:
         """What `--engine` calls it."""
+
+    @property
+    def traits(self) -> EngineTraits:
+        """What the making of pairs has to know of it."""
 
     def describe(self) -> dict[str, Any]:
         """What the manifest says of the engine: options, model, hashes, versions. Equal means: equal images."""

@@ -7,7 +7,7 @@ pair can be looked at again, or proven to be what the run made of the image.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.records.run_layout import REPLAY, PartitionFiles, check_run_name, find_partitions, variant_names
 from ovforge.runs.plan import Plan, find_input, input_file, load_plan
 from ovforge.synthesis.engines import engine_of_run
-from ovforge.synthesis.generate import library_versions
+from ovforge.synthesis.generate import library_versions, settings_from_description
 from ovforge.synthesis.image_table import ImageTable, read_images
 from ovforge.synthesis.pair_file import PublishedPair
-from ovforge.synthesis.pairs import PairSettings, finish, prepare
+from ovforge.synthesis.pairs import finish, prepare
 from ovforge.synthesis.partitions import partition_problem
 from ovforge.synthesis.repaint import Engine
 
@@ -124,7 +124,7 @@ def _replay(
     differences: list[str],
 ) -> StepSummary:
     source = table.image(index)
-    settings = _settings(plan)
+    settings = settings_from_description(plan.options, plan.seed)
     stored, partition = _stored(plan, index, options.save_dir / options.name)
     names = variant_names(source.file_name, settings.variants)
     record_path = out / f"{Path(source.file_name).stem}.json"
@@ -188,11 +188,6 @@ def _differences(plan: Plan, engine: Engine, places: _Places) -> Iterator[str]:
     for name in sorted({*plan.versions, *versions}):
         if plan.versions.get(name) != versions.get(name):
             yield f"{name} {plan.versions.get(name)} in the run, {versions.get(name)} now"
-
-
-def _settings(plan: Plan) -> PairSettings:
-    names = set(asdict(PairSettings())) - {"seed"}
-    return PairSettings(seed=plan.seed, **{name: plan.options[name] for name in names})
 
 
 def _position(table: ImageTable, options: ReplayOptions) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ovforge.errors import ImageError, InputError, MissingInputError
 from ovforge.image_io.store import ImageStore
+from ovforge.options.labels import Labels
 from ovforge.options.pairs import (
     DEFAULT_ANNOTATIONS,
     DEFAULT_CAPTIONS,
@@ -62,10 +63,11 @@ def with_run_values(
         values = {name: value for name, value in values.items() if getattr(options, name) is None}
     else:
         values = {name: value for name, value in values.items() if name not in given}
+    repaints = plan.options.get("labels") != Labels.ALL.value  # else there is no choice
     notes = [
         f"--{name.replace('_', '-')} {value}: as the run was started"
         for name, value in values.items()
-        if name != "shard_size" and value != getattr(default, name)
+        if name != "shard_size" and value != getattr(default, name) and (name != "outside" or repaints)
     ]
     folder = options.folder
     if options.annotations is None:

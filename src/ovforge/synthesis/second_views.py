@@ -16,6 +16,7 @@ import numpy as np
 from ovforge.errors import InputError
 from ovforge.files.restricted_pickle import load_list
 from ovforge.image_io.hdf5 import ImageReader
+from ovforge.options.labels import Labels
 from ovforge.records.reporting import Drops
 from ovforge.records.run_layout import PartitionFiles, variant_name
 from ovforge.synthesis.pair_columns import Entries, EntryFields, Ints, entry_columns, join_entries, read_pair_columns
@@ -28,7 +29,7 @@ class SecondViews:
 
     variants: int
     min_area: float | None
-    """The smallest area that the run followed, where it is known."""
+    """The smallest area that the run followed, where it is known; below 0: it followed all."""
     used: Ints
     """Positions of the images that the run has, in order; the others are in no file of images."""
     extras: list[bytes] | None
@@ -37,6 +38,13 @@ class SecondViews:
     """The file that the entries' byte ranges are of."""
     entries: Entries
     """In the order of `used` and of the second views."""
+    labels: Labels | None = None
+    """The rule by which the run labelled its second views; None: nobody says."""
+
+    @property
+    def knows_all_that_is_seen(self) -> bool:
+        """Whether the entries are of all annotated objects that can be seen in the second views."""
+        return self.labels in (Labels.ALL, Labels.KEPT)
 
 
 def open_second_views(
@@ -90,15 +98,22 @@ def _recorded(merged: PartitionFiles, names: Sequence[str], variants: int, drops
         is_used += pairs.is_used
         extras += pairs.extras
         drops.merge(pairs.drops)
-    min_area = about.options.get("min_area")
     return SecondViews(
         variants,
-        float(min_area) if isinstance(min_area, int | float) else None,
+        _smallest_area(about.options),
         np.flatnonzero(np.array(is_used, np.bool_)),
         extras,
         path,
         join_entries(parts),
+        Labels(about.options["labels"]) if "labels" in about.options else None,
     )
+
+
+def _smallest_area(options: dict[str, Any]) -> float | None:
+    if options.get("labels") == Labels.ALL.value:
+        return -1.0  # an object may say that its area is 0
+    min_area = options.get("min_area")
+    return float(min_area) if isinstance(min_area, int | float) else None
 
 
 def _check_names(path: Path, found: list[str], names: Sequence[str], first: int) -> None:

@@ -183,8 +183,10 @@ class PairRecords:
         numbers = {"id": tracks.id, "image_id": tracks.image_id}
         if self.is_full:
             appended["ori_ann_id"] = table["id"][tracks.original_row]
-            appended["iscrowd"] = tracks.ignored.astype(np.int64)
-            full = self._full_fields(tracks.original_row, column(table["bbox"], entries.box), tracks.image_id)
+            appended["iscrowd"] = tracks.is_region.astype(np.int64)
+            full = self._full_fields(
+                tracks.original_row, column(table["bbox"], entries.box), tracks.image_id, tracks.is_region
+            )
             numbers |= full.pop("numbers")
             more |= full
             masks = self._masks(tracks.number, is_original)
@@ -247,11 +249,15 @@ class PairRecords:
         ids: Ints = self.objects.table["category_id"][rows]
         return ids if self.classes is None or self.classes.keeps_ids else self.classes.renumbered(ids)
 
-    def _full_fields(self, rows: Ints, boxes: NDArray[np.float64], image: Ints) -> dict[str, Any]:
-        """What is added to objects: their class's new id and `clear`."""
+    def _full_fields(
+        self, rows: Ints, boxes: NDArray[np.float64], image: Ints, is_region: NDArray[np.bool_] | None = None
+    ) -> dict[str, Any]:
+        """What is added to objects: their class's new id and `clear`. Ignore regions are not clear and hide none."""
         numbers = {} if self.classes is None or self.classes.keeps_ids else {"category_id": self._class_ids(rows)}
-        clear = Choice(clear_objects(boxes, image).astype(np.int8), (b"false", b"true"))
-        return {"numbers": numbers, "chosen": {"clear": clear}}
+        which = np.zeros(len(rows), np.int8)
+        judged = np.ones(len(rows), np.bool_) if is_region is None else ~is_region
+        which[judged] = clear_objects(boxes[judged], image[judged])
+        return {"numbers": numbers, "chosen": {"clear": Choice(which, (b"false", b"true"))}}
 
     def _masks(self, number: Ints, is_original: NDArray[np.bool_]) -> dict[str, Any]:
         """How the masks of the annotation file's objects are written; those of second views are compressed already."""

@@ -30,7 +30,7 @@ from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress,
 from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, tracks_file
 from ovforge.runs.plan import load_plan
 from ovforge.synthesis.annotated_columns import image_columns, listed_classes, object_columns, open_annotated
-from ovforge.synthesis.followed_objects import PAIR_MIN_AREA, Rejected, Rules, follow
+from ovforge.synthesis.followed_objects import MIN_MOVED_AREA, PAIR_MIN_AREA, Rejected, Rules, follow
 from ovforge.synthesis.judge import scores_path
 from ovforge.synthesis.judge.judged_objects import JudgedObjects, judged_objects
 from ovforge.synthesis.judge.rejection import broken_rules
@@ -113,6 +113,7 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
             "videos": stills + len(tracks.kept),
             "images": stills + len(tracks.kept) * (views.variants + 1),
             "annotations": (len(objects.rows) if stills else 0) + len(tracks.id),
+            "ignore regions in pairs": int(tracks.is_region.sum()),
             "tracks": (len(objects.rows) if stills else 0) + int(tracks.is_original.sum()),
         },
         drops=drops.freeze(),
@@ -121,16 +122,30 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
 
 
 def _rules(options: AnnotateOptions, views: SecondViews, judged: JudgedObjects) -> Rules:
-    broken = broken_rules(options.rules, judged.columns)
-    reasons = tuple(rule.reason for rule in options.rules)
+    min_area = options.min_area if options.min_area is not None else views.min_area
+    knows_all = views.knows_all_that_is_seen and not options.original
     return Rules(
-        min_area=options.min_area if options.min_area is not None else views.min_area or PAIR_MIN_AREA,
+        min_area=PAIR_MIN_AREA if min_area is None or (min_area < 0 and options.original) else min_area,
         min_fidelity=options.min_fidelity if options.min_fidelity is not None else float("-inf"),
+        min_visibility=options.min_visibility if options.min_visibility is not None else float("-inf"),
+        min_moved_area=0.0 if knows_all else MIN_MOVED_AREA,
+        regions=knows_all,
         objects=PairObjects.ALL if options.original else options.objects,
         empty_pairs=options.original,
         first_track=0 if options.original else 1,
         first_video=0 if options.original else 1,
-        rejected=Rejected(broken, reasons, options.reject_as is RejectAs.IGNORE) if options.rules else None,
+        rejected=_rejected(options, judged),
+    )
+
+
+def _rejected(options: AnnotateOptions, judged: JudgedObjects) -> Rejected | None:
+    if not options.rules:
+        return None
+    reject_as = options.reject_as or (RejectAs.SKIP if options.original else RejectAs.IGNORE)
+    return Rejected(
+        broken_rules(options.rules, judged.columns),
+        tuple(rule.reason for rule in options.rules),
+        reject_as is RejectAs.IGNORE,
     )
 
 

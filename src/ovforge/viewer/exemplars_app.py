@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ovforge.errors import ImageError
-from ovforge.image_io.codec import stored_size
+from ovforge.image_io.codec import apply_orientation
+from ovforge.image_io.header import read_header
 from ovforge.records.exemplar import DATASETS, LVIS, VISUAL_GENOME, Exemplar
 from ovforge.viewer.answers import BadAddressError, data, image, make_app, number, page
 from ovforge.viewer.exemplar_source import ExemplarClass, ExemplarSource
@@ -105,7 +106,9 @@ class ExemplarPages:
 
 
 def crop(content: bytes, exemplar: Exemplar) -> bytes:
-    """A small JPEG of an exemplar: its box with some of what is around it, or the whole image. Pixels as stored.
+    """A small JPEG of an exemplar: its box with some of what is around it, or the whole image.
+
+    Boxes are in the pixels as stored; what is cut out is turned upright, as `exemplars crop` does.
 
     Raises:
         ImageError: no image, a damaged one, or a box outside it.
@@ -113,7 +116,8 @@ def crop(content: bytes, exemplar: Exemplar) -> bytes:
     box = exemplar.box
     if box is None:
         return thumbnail(content, exemplar.file_name, SIDE)
-    width, height = stored_size(content, exemplar.file_name)
+    header = read_header(content, exemplar.file_name)
+    width, height = header.size
     x, y, w, h = box
     side = max(w, h) * CONTEXT
     left, top = max(0.0, x + w / 2 - side / 2), max(0.0, y + h / 2 - side / 2)
@@ -127,7 +131,8 @@ def crop(content: bytes, exemplar: Exemplar) -> bytes:
     cut = np.ascontiguousarray(pixels[rows, columns])
     if not cut.size:
         raise ImageError(exemplar.file_name, "has the box outside the image")
-    return thumbnail(as_jpeg(cut, exemplar.file_name, 95), exemplar.file_name, SIDE)
+    upright = apply_orientation(cut, header.orientation)
+    return thumbnail(as_jpeg(upright, exemplar.file_name, 95), exemplar.file_name, SIDE)
 
 
 def _describe_images(index: int, exemplar: Exemplar, entry: ExemplarClass) -> dict[str, Any]:

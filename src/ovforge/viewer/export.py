@@ -12,7 +12,7 @@ from ovforge.files.atomic import check_output, write_bytes
 from ovforge.options.viewer import PairsExportOptions
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.viewer import describe
-from ovforge.viewer.images import media_type, shade_png
+from ovforge.viewer.images import as_shown, shade_png
 from ovforge.viewer.query import SORTS
 from ovforge.viewer.source import PairSource
 from ovforge.viewer.step import open_pairs, require_viewer
@@ -59,8 +59,8 @@ def _html(source: PairSource, options: PairsExportOptions, drops: Drops, progres
             for side, row in enumerate(pair["rows"]):
                 name = str(pair["views"][side]["name"])
                 if name not in images:
-                    content = source.image(row)
-                    images[name] = _data_url(content, media_type(content, name))
+                    width, height = (int(side) for side in arrays.image_size[row])
+                    images[name] = _data_url(*as_shown(source.image(row), name, (width, height)))
             if details.keep_mask is not None:
                 masks[pair["name"]] = _data_url(shade_png(details.keep_mask, pair["name"]), "image/png")
         except ImageError as error:

@@ -13,43 +13,60 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from ovforge.errors import ImageError
-from ovforge.image_io.codec import PIXEL_LIMIT, stored_size
+from ovforge.image_io.codec import (
+    PIXEL_LIMIT,
+    annotated_orientation,
+    apply_orientation,
+    check_decodable,
+    decode_as_annotated,
+    decode_with_flags,
+)
+from ovforge.image_io.header import read_header
 
 THUMBNAIL_SIDE = 288
 """Longest side of a small image, in pixels."""
+_SHOWN_BY_BROWSERS = ("JPEG", "PNG", "GIF", "WebP")
 _KINDS = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"GIF8", "image/gif"))
 _SHADE = (12, 14, 20, 168)
 """Red, green, blue, opacity of what was repainted."""
 _CACHE_BYTES = 48 << 20
 
 
-def media_type(data: bytes, name: str) -> str:
-    """What kind of image the bytes are, from the bytes alone.
+def as_shown(data: bytes, name: str, size: tuple[int, int]) -> tuple[bytes, str]:
+    """The bytes of an image as a browser shows it under the boxes of annotations of `size`, and their kind.
+
+    Browsers turn an image by its EXIF orientation. One that has none is handed out as it is stored, any other the way
+    up that its annotations are drawn, encoded anew.
 
     Raises:
-        ImageError: none that a page shows. Anything else in a run's files stays there.
+        ImageError: none that a page shows, or a damaged one. Anything else in a run's files stays there.
     """
-    for mark, kind in _KINDS:
-        if data.startswith(mark):
-            return kind
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    raise ImageError(name, "is no image of a known format")
+    header = read_header(data, name)
+    kind = next((kind for mark, kind in _KINDS if data.startswith(mark)), "image/webp")
+    if header.orientation == 1 and header.format in _SHOWN_BY_BROWSERS:
+        return data, kind
+    if annotated_orientation(header, *size) is None:  # of another size than the annotations say: at least an image
+        size = header.shown_size
+    return as_jpeg(decode_as_annotated(data, name, *size)[..., ::-1], name, 95), "image/jpeg"
 
 
-def thumbnail(data: bytes, name: str, side: int = THUMBNAIL_SIDE) -> bytes:
-    """A small JPEG of an image, pixels as stored.
+def thumbnail(data: bytes, name: str, side: int = THUMBNAIL_SIDE, *, size: tuple[int, int] | None = None) -> bytes:
+    """A small JPEG of an image, the way up that annotations of `size` are drawn; without a size, upright.
 
     Raises:
         ImageError: no image, or a damaged one.
     """
-    image = _decode_small(data, name, side)
+    header = read_header(data, name)
+    image = decode_reduced(data, name, reduction_for(max(header.size), side))
     height, width = image.shape[:2]
     scale = side / max(height, width)
     if scale < 1:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return as_jpeg(image, name)
+        smaller = (max(1, round(width * scale)), max(1, round(height * scale)))
+        image = np.asarray(cv2.resize(image, smaller, interpolation=cv2.INTER_AREA), np.uint8)
+    orientation = annotated_orientation(header, *(size or header.shown_size))
+    if size is None and header.orientation <= 4:  # both ways have one size
+        orientation = header.orientation
+    return as_jpeg(apply_orientation(image, orientation or header.orientation), name)
 
 
 def as_jpeg(bgr: NDArray[np.uint8], name: str, quality: int = 82) -> bytes:
@@ -66,31 +83,19 @@ def decode_reduced(data: bytes, name: str, reduction: int) -> NDArray[np.uint8]:
     Raises:
         ImageError: no image, a damaged one, or one above the limit of `image_io.codec`.
     """
-    width, height = stored_size(data, name)
-    if width * height > PIXEL_LIMIT:
-        raise ImageError(name, "is too large", detail=f"{width}x{height} pixels")
+    check_decodable(data, name)
     flags = {
         1: cv2.IMREAD_COLOR,
         2: cv2.IMREAD_REDUCED_COLOR_2,
         4: cv2.IMREAD_REDUCED_COLOR_4,
         8: cv2.IMREAD_REDUCED_COLOR_8,
     }[reduction]
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise ImageError(name, "cannot be decoded", detail=str(error.err)) from error
-    if image is None:
-        raise ImageError(name, "cannot be decoded")
-    return np.asarray(image, np.uint8)
+    return np.asarray(decode_with_flags(data, name, flags), np.uint8)
 
 
 def reduction_for(longest: float, side: int) -> int:
     """By how much an image may be reduced while decoding and still be shown at `side` pixels."""
     return next((r for r in (8, 4, 2) if longest / r >= side), 1)
-
-
-def _decode_small(data: bytes, name: str, side: int) -> NDArray[np.uint8]:
-    return decode_reduced(data, name, reduction_for(max(stored_size(data, name)), side))
 
 
 def shade_png(keep_mask: dict[str, Any], name: str) -> bytes:

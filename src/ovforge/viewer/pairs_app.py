@@ -12,7 +12,7 @@ from starlette.responses import Response
 from ovforge.errors import InputError
 from ovforge.viewer import describe
 from ovforge.viewer.answers import BadAddressError, data, image, make_app, number, page
-from ovforge.viewer.images import ByteCache, media_type, shade_png, thumbnail
+from ovforge.viewer.images import ByteCache, as_shown, shade_png, thumbnail
 from ovforge.viewer.query import SORTS, Query, Selector
 from ovforge.viewer.source import PairSource, Snapshot
 from ovforge.viewer.statistics import statistics
@@ -114,13 +114,14 @@ class PairPages:
         row, snapshot = self._row(request)
         name = snapshot.arrays.file_name(row)
         key = (snapshot.generation, row)
-        return image(self._thumbnails.get(key, lambda: thumbnail(self._source.image(row), name)), "image/jpeg")
+        size = _size(snapshot, row)
+        content = self._thumbnails.get(key, lambda: thumbnail(self._source.image(row), name, size=size))
+        return image(content, "image/jpeg")
 
     def image(self, request: Request) -> Response:
-        """An image as it is stored."""
+        """An image as its boxes are drawn."""
         row, snapshot = self._row(request)
-        content = self._source.image(row)
-        return image(content, media_type(content, snapshot.arrays.file_name(row)))
+        return image(*as_shown(self._source.image(row), snapshot.arrays.file_name(row), _size(snapshot, row)))
 
     def mask(self, request: Request) -> Response:
         """What was repainted, as a shade."""
@@ -154,6 +155,11 @@ class PairPages:
         if self._classes[0] != key:
             self._classes = (key, describe.classes(snapshot.arrays))
         return self._classes[1]
+
+
+def _size(snapshot: Snapshot, row: int) -> tuple[int, int]:
+    width, height = (int(side) for side in snapshot.arrays.image_size[row])
+    return width, height
 
 
 def _state(snapshot: Snapshot) -> dict[str, Any]:

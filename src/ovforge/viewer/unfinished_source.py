@@ -53,6 +53,7 @@ class _Entry(msgspec.Struct, gc=False):
     bbox: tuple[float, float, float, float]
     area: float
     fidelity: float = float("nan")
+    iscrowd: int = 0
 
 
 class _View(msgspec.Struct):
@@ -200,7 +201,7 @@ class UnfinishedSource:
         for offset, (record, size) in enumerate(zip(records, sizes, strict=True)):
             if not record.variants:
                 continue
-            entries = record.variants[0].annotations
+            entries = [entry for entry in record.variants[0].annotations if not entry.iscrowd]
             found = find_positions(originals.object_id, np.array([entry.id for entry in entries], np.int64))
             known = [(entry, int(where)) for entry, where in zip(entries, found, strict=True) if where >= 0]
             first = self._image(chunk, record.image_id, size, record.file_name)
@@ -218,7 +219,11 @@ class UnfinishedSource:
                 chunk.motions.append(motion_row(view.motion.kind, view.motion.flip, view.motion.matrix, *size))
                 _extend(
                     chunk,
-                    ((e.bbox, e.area, e.category_id, e.id, e.fidelity) for e in view.annotations if e.area > 0),
+                    (
+                        (e.bbox, e.area, e.category_id, e.id, e.fidelity)
+                        for e in view.annotations
+                        if e.area > 0 and not e.iscrowd
+                    ),
                 )
         return _packed(chunk)
 

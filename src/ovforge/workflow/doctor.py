@@ -145,7 +145,7 @@ def _extra(name: str, libraries: tuple[str, ...]) -> ExtraState:
 
 
 def _next_command(steps: tuple[StepState, ...]) -> str:
-    turn = [step for step in steps if step.standing in (StepStatus.READY, StepStatus.STALE)]
+    turn = [step for step in steps if step.standing in (StepStatus.READY, StepStatus.STALE, StepStatus.UNFINISHED)]
     if any(step.prepared for step in turn):
         return "ovforge prepare"
     if turn:

@@ -6,7 +6,6 @@ annotation files say which release they look like, folders how many images or cl
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +18,15 @@ import msgspec
 from ovforge.annotation_io.door import Annotations, open_annotations, read_table
 from ovforge.annotation_io.json_text import opening_problem
 from ovforge.errors import AnnotationFileError, OvforgeError
+from ovforge.image_io.read_file import exists
 from ovforge.options import layout
+from ovforge.workflow.image_probes import (
+    ImageProbe,
+    probe_imagenet,
+    probe_imagenet_archive,
+    probe_images,
+    probe_visual_genome_images,
+)
 
 LVIS_SITE = "lvisdataset.org/dataset"
 COCO_SITE = "cocodataset.org/#download"
@@ -74,17 +81,28 @@ def take_inventory(root: Path) -> list[InputState]:
     return [_state(root, wanted) for wanted in INPUTS]
 
 
+def _probe(wanted: Input, path: Path) -> ProbeResult:
+    try:
+        return wanted.look(path)
+    except OvforgeError as error:
+        return ProbeResult(problem=error.message)
+    except OSError as error:
+        return ProbeResult(problem=f"cannot be read: {error.strerror or error}")
+
+
 def _state(root: Path, wanted: Input) -> InputState:
-    found = next((place for place in wanted.places if (root / place).exists()), None)
+    here = [place for place in wanted.places if exists(root / place)]
     dangling = next((place for place in wanted.places if (root / place).is_symlink()), None)
-    look = ProbeResult(problem="a link that leads nowhere" if dangling and not found else "")
-    if found is not None:
-        try:
-            look = wanted.look(root / found)
-        except OvforgeError as error:
-            look = ProbeResult(problem=error.message)
-        except OSError as error:
-            look = ProbeResult(problem=f"cannot be read: {error.strerror or error}")
+    look = ProbeResult(problem="a link that leads nowhere" if dangling and not here else "")
+    found = here[0] if here else None
+    for place in here:
+        result = _probe(wanted, root / place)
+        if not result.problem or place == here[0]:
+            found, look = place, result
+        if not result.problem:
+            break
+    if found == layout.IMAGENET_DIR and look.problem and not look.files:  # it is there for other things
+        found, look = None, ProbeResult()
     return InputState(
         key=wanted.key,
         job=wanted.job,
@@ -159,41 +177,23 @@ def _captions(path: Path) -> ProbeResult:
 
 
 def _images(path: Path) -> ProbeResult:
-    if path.is_file():
-        return ProbeResult(looks_like="packed images")
-    names = [entry.name for entry in os.scandir(path) if entry.name.lower().endswith((".jpg", ".jpeg", ".png"))]
-    if not names:
-        return ProbeResult(files=0, problem="holds no images")
-    if any(name.startswith("COCO_") for name in names):
-        naming = "named as in COCO 2014 (COCO_train2014_...)"
-    elif all(len(name) == len("000000000139.jpg") and name[:12].isdigit() for name in names):
-        naming = "named as in COCO 2017"
-    else:
-        naming = ""
-    return ProbeResult(files=len(names), looks_like=f"{len(names):,} images" + (f", {naming}" if naming else ""))
+    return _result(probe_images(path))
 
 
 def _imagenet(path: Path) -> ProbeResult:
-    def classes(folder: Path) -> int:
-        return sum(_is_wnid(entry.name) for entry in os.scandir(folder)) if folder.is_dir() else 0
-
-    split = {name: classes(path / name) for name in ("train", "val", "imagenet21k_small_classes")}
-    if any(split.values()):
-        shown = ", ".join(f"{count:,} in {name}" for name, count in split.items())
-        missing = [name for name, count in split.items() if not count and name != "val"]
-        return ProbeResult(
-            files=split["train"] + split["imagenet21k_small_classes"],
-            looks_like=f"ImageNet-21K-P: classes {shown}" + (f"; no {missing[0]}" if missing else ""),
-        )
-    flat = classes(path)
-    if flat:
-        return ProbeResult(files=flat, looks_like=f"a flat copy of {flat:,} classes")
-    return ProbeResult(files=0, problem="holds no class folders (nXXXXXXXX)")
+    return _result(probe_imagenet(path))
 
 
 def _archive(path: Path) -> ProbeResult:
-    release = "Fall 2011" if path.name.startswith("fall11") else "Winter 2021, which lacks classes that Fall 2011 has"
-    return ProbeResult(looks_like=f"ImageNet-21K {release}, {path.stat().st_size / 1e9:,.1f} GB")
+    return _result(probe_imagenet_archive(path))
+
+
+def _visual_genome_images(path: Path, *, folder: str) -> ProbeResult:
+    return _result(probe_visual_genome_images(path, folder))
+
+
+def _result(probe: ImageProbe) -> ProbeResult:
+    return ProbeResult(probe.files, probe.looks_like, probe.problem)
 
 
 def _visual_genome(path: Path) -> ProbeResult:
@@ -230,11 +230,6 @@ def _head_of_list(path: Path) -> bytes:
     if not tail.endswith(b"]"):
         raise AnnotationFileError(path, "is cut short: its list has no end")
     return head
-
-
-def _is_wnid(name: str) -> bool:
-    name = name.removesuffix(".tar")
-    return len(name) == 9 and name[0] == "n" and name[1:].isdigit()
 
 
 def _place(folder: Path, name: str) -> tuple[Path, ...]:
@@ -284,7 +279,7 @@ INPUTS: tuple[Input, ...] = (
         "ImageNet-21K archive (only to make imagenet21k_P)",
         layout.IMAGENET_ARCHIVES,
         IMAGENET_SITE,
-        "fall11_whole.tar or winter21_whole.tar.gz",
+        "fall11_whole.tar, winter21_whole.tar.gz or imagenet21k_resized.tar.gz",
         _archive,
         optional=True,
     ),
@@ -292,7 +287,7 @@ INPUTS: tuple[Input, ...] = (
         "imagenet",
         "detection",
         "ImageNet-21K images by class",
-        (layout.IMAGENET_21K, layout.IMAGENET_DIR / "imagenet22k"),
+        (layout.IMAGENET_21K, layout.IMAGENET_DIR / "imagenet22k", layout.IMAGENET_DIR),
         IMAGENET_SITE,
         "fall11_whole.tar, then `ovforge imagenet prepare`; or link an existing copy",
         _imagenet,
@@ -319,19 +314,19 @@ INPUTS: tuple[Input, ...] = (
         "visual-genome-images-1",
         "detection",
         "Visual Genome images, part 1",
-        _place(layout.VISUAL_GENOME_DIR, "VG_100K"),
+        (layout.VISUAL_GENOME_DIR / "VG_100K", layout.VISUAL_GENOME_DIR / "VG_100K_2"),
         VISUAL_GENOME_SITE,
         "images.zip",
-        _images,
+        partial(_visual_genome_images, folder="VG_100K"),
     ),
     Input(
         "visual-genome-images-2",
         "detection",
         "Visual Genome images, part 2",
-        _place(layout.VISUAL_GENOME_DIR, "VG_100K_2"),
+        (layout.VISUAL_GENOME_DIR / "VG_100K_2", layout.VISUAL_GENOME_DIR / "VG_100K"),
         VISUAL_GENOME_SITE,
         "images2.zip",
-        _images,
+        partial(_visual_genome_images, folder="VG_100K_2"),
     ),
     Input(
         "tracking-lvis",

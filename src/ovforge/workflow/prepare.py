@@ -27,7 +27,7 @@ def prepare(options: WorkflowOptions, *, progress: Progress = no_progress) -> St
     counts = dict.fromkeys(("steps run", "steps that were done", "steps blocked"), 0)
     for step in all_steps(options):
         state = standing(step, around)
-        if step.run is not None and state.standing in (StepStatus.READY, StepStatus.STALE):
+        if step.run is not None and state.standing in (StepStatus.READY, StepStatus.STALE, StepStatus.UNFINISHED):
             try:
                 summary = step.run(options, state.standing is StepStatus.STALE, progress)
             except OvforgeError as error:

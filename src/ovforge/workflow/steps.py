@@ -26,6 +26,7 @@ from ovforge.options.workflow import WorkflowOptions
 from ovforge.records.reporting import Progress, StepSummary
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
+from ovforge.sources.imagenet21k import find_tree
 from ovforge.workflow.inventory import InputState
 
 RunStep = Callable[[WorkflowOptions, bool, Progress], StepSummary]
@@ -39,6 +40,8 @@ class StepStatus(str, Enum):
     READY = "ready"
     STALE = "stale"
     """Its output is older than one of its inputs."""
+    UNFINISHED = "unfinished"
+    """It was begun and stopped; it resumes."""
     BLOCKED = "blocked"
     """An input is missing."""
 
@@ -57,6 +60,8 @@ class Step:
     """Inputs that it takes where they are here."""
     given: tuple[Path, ...] = ()
     """Files from elsewhere that stand in for its output."""
+    makes: str = ""
+    """The input that its output is for later steps: it is done when that is there, and whole."""
     run: RunStep | None = None
     """None: `prepare` leaves it to the user."""
 
@@ -101,7 +106,16 @@ def standing(step: Step, around: Workspace) -> StepState:
     without = tuple(place for use in step.uses if (place := _missing(use, around)))
     made = [path for path in step.outputs if (around.root / path).exists()]
     given = next((path for path in step.given if (around.root / path).exists()), None)
-    if len(made) == len(step.outputs):
+    if step.makes:
+        whole = around.inputs[step.makes]
+        given = Path(whole.place) if whole.present else None
+        if whole.present:
+            state = StepStatus.DONE
+        elif missing:
+            state = StepStatus.BLOCKED
+        else:
+            state = StepStatus.UNFINISHED if made else StepStatus.READY
+    elif len(made) == len(step.outputs):
         sources = [path for key in (*step.needs, *step.uses) if (path := _path_of(key, around)) is not None]
         state = StepStatus.STALE if not missing and _older(around.root, made, sources) else StepStatus.DONE
     elif given is not None:
@@ -113,7 +127,7 @@ def standing(step: Step, around: Workspace) -> StepState:
         job=step.job,
         standing=state,
         command=step.command,
-        output=str(given if given is not None and not made else step.outputs[0]),
+        output=str(given if given is not None and (step.makes or not made) else step.outputs[0]),
         missing=missing if state is StepStatus.BLOCKED else (),
         without=without,
         prepared=step.run is not None,
@@ -204,7 +218,7 @@ def _crop(options: WorkflowOptions, overwrite: bool, progress: Progress) -> Step
     drawn = own if (options.root / own).exists() else _given_exemplars(options.k)
     step = CropOptions(
         exemplars=options.root / drawn,
-        out=options.root / layout.EXEMPLAR_CROPS,
+        out=options.root / layout.crops_of(options.k),
         lvis_images=options.root / layout.COCO_DIR,
         imagenet_images=options.root / _imagenet(options.root),
         visual_genome_images=options.root / layout.VISUAL_GENOME_DIR,
@@ -218,8 +232,9 @@ def _crew(options: WorkflowOptions) -> Executor:
 
 
 def _imagenet(root: Path) -> Path:
-    flat = layout.IMAGENET_DIR / "imagenet22k"
-    return flat if not (root / layout.IMAGENET_21K).exists() and (root / flat).exists() else layout.IMAGENET_21K
+    """The tree of ImageNet, relative to `root`."""
+    found = find_tree(root / layout.IMAGENET_DIR)
+    return found.relative_to(root) if found is not None else layout.IMAGENET_21K
 
 
 def _given_exemplars(k: int) -> Path:
@@ -230,7 +245,7 @@ def _given_exemplars(k: int) -> Path:
 def all_steps(options: WorkflowOptions) -> tuple[Step, ...]:
     """Every step in order: detection, then tracking."""
     k = options.k
-    drawn = layout.exemplars_of(k)
+    drawn, crops = layout.exemplars_of(k), layout.crops_of(k)
     images: dict[str, Any] = {
         "needs": ("exemplars sample", "coco-train-images"),
         "uses": ("imagenet", "visual-genome-images-1", "visual-genome-images-2"),
@@ -260,7 +275,7 @@ def all_steps(options: WorkflowOptions) -> tuple[Step, ...]:
             f"ovforge imagenet prepare {archive}",
             (layout.IMAGENET_21K,),
             ("imagenet-archive",),
-            given=(layout.IMAGENET_DIR / "imagenet22k",),
+            makes="imagenet",
             run=_prepare_imagenet,
         ),
         Step(
@@ -292,8 +307,8 @@ def all_steps(options: WorkflowOptions) -> tuple[Step, ...]:
         Step(
             "exemplars crop",
             "detection",
-            f"ovforge exemplars crop --exemplars {drawn}",
-            (layout.EXEMPLAR_CROPS / "classes.json",),
+            f"ovforge exemplars crop --exemplars {drawn}{'' if k == layout.DEFAULT_K else f' --out {crops}'}",
+            (crops / "classes.json",),
             **images,
             run=_crop,
         ),
@@ -317,7 +332,7 @@ def all_steps(options: WorkflowOptions) -> tuple[Step, ...]:
         Step(
             "pairs generate",
             "tracking",
-            f"ovforge pairs generate my_pairs --engine {'diffusion' if model else 'warp'}",
+            f"ovforge pairs generate my_pairs --engine {'diffusion' if model else 'fill'}",
             (layout.PAIRS_DIR,),
             ("lvis base-classes", "tracking-images"),
             ("diffusion-model", "tracking-captions"),

@@ -51,7 +51,7 @@ TRICKY = [
 def workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read even short files through worker processes."""
     monkeypatch.setattr(parallel, "SMALL_BYTES", 0)
-    monkeypatch.setattr(parallel, "_processors", lambda: 2)
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 2)
 
 
 @pytest.fixture(params=["one window", "tiny windows"])
@@ -376,7 +376,7 @@ def test_a_pool_that_breaks_midway_loses_and_doubles_nothing(tmp_path: Path, mon
     pool = Breaking()
     monkeypatch.setattr(parallel.Workers, "_started", lambda _: pool)
     monkeypatch.setattr(parallel, "SMALL_BYTES", 0)
-    monkeypatch.setattr(parallel, "_processors", lambda: 2)
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 2)
     monkeypatch.setattr(json_windows, "WINDOW_BYTES", 200)
     records = [key(n) for n in range(500)]
     with AnnotationFile(written(tmp_path / "a.json", {"annotations": records}), {"annotations": AnnotationKey}) as file:
@@ -390,7 +390,7 @@ def test_a_script_without_a_main_guard_gets_the_same(tmp_path: Path) -> None:
         "from ovforge.records.lvis import AnnotationKey\n"
         "from ovforge import parallel\n"
         "from ovforge.annotation_io.annotation_file import AnnotationFile\n"
-        "parallel.SMALL_BYTES, parallel._processors = 0, lambda: 2\n"
+        "parallel.SMALL_BYTES, parallel.cpu_count = 0, lambda: 2\n"
         "print(len(AnnotationFile('a.json', {'annotations': AnnotationKey}).table('annotations', AnnotationKey)))\n"
     )
     source = str(Path(parallel.__file__).parents[1])

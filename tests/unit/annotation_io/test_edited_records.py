@@ -35,7 +35,7 @@ def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(edited_records, "_CACHE_BYTES", 300)
     if request.param == "workers":
         monkeypatch.setattr(parallel, "SMALL_BYTES", 0)
-        monkeypatch.setattr(parallel, "_processors", lambda: 2)
+        monkeypatch.setattr(parallel, "cpu_count", lambda: 2)
 
 
 RECORDS: list[dict[str, Any]] = [
@@ -122,7 +122,7 @@ def _dying(number: int, marker: Path) -> list[bytes]:
 
 
 def test_a_worker_that_dies_while_it_writes_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "_processors", lambda: 2)
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 2)
     out = tmp_path / "out"
     out.write_bytes(b"head ")
 
@@ -146,7 +146,7 @@ def _fails(number: int) -> list[bytes]:
 def test_an_error_in_a_worker_stops_the_writing_and_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "_processors", lambda: 2)
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 2)
     (tmp_path / "out").touch()
     with Workers() as workers:
         with pytest.raises(ValueError, match="number 3"):

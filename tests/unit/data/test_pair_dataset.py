@@ -93,8 +93,27 @@ def test_a_sample(run: tuple[Path, Path]) -> None:
         "track_ids": torch.int64,
         "areas": torch.float32,
         "fidelity": torch.float32,
+        "ignore": torch.float32,
     }
     assert "masks" not in targets["a"]
+    assert targets["a"]["ignore"].shape == (0, 4)
+
+
+def test_ignore_regions_are_no_objects(run: tuple[Path, Path], tmp_path: Path) -> None:
+    content = msgspec.json.decode(run[1].read_bytes())
+    region = {"category_id": 1, "bbox": [1, 2, 30, 20], "area": 600, "iscrowd": 1, "fidelity": 0.0}
+    content["annotations"] += [
+        {**region, "id": 900 + frame, "image_id": 108 + frame, "track_id": 77} for frame in range(2)
+    ]
+    (tmp_path / "run.json").write_bytes(msgspec.json.encode(content))
+    with_regions, without = PairDataset(run[0], tmp_path / "run.json", masks=True), PairDataset(*run, masks=True)
+    for position in range(PAIRS):
+        found, expected = with_regions[position][2], without[position][2]
+        assert torch.equal(found["match"], expected["match"])
+        for view in "ab":
+            assert found[view]["ignore"].tolist() == ([[1, 2, 31, 22]] if position == 4 else [])
+            for key in ("boxes", "labels", "track_ids", "areas", "masks"):
+                assert torch.equal(found[view][key], expected[view][key])
 
 
 def test_indices_as_of_a_list(run: tuple[Path, Path]) -> None:

@@ -1,9 +1,9 @@
-"""Copying ranges in helper processes: the same answers as here, and errors that come through."""
+"""Copying ranges of bytes in threads: checksums, places, and errors that come through."""
 
 from __future__ import annotations
 
+import errno
 import os
-import signal
 import zlib
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from ovforge.errors import InputError, WorkError
 from ovforge.files import range_copy
 from ovforge.files.atomic import atomic_path
-from ovforge.files.range_copy import RangeCopier, copy_ranges
+from ovforge.files.range_copy import copy_ranges
 from ovforge.image_io import hdf5
 from ovforge.image_io.hdf5 import ImageReader, ImageWriter, copy_images
 
@@ -25,9 +25,9 @@ def _store(path: Path, count: int = 1000) -> dict[str, bytes]:
     return images
 
 
-def test_helpers_give_the_same_file_as_copying_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_is_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = _store(tmp_path / "a.h5")
-    monkeypatch.setattr(hdf5, "_ALONE", -1)
+    monkeypatch.setattr(hdf5, "_BATCH", 50_000)
     with ImageReader(tmp_path / "a.h5") as reader, ImageWriter(tmp_path / "b.h5") as writer:
         copied = list(copy_images(((reader, name, None) for name in images), writer))
     assert [(c.name, c.size, c.crc32) for c in copied] == [
@@ -38,8 +38,8 @@ def test_helpers_give_the_same_file_as_copying_here(tmp_path: Path, monkeypatch:
 
 def test_a_source_that_ends_too_early_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = _store(tmp_path / "a.h5")
-    for alone in (1 << 60, -1):
-        monkeypatch.setattr(hdf5, "_ALONE", alone)
+    for batch in (1 << 60, 1):
+        monkeypatch.setattr(hdf5, "_BATCH", batch)
         with ImageReader(tmp_path / "a.h5") as reader, ImageWriter(tmp_path / "b.h5") as writer:
             places = {name: reader.locate(name) for name in images}
             beyond = hdf5.Location((tmp_path / "a.h5").stat().st_size - 5, 10)
@@ -48,21 +48,16 @@ def test_a_source_that_ends_too_early_is_named(tmp_path: Path, monkeypatch: pyte
                 list(copy_images([*wanted[:10], (reader, "beyond.jpg", beyond)], writer))
 
 
-def test_a_helper_that_dies_is_an_error_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = _store(tmp_path / "a.h5")
-    monkeypatch.setattr(hdf5, "_ALONE", -1)
-    submit = RangeCopier.submit
 
-    def killing(self: RangeCopier, *order: object) -> object:
-        for helper in self._helpers:
-            os.kill(helper.pid, signal.SIGKILL)
-            helper.wait()
-        return submit(self, *order)  # type: ignore[arg-type]
+    def full(target: int, data: bytes, offset: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(RangeCopier, "submit", killing)
+    monkeypatch.setattr(range_copy, "write_at", full)
     with (
         ImageReader(tmp_path / "a.h5") as reader,
-        pytest.raises(WorkError, match=r"out\.h5: cannot be written"),
+        pytest.raises(WorkError, match=r"out\.h5: no space left"),
         atomic_path(tmp_path / "out.h5") as path,
         ImageWriter(path) as writer,
     ):

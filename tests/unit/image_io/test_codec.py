@@ -75,6 +75,7 @@ def test_a_image_bomb_is_refused_from_its_header() -> None:
 
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000)))
+    bomb += chunk(b"IEND", b"")
     with pytest.raises(ImageError, match="60000x60000 pixels, above the limit of 100,000,000"):
         decode_rgb(bomb, "bomb.png")
 

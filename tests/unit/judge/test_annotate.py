@@ -22,6 +22,7 @@ from ovforge.records.scores import ExtraObject, Scores
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.sources.pair_index import open_pair_index
 from ovforge.synthesis.judge import score_pairs
+from ovforge.synthesis.second_views import SecondViews
 from ovforge.synthesis.tracks import annotate_pairs
 
 from .conftest import Run
@@ -103,28 +104,44 @@ def spoil(view: Any) -> Any:
     return msgspec.structs.replace(view, objects=objects)
 
 
-def test_rejected_objects_are_skipped_with_their_counterparts_and_counted(scored: Run) -> None:
+def flags(content: dict[str, Any], original: int = 10) -> list[tuple[bool, int]]:
+    """Of one annotated object: in a second view or not, and `iscrowd`."""
+    seconds = [each["id"] for each in second_views(content)]
+    found = [each for each in content["annotations"] if each["ori_ann_id"] == original]
+    return sorted((each["id"] in seconds, each["iscrowd"]) for each in found)
+
+
+def reason(summary: StepSummary) -> tuple[str, int, tuple[str, ...]]:
+    (drop,) = [drop for drop in summary.drops if "sharpness" in drop.reason]
+    return drop.reason, drop.count, drop.examples
+
+
+@pytest.mark.parametrize("knows_all", [True, False], ids=["all that is seen is known", "not all is known"])
+def test_rejected_objects_become_ignore_regions_in_every_frame(
+    scored: Run, knows_all: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SecondViews, "knows_all_that_is_seen", knows_all)
     change(scored, spoil)
     before, _ = annotated(scored)
     after, summary = annotated(scored, reject="sharpness<0.1")
-    gone = [each["ori_ann_id"] for each in before["annotations"]]
-    for each in after["annotations"]:
-        gone.remove(each["ori_ann_id"])
-    assert gone == [10, 10]  # in both frames; objects without scores stay
-    (drop,) = [drop for drop in summary.drops if "sharpness" in drop.reason]
-    assert (drop.reason, drop.count, drop.kept) == ("its score sharpness is below 0.1", 1, False)
-    assert drop.examples == ("annotation 10 in 000000000001_v0.jpg",)
-
-
-def test_rejected_objects_become_ignore_regions_in_every_frame(scored: Run) -> None:
-    change(scored, spoil)
-    before, _ = annotated(scored)
-    after, summary = annotated(scored, reject="sharpness<0.1", reject_as=RejectAs.IGNORE)
     assert len(before["annotations"]) == len(after["annotations"])
-    assert sorted(each["ori_ann_id"] for each in after["annotations"] if each["iscrowd"]) == [10, 10]
-    assert not any(each["iscrowd"] for each in before["annotations"])
-    (drop,) = [drop for drop in summary.drops if "sharpness" in drop.reason]
-    assert (drop.reason, drop.count, drop.kept) == ("is an ignore region: its score sharpness is below 0.1", 1, True)
+    assert flags(before) == [(False, 0), (True, 0)]
+    assert flags(after) == [(False, 1), (True, 1)]
+    others = [each for each in after["annotations"] if each["ori_ann_id"] != 10]
+    assert not any(each["iscrowd"] for each in others)  # objects without scores stay
+    text = "its score sharpness is below 0.1: an ignore region where it is seen"
+    assert reason(summary) == (text, 1, ("annotation 10 in 000000000001_v0.jpg",))
+
+
+@pytest.mark.parametrize("knows_all", [True, False], ids=["all that is seen is known", "not all is known"])
+def test_rejected_objects_are_skipped(scored: Run, knows_all: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SecondViews, "knows_all_that_is_seen", knows_all)
+    change(scored, spoil)
+    content, summary = annotated(scored, reject="sharpness<0.1", reject_as=RejectAs.SKIP)
+    # In the first view it is to be seen, and nothing else of a pair may be taken for background.
+    assert flags(content) == ([(False, 1)] if knows_all else [])
+    assert flags(content, 11) == [(False, 0), (True, 0)]
+    assert reason(summary) == ("its score sharpness is below 0.1", 1, ("annotation 10 in 000000000001_v0.jpg",))
 
 
 def test_rules_that_cannot_be_followed(scored: Run) -> None:

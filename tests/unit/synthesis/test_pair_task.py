@@ -6,20 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from ovforge.errors import WorkError
 from ovforge.image_io.hdf5 import ImageReader
+from ovforge.options.diffusion import DiffusionOptions, Sampler
+from ovforge.options.labels import Labels, Outside
 from ovforge.records.pairs import PairRecord
 from ovforge.records.run_layout import RECORDS
 from ovforge.runs.task import Shard, ShardReport, Slot
+from ovforge.synthesis.diffusion import DiffusionEngine
 from ovforge.synthesis.image_table import read_images
 from ovforge.synthesis.pair_task import PairTask
 from ovforge.synthesis.pairs import PairSettings
 from ovforge.synthesis.randomness import generator
-from ovforge.synthesis.repaint import Repainted, RepaintJob, WorkingSize
+from ovforge.synthesis.repaint import EngineTraits, Repainted, RepaintJob, WorkingSize
+from ovforge.synthesis.warp import FillEngine, WarpEngine
 
 
 @dataclass
@@ -32,6 +38,7 @@ class NoiseEngine:
     batches: list[list[RepaintJob]] = field(default_factory=list)
     closed: bool = False
     lose_one: bool = False
+    traits: EngineTraits = EngineTraits(repaints=True, outside=(Outside.COMPLETED, Outside.ORIGINAL))  # noqa: RUF009
 
     def describe(self) -> dict[str, str]:
         return {"engine": self.name}
@@ -67,7 +74,7 @@ def make(mini: Path, out: Path, engine: NoiseEngine, *, threads: int = 2, shards
         worker.close()
 
 
-def content(out: Path, shards: int = 1) -> tuple[dict[str, bytes], list[PairRecord]]:
+def content_of(out: Path, shards: int = 1) -> tuple[dict[str, bytes], list[PairRecord]]:
     images: dict[str, bytes] = {}
     records: list[PairRecord] = []
     for index in range(shards):
@@ -99,14 +106,14 @@ def test_the_result_does_not_depend_on_batches_threads_or_shards(mini: Path, tmp
     make(mini, tmp_path / "a.h5", NoiseEngine())
     for batch_size, threads, shards in ((1, 1, 1), (64, 4, 1), (7, 2, 6)):
         make(mini, tmp_path / "b.h5", NoiseEngine(batch_size=batch_size), threads=threads, shards=shards)
-        assert content(tmp_path / "b.h5", shards) == content(tmp_path / "a.h5")
+        assert content_of(tmp_path / "b.h5", shards) == content_of(tmp_path / "a.h5")
         if shards == 1:
             assert (tmp_path / "b-0.h5").read_bytes() == (tmp_path / "a-0.h5").read_bytes()
 
 
 def test_what_an_engine_says_and_gives_up_on_is_recorded(mini: Path, tmp_path: Path) -> None:
     (report,) = make(mini, tmp_path / "a.h5", NoiseEngine())
-    _, records = content(tmp_path / "a.h5")
+    _, records = content_of(tmp_path / "a.h5")
     (drop,) = (d for d in report.drops if d.kind == "second view")
     assert (drop.count, drop.examples) == (1, ("000000000025_v0.jpg",))
     views = [v for record in records for v in record.variants if v.annotations]
@@ -119,3 +126,77 @@ def test_what_an_engine_says_and_gives_up_on_is_recorded(mini: Path, tmp_path: P
 def test_an_engine_that_loses_a_image_stops_the_shard(mini: Path, tmp_path: Path) -> None:
     with pytest.raises(WorkError, match="gave 2 images for 3"):
         make(mini, tmp_path / "a.h5", NoiseEngine(lose_one=True))
+
+
+def test_objects_that_are_not_kept_are_gone_before_the_engine_repaints(mini: Path, tmp_path: Path) -> None:
+    """Small objects are painted magenta into grey photographs: what is left of the colour is in ignore regions."""
+    annotations = mini / "lvis/lvis_v1_train.json"
+    content = msgspec.json.decode(annotations.read_bytes())
+    (tmp_path / "images").mkdir()
+    small = {a["id"]: a for a in content["annotations"] if a["area"] <= 4096}
+    for image in content["images"]:
+        name = image["coco_url"].rpartition("/")[2]
+        grey = cv2.imread(str(mini / "coco/train2017" / name), cv2.IMREAD_GRAYSCALE)
+        pixels = np.repeat(grey[..., None], 3, axis=2)
+        for annotation in small.values():
+            if annotation["image_id"] == image["id"]:
+                parts = coco_mask.frPyObjects(annotation["segmentation"], image["height"], image["width"])
+                pixels[coco_mask.decode(coco_mask.merge(parts)) > 0] = (255, 0, 255)
+        (tmp_path / "images" / name).write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    engine = NoiseEngine(working_size=None, batch_size=1)
+    table = read_images(annotations, None, variants=1)
+    task = PairTask(table, tmp_path / "images", engine, PairSettings(seed=4, masks=True))
+    worker = task.open(Slot(0))
+    worker.run(Shard(0, 0, len(table)), tmp_path / "a-0.h5")
+    worker.close()
+    _, records = content_of(tmp_path / "a.h5")
+    jobs = {job.image_id: job.image for batch in engine.batches for job in batch}
+    removed = ignored = 0
+    for record in records:
+        for view in record.variants:
+            if not view.annotations:
+                continue
+            labelled = {entry["id"]: entry for entry in view.annotations}
+            removed += sum(a["image_id"] == record.image_id and a["id"] not in labelled for a in small.values())
+            red, green, _ = np.moveaxis(jobs[record.image_id].astype(int), 2, 0)
+            allowed = np.zeros(red.shape, np.uint8)
+            for number, entry in labelled.items():
+                assert (entry.get("iscrowd") == 1) is (number in small)
+                ignored += number in small
+                # Of what is removed, up to a tenth may lie on kept objects, whose own pixels stay.
+                allowed |= coco_mask.decode(entry["mask"])
+            allowed = cv2.dilate(allowed, np.ones((7, 7), np.uint8))  # interpolation, enlarged
+            assert not np.count_nonzero((red - green > 60) & (allowed == 0))
+    assert removed > 20
+    assert ignored > 5
+
+
+def test_ovtracks_way_keeps_its_rule_and_its_starting_image(mini: Path, tmp_path: Path) -> None:
+    images = read_images(mini / "lvis/lvis_v1_train.json", None, variants=1)
+    engine = NoiseEngine()
+    settings = PairSettings(seed=4, outside=Outside.ORIGINAL, labels=engine.traits.labels(Outside.ORIGINAL))
+    worker = PairTask(images, mini / "coco/train2017", engine, settings).open(Slot(0))
+    report = worker.run(Shard(0, 0, len(images)), tmp_path / "a-0.h5")
+    worker.close()
+    _, records = content_of(tmp_path / "a.h5")
+    areas = {
+        a["id"]: a["area"] for a in msgspec.json.decode((mini / "lvis/lvis_v1_train.json").read_bytes())["annotations"]
+    }
+    entries = [entry for record in records for view in record.variants for entry in view.annotations]
+    assert {entry["id"] for entry in entries} == {number for number, area in areas.items() if area > 4096}
+    assert not any(entry.get("iscrowd") for entry in entries)
+    assert report.counts["ignore regions"] == 0
+    assert report.counts["objects still seen at their old place"] == sum(e["old_copy"] > 0 for e in entries) > 3
+
+
+def test_the_engine_s_nature_decides_the_rule_and_its_notes() -> None:
+    diffusion = DiffusionEngine().traits
+    assert diffusion.outside[0] is Outside.COMPLETED
+    assert diffusion.labels(Outside.COMPLETED) is Labels.KEPT
+    assert diffusion.labels(Outside.ORIGINAL) is Labels.OVTRACK
+    assert diffusion.notes == ()
+    assert DiffusionEngine(DiffusionOptions(scheduler=Sampler.OVTRACK)).traits.outside[0] is Outside.ORIGINAL
+    (note,) = DiffusionEngine(DiffusionOptions(no_captions=True)).traits.notes
+    assert "ablation" in note and "no gain" in note
+    for engine in (FillEngine(), WarpEngine()):
+        assert engine.traits.labels(engine.traits.outside[0]) is Labels.ALL

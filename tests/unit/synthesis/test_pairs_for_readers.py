@@ -94,12 +94,37 @@ def test_what_tao_asks_for_is_there_and_holds(content: Content, source: Content)
         assert track["video_id"] == annotation["video_id"] == images[annotation["image_id"]]["video_id"]
         assert annotation["category_id"] in classes
         assert annotation["instance_id"] == annotation["track_id"]
-        assert annotation["iscrowd"] == 0
         assert "image_name" not in annotation
-        frames[annotation["track_id"]].append(images[annotation["image_id"]]["frame_id"])
-    assert set(map(tuple, frames.values())) == {(0, 1)}  # in both, and in the order of the frames
-    assert frames.keys() == tracks.keys()
-    assert {track["video_id"] for track in tracks.values()} == videos.keys()  # no empty pair
+        frames[annotation["track_id"], annotation["iscrowd"]].append(images[annotation["image_id"]]["frame_id"])
+    objects = {track: seen for (track, is_region), seen in frames.items() if not is_region}
+    regions = {track: seen for (track, is_region), seen in frames.items() if is_region}
+    assert set(map(tuple, objects.values())) == {(0, 1)}  # in both, and in the order of the frames
+    assert set(map(tuple, regions.values())) <= {(0,), (0, 1)}  # seen in the image, and perhaps in the second view
+    assert not objects.keys() & regions.keys()
+    assert objects.keys() | regions.keys() == tracks.keys()
+    assert {tracks[track]["video_id"] for track in objects} == videos.keys()  # no empty pair
+
+
+def test_what_is_seen_and_not_followed_is_an_ignore_region(mini_pairs: Path, content: Content, source: Content) -> None:
+    """All annotated objects of an image of a pair stand in its record: followed, or to be ignored."""
+    of_image = {image["id"]: image["file_name"] for image in content["images"]}
+    noted = {name: set[int]() for name in of_image.values()}
+    for annotation in content["annotations"]:
+        name = of_image[annotation["image_id"]]
+        assert annotation["ori_ann_id"] not in noted[name]
+        noted[name].add(annotation["ori_ann_id"])
+    names = {image["id"]: image["coco_url"].rpartition("/")[2] for image in source["images"]}
+    annotated = defaultdict(set)
+    for annotation in source["annotations"]:
+        annotated[names[annotation["image_id"]]].add(annotation["id"])
+    pairs = json.loads((mini_pairs / "mini.pairs.json").read_bytes())["pairs"]
+    visible = {
+        view["file_name"]: {entry["id"] for entry in view["annotations"] if entry["area"]}
+        for pair in pairs
+        for view in pair["variants"]
+    }
+    for name, found in noted.items():
+        assert found == (visible[name] if name in visible else annotated[name])
 
 
 def test_both_views_have_masks_of_one_encoding(file: Path, content: Content, source: Content) -> None:
@@ -109,8 +134,9 @@ def test_both_views_have_masks_of_one_encoding(file: Path, content: Content, sou
         by_original[annotation["ori_ann_id"]].append(annotation)
     coco = COCO(file)
     images = {image["id"]: image for image in content["images"]}
-    assert len(by_original) > 80
-    for original, (first, second) in by_original.items():
+    both = {original: found for original, found in by_original.items() if len(found) == 2}
+    assert len(both) > 80
+    for original, (first, second) in both.items():
         for annotation in (first, second):
             assert set(annotation["segmentation"]) == {"size", "counts"}
             assert isinstance(annotation["segmentation"]["counts"], str)
@@ -323,8 +349,12 @@ def test_clear_is_what_ovtrs_notebook_says(file: Path, content: Content) -> None
     for data in (content, stills):
         boxes = defaultdict(list)
         for annotation in data["annotations"]:
-            boxes[annotation["image_id"]].append(annotation["bbox"])
+            if not annotation["iscrowd"]:
+                boxes[annotation["image_id"]].append(annotation["bbox"])
         for annotation in data["annotations"]:
+            if annotation["iscrowd"]:
+                assert annotation["clear"] is False
+                continue
             assert annotation["clear"] is is_clear(annotation["bbox"], boxes[annotation["image_id"]])
             seen.add(annotation["clear"])
     assert seen == {True, False}

@@ -223,7 +223,7 @@ def test_workers_write_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     out = tmp_path / "annotations" / f"{NAME}.json"
     before = out.read_bytes()
     monkeypatch.setattr(parallel, "SMALL_BYTES", 0)
-    monkeypatch.setattr(parallel, "_processors", lambda: 2)
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 2)
     monkeypatch.setattr(edited_records, "BATCH_BYTES", 1000)
     monkeypatch.setattr(pair_columns, "_RANGE_BYTES", 1000)
     annotate_pairs(AnnotateOptions(NAME, tmp_path, overwrite=True))

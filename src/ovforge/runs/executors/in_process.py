@@ -6,7 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ovforge.runs.executors.base import ATTEMPTS, Executor, Finished, Outcome, ShardFailed
 from ovforge.runs.heartbeat import Heartbeat
@@ -42,7 +42,7 @@ class InProcessExecutor:
         name = f"{os.getpid()}/0"
         with Heartbeat(job.folder, slot.index) as heartbeat:
             try:
-                worker = open_worker(job, slot)
+                worker = open_worker(job, replace(slot, report=heartbeat.advance))
                 try:
                     while waiting and (self.then is None or time.monotonic() < until):
                         shard = waiting.popleft()

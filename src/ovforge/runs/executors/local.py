@@ -24,6 +24,7 @@ from pathlib import Path
 
 from ovforge.errors import InputError, WorkError
 from ovforge.files.machine import host_name
+from ovforge.parallel import cpu_count
 from ovforge.runs.executors.base import ATTEMPTS, Finished, Outcome, ShardFailed
 from ovforge.runs.executors.local_worker import Died, Done, Failed, Fatal, Ready, crash_report_path, serve
 from ovforge.runs.heartbeat import ClaimedShards, remove_record
@@ -298,9 +299,7 @@ def _worker_environment(device: str | None, workers: int) -> dict[str, str]:
 
 def available_cores() -> int:
     """The processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return cpu_count()
 
 
 @contextlib.contextmanager

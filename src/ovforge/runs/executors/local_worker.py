@@ -10,7 +10,7 @@ import pickle
 import signal
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def _serve(pipe: Connection, slot: Slot) -> None:
             job: Job = pickle.loads(data)
             stack.enter_context(_crash_report(job.folder))
             heartbeat = stack.enter_context(Heartbeat(job.folder, slot.index))
-            worker: Worker = open_worker(job, slot)
+            worker: Worker = open_worker(job, replace(slot, report=heartbeat.advance))
         except FatalError as error:
             pipe.send(Fatal(error.error))
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+from collections.abc import Callable
 
 from ovforge.errors import WorkError
 from ovforge.files.machine import host_name
@@ -43,10 +44,14 @@ class RayShardWorker:
             FatalError: it cannot be opened.
         """
         if self._opened is None:
-            job, worker = _open(self._packed, self._cores, device="cuda:0")
+            job, worker = _open(self._packed, self._cores, device="cuda:0", report=self._advance)
             heartbeat = Heartbeat(job.folder, 0)
             heartbeat.__enter__()  # left when the actor ends: its file is then taken for what it is, a leftover
             self._opened = (job, worker, heartbeat)
+
+    def _advance(self, items: int) -> None:
+        if self._opened is not None:
+            self._opened[2].advance(items)
 
     def do(self, shard: Shard) -> int | Attempt:
         """Do `shard`; how many items it has, or what went wrong.
@@ -81,6 +86,15 @@ _open_in_process: tuple[Packed, Job, Worker] | None = None
 """The task opened by the last shard in this process. Ray uses a process for one task after another."""
 
 
+_heartbeat: list[Heartbeat | None] = [None]
+"""That of the shard that this process is at."""
+
+
+def _advance(items: int) -> None:
+    if _heartbeat[0] is not None:
+        _heartbeat[0].advance(items)
+
+
 def do_in_task(packed: Packed, shard: Shard, cores: float) -> int:
     """Do `shard` in a Ray task; how many items it has.
 
@@ -92,10 +106,11 @@ def do_in_task(packed: Packed, shard: Shard, cores: float) -> int:
     if _open_in_process is None or _open_in_process[0] != packed:
         if _open_in_process is not None:
             _open_in_process[2].close()
-        _open_in_process = (packed, *_open(packed, cores, device="cpu"))
+        _open_in_process = (packed, *_open(packed, cores, device="cpu", report=_advance))
     _, job, worker = _open_in_process
     name = f"{os.getpid()}/0"
     with Heartbeat(job.folder, 0) as heartbeat:
+        _heartbeat[0] = heartbeat
         heartbeat.start(shard)
         try:
             return do_shard(job, worker, shard, name)
@@ -105,7 +120,7 @@ def do_in_task(packed: Packed, shard: Shard, cores: float) -> int:
             raise ShardFailedError(attempt(error, name)) from error
 
 
-def _open(packed: Packed, cores: float, *, device: str) -> tuple[Job, Worker]:
+def _open(packed: Packed, cores: float, *, device: str, report: Callable[[int], None]) -> tuple[Job, Worker]:
     data, folder = packed
     # Ray sets OMP_NUM_THREADS itself; before OpenCV is imported, with the task.
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", str(max(1, int(cores))))
@@ -119,4 +134,4 @@ def _open(packed: Packed, cores: float, *, device: str) -> tuple[Job, Worker]:
     if not (job.folder / MANIFEST).is_file():
         problem = f"{job.folder}: not there on {host_name()}"
         raise FatalError(WorkError(problem, hint="the run's folder must be on a file system that all nodes share"))
-    return job, open_worker(job, Slot(0, device))
+    return job, open_worker(job, Slot(0, device, report))

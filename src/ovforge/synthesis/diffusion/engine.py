@@ -11,10 +11,16 @@ from typing import Any
 
 from ovforge.errors import InputError, MissingExtraError
 from ovforge.options.diffusion import DiffusionOptions, Foreground, Precision, Sampler
+from ovforge.options.labels import Outside
 from ovforge.synthesis.diffusion.model_folder import check_model_folder, read_config, weight_hashes
 from ovforge.synthesis.diffusion.schedule import NoiseScale
 from ovforge.synthesis.diffusion.schedulers import make_schedule
-from ovforge.synthesis.repaint import Repainter
+from ovforge.synthesis.repaint import EngineTraits, Repainter
+
+NO_PROMPT = (
+    "--no-captions: OVTrack's published ablation found that pairs repainted without a prompt bring no gain; "
+    "captions or class names cost nothing but guidance"
+)
 
 _LIBRARIES = ("torch", "diffusers", "transformers")
 
@@ -25,6 +31,17 @@ class DiffusionEngine:
 
     options: DiffusionOptions = field(default_factory=DiffusionOptions)
     name: str = "diffusion"
+
+    @property
+    def traits(self) -> EngineTraits:
+        """What the making of pairs has to know of it."""
+        outside = (Outside.COMPLETED, Outside.ORIGINAL)
+        return EngineTraits(
+            repaints=True,
+            outside=outside[::-1] if self.options.scheduler is Sampler.OVTRACK else outside,
+            uses_captions=not self.options.no_captions,
+            notes=(NO_PROMPT,) if self.options.no_captions else (),
+        )
 
     def describe(self) -> dict[str, Any]:
         """What the manifest says of the engine: options, model, hashes of its weights, U-Net calls, versions.

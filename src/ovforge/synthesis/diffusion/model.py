@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from ovforge.errors import InputError, WorkError, pip_line
 from ovforge.options.diffusion import Precision
+from ovforge.parallel import cpu_count
 from ovforge.synthesis.diffusion.latents import CELL
 from ovforge.synthesis.diffusion.model_folder import ComponentWeights, check_model_folder, read_config
 from ovforge.synthesis.diffusion.sampling import NoisePredictor
@@ -56,7 +56,7 @@ def resolve_threads(threads: int | None, device: torch.device) -> int | None:
         return None
     if threads is not None:
         return threads
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cpu_count()
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:

@@ -47,9 +47,7 @@ def judged_objects(scores: Path, pairs: Path, names: Sequence[str], views: Secon
         InputError: the scores are malformed, or another run's.
     """
     entries = views.entries
-    noted = {"fidelity": entries.fidelity}
-    if "visibility" in entries._fields:  # noted by the runs of later releases
-        noted["visibility"] = getattr(entries, "visibility")  # noqa: B009
+    noted = {"fidelity": entries.fidelity, "visibility": entries.visibility}
     if not scores.is_file():
         return JudgedObjects(noted)
     by_name = read_scores(scores, pairs)

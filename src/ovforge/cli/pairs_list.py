@@ -1,0 +1,39 @@
+"""`pairs list`: the runs in a folder and how each stands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ovforge.cli.common import Console, command
+from ovforge.options import layout
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `list` to the group `pairs`."""
+    command(app, "list", example="ovforge pairs list")(_list)
+
+
+def _list(
+    console: Console,
+    *,
+    folder: Annotated[
+        Path, typer.Option("--folder", "--save-dir", help="The folder that holds the runs' folders.")
+    ] = layout.PAIRS_DIR,
+) -> None:
+    """The runs of a folder and how each stands: shards done, merged, annotated."""
+    from ovforge.errors import MissingInputError
+    from ovforge.synthesis.run_list import list_runs
+
+    if not folder.is_dir():
+        raise MissingInputError(folder, what="folder of runs", hint="give the folder that holds them with --folder=DIR")
+    runs = list_runs(folder)
+    if console.json:
+        console.print_json(runs)
+        return
+    width = max((len(run.name) for run in runs), default=0)
+    lines = [f"{run.name:{width}}  {run.describe()}" for run in runs] or [f"no run in {folder}"]
+    sys.stdout.write("\n".join(lines) + "\n")
