@@ -89,5 +89,5 @@ def test_a_folder_that_is_no_model(
 def test_doctor_says_what_models_are_good_for(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capsys, "doctor", "--root", str(root))
     assert code == 0
-    assert "saved_models/tiny-clip: CLIP, good for image, text" in out
-    assert "saved_models/bert: model of the type 'bert', cannot be used" in out
+    assert "[x] CLIP, good for image, text: saved_models/tiny-clip" in out
+    assert "[!] model of the type 'bert', cannot be used" in out

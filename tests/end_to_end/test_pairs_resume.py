@@ -390,3 +390,117 @@ def test_a_folder_without_a_single_image_is_refused_first(root: Path, capsys: py
     pairs("generate", "a", code=2)
     assert f"{IMAGES}: holds none of the 8 images" in told(capsys)
     assert not RUNS.exists()
+
+
+def test_skipped_images_are_made_when_they_are_there(
+    root: Path, mini: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs("generate", "whole", "--partitions", 2)
+    lost = IMAGES / FIRST
+    lost.unlink()
+    pairs("generate", "a", "--partitions", 2)
+    assert published(RUNS / "a") != published(RUNS / "whole")
+    shutil.copy(mini / "coco/train2017" / FIRST, lost)
+    told(capsys)
+    pairs("generate", "a", "--retry-skipped")
+    said = told(capsys)
+    assert "1 skipped image is tried again, in 1 of 4 shards" in said
+    assert "3 shards were done by an earlier call" in said
+    assert published(RUNS / "a") == published(RUNS / "whole")
+
+
+# A corrected annotation file
+
+
+def correct(change: Any) -> None:
+    content = json.loads(ANNOTATIONS.read_bytes())
+    change(content)
+    ANNOTATIONS.write_text(json.dumps(content, indent=1))
+
+
+def followed(content: dict[str, Any]) -> dict[str, Any]:
+    """The first annotation whose object is followed."""
+    return next(a for a in content["annotations"] if a["area"] > 4096 and not a.get("iscrowd"))
+
+
+def test_labels_are_taken_from_a_corrected_file_without_a_new_image(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs("generate", "a", "--partitions", 2, "--shards", "1/4")
+    pairs("generate", "a", "--partitions", 2, "--shards", "2/4")
+    pairs("generate", "a", "--partitions", 2, "--shards", "3/4")  # a whole partition, and a shard of the other
+
+    def change(content: dict[str, Any]) -> None:
+        content["categories"].append({**content["categories"][0], "id": 99_999, "name": "corrected"})
+        followed(content)["category_id"] = 99_999
+        for annotation in content["annotations"]:
+            annotation["checked_by"] = "me"
+            annotation["bbox"] = [float(number) for number in annotation["bbox"]]
+
+    correct(change)
+    told(capsys)
+    pairs("generate", "a")
+    assert "labels are taken from it" in told(capsys)
+    pairs("generate", "fresh", "--partitions", 2)  # what the corrected file gives from the start
+    assert published(RUNS / "a") == published(RUNS / "fresh")
+    pairs("merge", "a")
+    pairs("annotate", "a")
+    tracks = json.loads((RUNS / "annotations/a.json").read_bytes())
+    assert {a["checked_by"] for a in tracks["annotations"]} == {"me"}
+    assert sum(a["category_id"] == 99_999 for a in tracks["annotations"]) >= 2  # in both frames
+
+
+def test_merged_files_from_before_a_correction_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs("generate", "a")
+    pairs("merge", "a")
+    correct(lambda content: content["annotations"][0].update(note="new"))
+    told(capsys)
+    pairs("annotate", "a", code=2)
+    assert "a corrected one is taken over by" in told(capsys)
+    pairs("generate", "a")
+    pairs("annotate", "a", code=2)
+    assert "was merged before the run's annotation file was corrected" in told(capsys)
+    pairs("merge", "a", "--overwrite")
+    pairs("annotate", "a")
+
+
+@pytest.mark.parametrize("what", ["polygon", "size", "crowd", "removed"])
+def test_images_that_a_correction_changes_are_named_and_made_again(
+    root: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    def change(content: dict[str, Any]) -> None:
+        annotation = followed(content)
+        image = next(image for image in content["images"] if image["id"] == annotation["image_id"])
+        match what:
+            case "polygon":
+                annotation["segmentation"][0][0] += 5
+            case "size":
+                image["width"] += 1
+            case "crowd":
+                annotation["iscrowd"] = 1
+            case _:
+                content["annotations"].remove(annotation)
+
+    pairs("generate", "a", "--partitions", 2)
+    before = published(RUNS / "a")
+    correct(change)
+    told(capsys)
+    pairs("generate", "a", code=2)
+    said = told(capsys)
+    assert "1 of 8 images would come out otherwise: 0000" in said
+    assert "--remake-changed" in said
+    assert published(RUNS / "a") == before
+    pairs("generate", "a", "--remake-changed")
+    assert "3 shards were done by an earlier call" in told(capsys)
+    pairs("generate", "fresh", "--partitions", 2)
+    assert published(RUNS / "a") == published(RUNS / "fresh")
+    pairs("generate", "a")
+    assert "4 shards were done by an earlier call" in told(capsys)
+
+
+def test_another_list_of_images_is_another_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs("generate", "a")
+    correct(lambda content: content["images"].reverse())
+    told(capsys)
+    pairs("generate", "a", code=2)
+    assert "option image_list" in told(capsys)

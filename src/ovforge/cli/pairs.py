@@ -131,6 +131,10 @@ def generate(
     retry_skipped: Annotated[
         bool, typer.Option("--retry-skipped", help="Make again the images that could not be used before.")
     ] = False,
+    remake_changed: Annotated[
+        bool,
+        typer.Option("--remake-changed", help="Make again the images that a corrected annotation file changes."),
+    ] = False,
     diffusion: DiffusionOptions,
 ) -> StepSummary:
     """Make a second view of every image: moved, its objects labelled, the background completed or repainted.
@@ -156,6 +160,7 @@ def generate(
         overwrite=overwrite,
         accept_versions=tuple(accept_version or ()),
         retry_skipped=retry_skipped,
+        remake_changed=remake_changed,
     )
     from ovforge.runs.executors.local import available_cores
     from ovforge.synthesis.generate import generate_pairs

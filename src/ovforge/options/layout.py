@@ -36,6 +36,9 @@ METADATA_DIR = Path("datasets/metadata")
 EXEMPLAR_DICT = METADATA_DIR / "exemplar_dict.json"
 EXEMPLAR_CROPS = Path("datasets/lvis_exemplars_final")
 EXEMPLAR_CROPS_OVMR = Path("datasets/lvis_exemplars_ovmr_K30")
+"""Where OVMR's script writes them."""
+EXEMPLAR_CROPS_OVMR_READ = Path("datasets/lvis_exemplars_mmovod_K30")
+"""Where OVMR's training reads them."""
 
 # Tracking: downloaded
 TRACKING_DIR = Path("data")

@@ -44,6 +44,7 @@ class GenerateOptions:
         overwrite: throw away a run of the same name that was started with other options or inputs.
         accept_versions: libraries whose version may differ from the one that the run was started with.
         retry_skipped: make those images again that an earlier call could not use.
+        remake_changed: make those images again of which a corrected annotation file says something else.
 
     On resuming, what is None (images, annotations, captions, limit, shard_size) is taken from the run.
     """
@@ -66,6 +67,7 @@ class GenerateOptions:
     overwrite: bool = False
     accept_versions: tuple[str, ...] = ()
     retry_skipped: bool = False
+    remake_changed: bool = False
 
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name or self.name.startswith(".") or "\0" in self.name:

@@ -41,7 +41,7 @@ class PairRecord(msgspec.Struct, omit_defaults=True):
     variants: list[VariantRecord]
     drops: tuple[Drop, ...] = ()
     source: str = ""
-    """Fingerprint of what the annotation file said of the image (`synthesis.corrections.fingerprint`): while it is
+    """Fingerprint of what the annotation file said of the image (`synthesis.fingerprints.fingerprint`): while it is
     the same, a corrected file changes no pixel of it."""
 
 

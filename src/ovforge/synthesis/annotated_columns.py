@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,36 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.annotation_file import RecordTable
-from ovforge.annotation_io.door import Annotations, open_annotations
+from ovforge.annotation_io.door import Annotations
 from ovforge.annotation_io.ordering import stable_order
 from ovforge.annotation_io.record_edit import edit_record
 from ovforge.options.tracks import CategoryList
-from ovforge.synthesis.image_table import USED
 from ovforge.taxonomy import lvis_classes
 
-LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
-"""LVIS's lists of classes; in TAO they are the video's."""
-
 Ints = NDArray[np.int64]
-
-
-def open_annotated(path: Path, *, original: bool) -> Annotations:
-    """Open the annotation file that pairs were made from.
-
-    Args:
-        original: for OVTrack's own file, which needs less of it.
-
-    Raises:
-        MissingInputError, AnnotationFileError: as `open_annotations`.
-    """
-    lists, categories = ((), ()) if original else (LISTS, ("name", "synset", "frequency"))
-    return open_annotations(
-        path,
-        images=("name", "width", "height", *lists),
-        annotations=USED,
-        categories=categories,
-        optional={f"categories.{field}" for field in categories},
-    )
 
 
 @dataclass(frozen=True)

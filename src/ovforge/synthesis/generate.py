@@ -30,12 +30,14 @@ from ovforge.options.pairs import (
 )
 from ovforge.records.pairs import visibility_text
 from ovforge.records.reporting import Progress, StepSummary, no_progress, require_some
-from ovforge.records.run_layout import MANIFEST, find_partitions, list_partition_files
+from ovforge.records.run_layout import CORRECTIONS, MANIFEST, find_partitions, list_partition_files
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.plan import Plan, input_file
 from ovforge.runs.presence import other_calls
 from ovforge.runs.run import RunResult, ShardSelection, run
+from ovforge.synthesis.corrections import make_again, relabel, skipped_images, take_corrections
+from ovforge.synthesis.fingerprints import reads_prompts
 from ovforge.synthesis.image_table import read_images
 from ovforge.synthesis.pair_task import PairTask
 from ovforge.synthesis.pairs import PairSettings
@@ -96,7 +98,10 @@ def generate_pairs(
     prepared = plan_pairs(options, engine, threads=threads)
     if options.overwrite:
         _remove_partitions(options)
+    table = prepared.task.table
     try:
+        if started is not None:
+            notes += _take_over(options, engine, prepared)
         result = run(
             options.folder,
             prepared.plan,
@@ -108,9 +113,12 @@ def generate_pairs(
             accept_versions=options.accept_versions,
             progress=progress,
         )
+        corrected = (options.folder / CORRECTIONS).is_file()
+        publish_partitions(
+            options.folder, (lambda index, record: relabel(record, table.image(index))) if corrected else None
+        )
     finally:
-        prepared.task.table.close()
-    publish_partitions(options.folder)
+        table.close()
     result.check()
     if result.complete:
         check_published(options.folder)
@@ -124,6 +132,19 @@ def generate_pairs(
     summary = _summary(options, prepared, result, notes)
     _check_enough_images(options, result)
     return summary
+
+
+def _take_over(options: GenerateOptions, engine: Engine, prepared: PairRun) -> list[str]:
+    """What a run that was started before needs first: corrected files, and images to be tried again."""
+    table = prepared.task.table
+    notes = take_corrections(
+        options.folder, prepared.plan, table, reads_prompts=reads_prompts(engine), remake=options.remake_changed
+    )
+    if options.retry_skipped and (skipped := skipped_images(options.folder)):
+        shards = make_again(options.folder, skipped, table)
+        which = "1 skipped image is" if len(skipped) == 1 else f"{len(skipped):,} skipped images are"
+        notes.append(f"{which} tried again, in {len(shards):,} of {len(prepared.plan.shards()):,} shards")
+    return notes
 
 
 def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) -> PairRun:

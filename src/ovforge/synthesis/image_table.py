@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.annotation_file import RecordTable
-from ovforge.annotation_io.door import open_annotations, open_captions
+from ovforge.annotation_io.door import Annotations, open_annotations, open_captions
 from ovforge.annotation_io.record_index import RecordIndex
 from ovforge.annotation_io.schema import Fields, record_decoder
 from ovforge.records.reporting import require_some
 from ovforge.records.run_layout import variant_names
 from ovforge.synthesis.pairs import SourceImage
 
-USED = ("bbox", "area", "iscrowd")
-"""What a run and the steps after it use of an annotation, besides its ids: asked for before the run."""
+LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
+"""LVIS's lists of classes; in TAO they are the video's."""
+_CATEGORIES = ("name", "synset", "frequency")
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,10 @@ class ImageTable:
         )
 
     def digest(self) -> str:
-        """SHA-256 over the list of images: ids, names and sizes in order."""
+        """SHA-256 over the list of images: ids and names in order. Sizes may be corrected (`synthesis.corrections`)."""
         digest = hashlib.sha256()
-        for image_id, name, (width, height) in zip(self.ids.tolist(), self.names, self.sizes.tolist(), strict=True):
-            digest.update(f"{image_id} {width} {height} {name}\n".encode("utf-8", "surrogateescape"))
+        for image_id, name in zip(self.ids.tolist(), self.names, strict=True):
+            digest.update(f"{image_id} {name}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def close(self) -> None:
@@ -76,6 +77,26 @@ class ImageTable:
         self.annotations.close()
         if self.captions is not None:
             self.captions.close()
+
+
+def open_for_pairs(path: Path, *, lists: bool = True) -> Annotations:
+    """Open the annotation file that pairs are made from, with all that the run and the steps after it use.
+
+    Every step of a run opens it by this one function: what `generate` accepts the others accept.
+
+    Args:
+        lists: whether the images' lists of classes are wanted; OVTrack's own file does without.
+
+    Raises:
+        MissingInputError, AnnotationFileError: as `open_annotations`.
+    """
+    return open_annotations(
+        path,
+        images=("name", "width", "height", *(LISTS if lists else ())),
+        annotations=("bbox", "area", "iscrowd"),
+        categories=_CATEGORIES,
+        optional={f"categories.{field}" for field in _CATEGORIES},
+    )
 
 
 def read_images(annotations: Path, captions: Path | None, *, variants: int, limit: int | None = None) -> ImageTable:
@@ -90,13 +111,7 @@ def read_images(annotations: Path, captions: Path | None, *, variants: int, limi
         AnnotationFileError: it is not what this run or a step after it needs (see `annotation_io.door`), two images
             need the same name for a second view, or the captions are of other images.
     """
-    with open_annotations(
-        annotations,
-        images=("name", "width", "height"),
-        annotations=USED,
-        categories=("name",),
-        optional={"categories.name"},
-    ) as file:
+    with open_for_pairs(annotations) as file:
         images, table = file.images, file.annotations
         require_some(len(images), "image", annotations)
         _check_second_views(images, variants)

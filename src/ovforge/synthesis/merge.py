@@ -341,6 +341,11 @@ def _join_entries(path: Path, parts: Sequence[_Part]) -> tuple[int, str]:
 
 def _join_records(path: Path, parts: Sequence[_Part], sizes: tuple[int, int], pkl_sha256: str) -> None:
     abouts = [part.about for part in parts if part.about is not None]
+    if len({about.labels for about in abouts}) > 1:
+        raise InputError(
+            f"{parts[0].files.h5.parent}: some partitions have the labels of another annotation file than others",
+            hint="`ovforge pairs generate` with the run's name takes a corrected file over into all of them",
+        )
     about = About(
         images=sum(about.images for about in abouts),
         datasets=sum(about.datasets for about in abouts),
@@ -349,6 +354,7 @@ def _join_records(path: Path, parts: Sequence[_Part], sizes: tuple[int, int], pk
         pkl_size=sizes[1],
         pkl_sha256=pkl_sha256,
         options=abouts[0].options,
+        labels=abouts[0].labels,
     )
     with open(path, "wb", buffering=1 << 20) as file:
         writer = PairFileWriter(file)

@@ -60,6 +60,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     pkl_sha256: str
     options: dict[str, Any] = {}
     """The options of the run that change its result."""
+    labels: str = ""
+    """SHA-256 of the annotation file that the objects' fields were taken from."""
 
 
 class PairFileWriter:

@@ -24,8 +24,9 @@ from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drops
 from ovforge.records.run_layout import RECORDS
 from ovforge.runs.task import Shard, ShardReport, Slot
+from ovforge.synthesis.fingerprints import fingerprint, reads_prompts
 from ovforge.synthesis.image_table import ImageTable
-from ovforge.synthesis.pairs import PairSettings, Planned, Prepared, failed, finish, prepare
+from ovforge.synthesis.pairs import PairSettings, Planned, Prepared, SourceImage, failed, finish, prepare
 from ovforge.synthesis.partitions import count_record
 from ovforge.synthesis.repaint import Engine, Repainted, Repainter
 
@@ -80,7 +81,9 @@ class PairWorker:
         drops, counts = Drops(keep_names=True), Counter[str]()
         with ImageWriter(out) as writer:
             for prepared, finished in self._pairs(shard):
-                record = _whole_record(prepared, finished)
+                record = msgspec.structs.replace(
+                    _whole_record(prepared, finished), source=self._fingerprint(prepared.source)
+                )
                 _write(writer, prepared, record, finished)
                 drops.merge(record.drops)
                 counts.update(count_record(record))
@@ -97,6 +100,9 @@ class PairWorker:
         self._store.close()
         self._task.table.close()
         cv2.setNumThreads(self._cv2_threads)
+
+    def _fingerprint(self, source: SourceImage) -> str:
+        return fingerprint(source, self._task.table.class_names, reads_prompts=reads_prompts(self._task.engine))
 
     def _pairs(self, shard: Shard) -> Iterator[tuple[Prepared, list[Finished]]]:
         """The shard's images with their finished second views, in order, each as soon as it and all before are."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from ovforge.runs.ledger import Ledger, LedgerEntry
 from ovforge.runs.plan import Plan, load_plan
 from ovforge.runs.task import Shard, ShardReport
 from ovforge.synthesis.pair_file import About, PairFileWriter, PublishedPair, StoredImage, read_about, read_pairs
+
+Relabel = Callable[[int, PairRecord], PairRecord]
 
 
 def partition_problem(files: PartitionFiles) -> str:
@@ -163,11 +165,14 @@ def count_record(record: PairRecord) -> dict[str, int]:
     }
 
 
-def publish_partitions(run_folder: Path) -> list[int]:
+def publish_partitions(run_folder: Path, relabel: Relabel | None = None) -> list[int]:
     """Publish every partition of a run whose shards are all done, and remove those shards; the numbers published.
 
     May be called at any time, any number of times, and by several processes at once: they write the same bytes.
     Partitions that are there stay, shards of unfinished partitions stay.
+
+    Args:
+        relabel: gives a record the fields of a corrected annotation file; called with the image's position in the plan.
     """
     plan, plan_id = load_plan(run_folder)
     ledger = Ledger(run_folder, plan_id)
@@ -179,7 +184,11 @@ def publish_partitions(run_folder: Path) -> list[int]:
             if any(not ledger.is_done(shard) or not path.is_file() for shard, path in zip(shards, paths, strict=True)):
                 continue
             try:
-                publish_partition(files, paths, options={**plan.options, "seed": plan.seed})
+                start = shards[0].start if shards else 0
+                options = {**plan.options, "seed": plan.seed}
+                annotations = plan.inputs.get("annotations")
+                labels = annotations.sha256 if annotations is not None else ""
+                publish_partition(files, paths, options=options, labels=labels, relabel=relabel, start=start)
             except (OvforgeError, OSError):
                 # Another process may have published it meanwhile and taken the shards away.
                 if partition_problem(files):
@@ -211,10 +220,18 @@ def check_published(run_folder: Path) -> None:
             )
 
 
-def publish_partition(files: PartitionFiles, shards: Sequence[Path], *, options: dict[str, Any] | None = None) -> None:
+def publish_partition(
+    files: PartitionFiles,
+    shards: Sequence[Path],
+    *,
+    options: dict[str, Any] | None = None,
+    labels: str = "",
+    relabel: Relabel | None = None,
+    start: int = 0,
+) -> None:
     """Make one partition from its shards, in order; all three files, `.pairs.json` last, or none.
 
-    What is there of a partition that is not whole is replaced.
+    What is there of a partition that is not whole is replaced. `start` is the first image's position in the plan.
 
     Raises:
         WorkError: a shard lacks an image that its records name, or its records; names the shard.
@@ -229,10 +246,13 @@ def publish_partition(files: PartitionFiles, shards: Sequence[Path], *, options:
             with ImageWriter(h5) as writer:
                 for shard in shards:
                     for record in _shard_records(shard, writer):
+                        if relabel is not None:
+                            relabelled = relabel(start + counts["images"], record)
+                            record.variants = relabelled.variants
                         for variant in record.variants:
                             entries.extend(variant.annotations)
                             counts["entries"] += len(variant.annotations)
-                        record.variants = [_without_polygons(variant) for variant in record.variants]
+                        record.variants = [without_polygons(variant) for variant in record.variants]
                         records.add(msgspec.json.encode(record))
                         counts["images"] += 1
                         counts["datasets"] += len(record.images)
@@ -246,6 +266,7 @@ def publish_partition(files: PartitionFiles, shards: Sequence[Path], *, options:
                     pkl_size=pkl_file.tell(),
                     pkl_sha256=entries.sha256,
                     options=options or {},
+                    labels=labels,
                 )
             )
 
@@ -280,7 +301,8 @@ def _image_names(record: PairRecord, shard: Path, there: set[str]) -> list[str]:
     return names
 
 
-def _without_polygons(variant: VariantRecord) -> VariantRecord:
+def without_polygons(variant: VariantRecord) -> VariantRecord:
+    """The record of a second view as `.pairs.json` has it: its objects' polygons were the original's."""
     return msgspec.structs.replace(
         variant,
         annotations=[{key: entry[key] for key in entry if key != "segmentation"} for entry in variant.annotations],

@@ -18,9 +18,10 @@ from ovforge.options.pairs import (
     GenerateOptions,
 )
 from ovforge.options.tracks import PAIRS_ANNOTATIONS
-from ovforge.records.run_layout import MANIFEST, find_partitions
+from ovforge.records.run_layout import MANIFEST, PartitionFiles, find_partitions
 from ovforge.runs.plan import InputFile, Plan, file_sha256, find_input, input_names, load_plan
 from ovforge.runs.run import is_started
+from ovforge.synthesis.pair_file import read_about
 
 SAMPLED_IMAGES = 256
 """So many images, spread evenly over a run, stand for the content of its store of images."""
@@ -136,6 +137,22 @@ def planned_annotations(annotations: Path | None, plan: Plan | None, run_folder:
             hint="say where it is with --annotations=FILE",
         )
     return path
+
+
+def check_labels(merged: PartitionFiles, plan: Plan | None) -> None:
+    """Refuse merged files whose labels are of an annotation file that was corrected since.
+
+    Raises:
+        InputError: the run has another annotation file now.
+    """
+    if plan is None or "annotations" not in plan.inputs or not merged.pairs.is_file():
+        return
+    labels = read_about(merged.pairs).labels
+    if labels and labels != plan.inputs["annotations"].sha256:
+        raise InputError(
+            f"{merged.pairs}: was merged before the run's annotation file was corrected",
+            hint=f"`ovforge pairs merge {merged.h5.stem} --overwrite` takes the new labels over",
+        )
 
 
 def check_annotations(path: Path, plan: Plan | None) -> None:

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from ovforge.annotation_io.edited_records import KEEP, Choice, Conversion, EditedRecords
 from ovforge.records.reporting import Progress
 from ovforge.records.run_layout import variant_name
-from ovforge.synthesis.annotated_columns import LISTS, Classes, ImageColumns, ObjectColumns
+from ovforge.synthesis.annotated_columns import Classes, ImageColumns, ObjectColumns
 from ovforge.synthesis.clear_objects import clear_objects
 from ovforge.synthesis.followed_objects import Tracks
+from ovforge.synthesis.image_table import LISTS
 from ovforge.synthesis.rle_text import compressed
 from ovforge.synthesis.second_views import SecondViews
 

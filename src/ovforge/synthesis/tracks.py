@@ -29,12 +29,13 @@ from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, tracks_file
 from ovforge.runs.plan import load_plan
-from ovforge.synthesis.annotated_columns import image_columns, listed_classes, object_columns, open_annotated
+from ovforge.synthesis.annotated_columns import image_columns, listed_classes, object_columns
 from ovforge.synthesis.followed_objects import MIN_MOVED_AREA, PAIR_MIN_AREA, Rejected, Rules, follow
+from ovforge.synthesis.image_table import open_for_pairs
 from ovforge.synthesis.judge import scores_path
 from ovforge.synthesis.judge.judged_objects import JudgedObjects, judged_objects
 from ovforge.synthesis.judge.rejection import broken_rules
-from ovforge.synthesis.run_inputs import check_annotations, planned_annotations
+from ovforge.synthesis.run_inputs import check_annotations, check_labels, planned_annotations
 from ovforge.synthesis.second_views import SecondViews, open_second_views
 from ovforge.synthesis.track_records import PairRecords, class_lists, image_tails
 
@@ -65,11 +66,12 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
     for needed, what in ((merged.h5, "the merged images"), (merged.pkl, "the merged annotations")):
         if not needed.is_file():
             raise MissingInputError(needed, what=what, hint=f"`ovforge pairs merge {options.name}` makes them")
+    check_labels(merged, plan)
     drops = Drops()
     with Workers(), tempfile.TemporaryDirectory(prefix="ovforge-") as scratch, ThreadPoolExecutor(1) as thread:
         checked = thread.submit(check_annotations, path, plan)  # hashing a gigabyte: meanwhile the workers read it
         try:
-            file = open_annotated(path, original=options.original)
+            file = open_for_pairs(path, lists=not options.original)
         except AnnotationFileError:
             checked.result()  # what is wrong with another file is of no interest
             raise

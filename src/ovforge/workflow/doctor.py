@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
+import shlex
+from pathlib import Path
 
 import msgspec
 
-from ovforge.errors import MissingInputError, pip_line
+from ovforge.errors import MissingInputError
 from ovforge.options import layout
 from ovforge.options.workflow import WorkflowOptions
 from ovforge.synthesis.diffusion import inspect_model_folder
+from ovforge.synthesis.run_list import PairsRun, list_runs
 from ovforge.vision.model_folder import inspect_vision_folder
+from ovforge.workflow.environment import Environment, read_environment
 from ovforge.workflow.inventory import MODEL_SITE, InputState, take_inventory
+from ovforge.workflow.readers import ReaderFileState, look_up, steps_for
 from ovforge.workflow.steps import StepState, StepStatus, survey
-
-EXTRAS = {
-    "sample": ("scikit-image",),
-    "diffusion": ("torch", "diffusers", "transformers", "accelerate", "safetensors"),
-    "vision": ("torch", "transformers", "safetensors", "pillow"),
-    "ray": ("ray",),
-    "viewer": ("starlette", "uvicorn", "jinja2"),
-    "torch": ("torch",),
-}
-_MODULES = {"scikit-image": "skimage", "pillow": "PIL"}
-
-
-class ExtraState(msgspec.Struct, frozen=True):
-    """An optional extra and its libraries."""
-
-    name: str
-    present: bool
-    versions: dict[str, str]
-    missing: tuple[str, ...]
-    install: str
 
 
 class VisionModelState(msgspec.Struct, frozen=True):
@@ -54,7 +37,10 @@ class DoctorReport(msgspec.Struct, frozen=True):
     blocks: dict[str, tuple[str, ...]]
     """Input -> the steps that it blocks, directly or through another step."""
     steps: tuple[StepState, ...]
-    extras: tuple[ExtraState, ...]
+    files: tuple[ReaderFileState, ...]
+    """The files that the reader's configuration names; empty where no reader was named."""
+    runs: tuple[PairsRun, ...]
+    environment: Environment
     vision_models: tuple[VisionModelState, ...]
     next_command: str
 
@@ -70,15 +56,18 @@ def doctor(options: WorkflowOptions) -> DoctorReport:
             options.root, what="folder", hint="give the folder with datasets/ and data/ by --root=DIR"
         )
     inputs = (*take_inventory(options.root), _model(options))
-    steps = tuple(survey(options, inputs))
+    steps = tuple(survey(steps_for(options), options.root, inputs))
+    inputs = tuple(state for state in inputs if _is_used(state, options))
     return DoctorReport(
         root=str(options.root),
         inputs=inputs,
         blocks=_blocks(inputs, steps),
         steps=steps,
-        extras=tuple(_extra(name, libraries) for name, libraries in EXTRAS.items()),
+        files=look_up(options),
+        runs=tuple(list_runs(options.root / layout.PAIRS_DIR)),
+        environment=read_environment(options.root),
         vision_models=_vision_models(options),
-        next_command=_next_command(steps),
+        next_command=_next_command(steps, options),
     )
 
 
@@ -113,14 +102,21 @@ def _vision_models(options: WorkflowOptions) -> tuple[VisionModelState, ...]:
     return tuple(states)
 
 
+def _is_used(state: InputState, options: WorkflowOptions) -> bool:
+    """Whether a step of those that are wanted reads an input."""
+    if options.reader is None:
+        return True
+    return any(state.key in (*step.needs, *step.uses) for step in steps_for(options))
+
+
 def _blocks(inputs: tuple[InputState, ...], steps: tuple[StepState, ...]) -> dict[str, tuple[str, ...]]:
     reasons: dict[str, set[str]] = {}
     for step in steps:
-        if step.standing is not StepStatus.BLOCKED:
+        if step.status is not StepStatus.BLOCKED:
             continue
         wanted = set(step.missing)
         for earlier in steps:
-            if f"`ovforge {earlier.name}`" in wanted:
+            if f"`{earlier.command}`" in wanted:
                 wanted |= reasons.get(earlier.name, set())
         reasons[step.name] = wanted
     return {
@@ -131,26 +127,16 @@ def _blocks(inputs: tuple[InputState, ...], steps: tuple[StepState, ...]) -> dic
     }
 
 
-def _extra(name: str, libraries: tuple[str, ...]) -> ExtraState:
-    versions: dict[str, str] = {}
-    for library in libraries:
-        if find_spec(_MODULES.get(library, library)) is None:
-            continue
-        try:
-            versions[library] = version(library)
-        except PackageNotFoundError:
-            versions[library] = "of unknown version"
-    missing = tuple(library for library in libraries if library not in versions)
-    return ExtraState(name, not missing, versions, missing, pip_line(name))
-
-
-def _next_command(steps: tuple[StepState, ...]) -> str:
-    turn = [step for step in steps if step.standing in (StepStatus.READY, StepStatus.STALE, StepStatus.UNFINISHED)]
-    if any(step.prepared for step in turn):
-        return "ovforge prepare"
-    if turn:
-        return turn[0].command
-    blocked = [step for step in steps if step.standing is StepStatus.BLOCKED and step.missing]
+def _next_command(steps: tuple[StepState, ...], options: WorkflowOptions) -> str:
+    words = ["ovforge prepare"]
+    if options.root != Path():
+        words.append(f"--root {shlex.quote(str(options.root))}")
+    if options.reader is not None:
+        words.append(f"--for {options.reader.value}")
+    if any(step.is_due for step in steps):
+        return " ".join(words)
+    blocked = [step for step in steps if step.status is StepStatus.BLOCKED and step.missing]
     if blocked:
-        return f"put {blocked[0].missing[0]} in place, then `ovforge doctor`"
+        words[0] = "ovforge doctor"
+        return f"put {blocked[0].missing[0]} in place, then `{' '.join(words)}`"
     return ""

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ovforge.annotation_io import edited_records
 from ovforge.annotation_io.annotation_file import AnnotationFile
 from ovforge.annotation_io.annotation_writer import write_annotation_file
-from ovforge.annotation_io.edited_records import KEEP, EditedRecords
+from ovforge.annotation_io.edited_records import KEEP, Choice, Conversion, EditedRecords
 from ovforge.annotation_io.record_edit import edit_record, put_together, raw_fields, take_apart
 
 EXAMPLES = int(os.environ.get("OVFORGE_EDIT_EXAMPLES", "300"))
@@ -56,7 +56,8 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.lists(st.tuples(names, inner), max_size=3).map(Pairs),
     max_leaves=8,
 )
-records = st.lists(st.tuples(names, values), max_size=6).map(Pairs)
+fields = st.tuples(names, values) | st.tuples(st.just("pos_category_ids"), st.lists(st.integers(0, 9), max_size=4))
+records = st.lists(fields, max_size=6).map(Pairs)
 space = st.text(" \t\r\n", max_size=2)
 
 
@@ -150,6 +151,9 @@ def test_edited_files_are_what_json_makes_of_them(
     )
     notes = data.draw(st.lists(st.none() | scalars, min_size=len(rows), max_size=len(rows)), "notes")
     extra = data.draw(st.dictionaries(names, scalars, max_size=2), "tail")
+    renumbered = data.draw(st.dictionaries(st.integers(0, 9), st.integers(0, 9), max_size=4), "renumbered")
+    which = data.draw(st.lists(st.integers(-1, 1), min_size=len(rows), max_size=len(rows)), "which")
+    added = data.draw(st.lists(st.just(KEEP) | st.integers(0, 9), min_size=len(rows), max_size=len(rows)), "added")
     removed, old, new = data.draw(names, "removed"), data.draw(names, "old"), data.draw(names, "new")
     tail = (", " + json.dumps(extra)[1:-1]).encode() if extra else b""
     with AnnotationFile(path, {"records": _Any}) as file:
@@ -162,6 +166,9 @@ def test_edited_files_are_what_json_makes_of_them(
             numbers={"id": np.array(ids, np.int64)},
             texts={"note": [None if note is None else json.dumps(note).encode() for note in notes]},
             appended={"track_id": np.arange(len(rows))},
+            chosen={"kind": Choice(np.array(which, np.int8), (b'"a"', b"null"))},
+            converted={"area": Conversion(_as_list, np.array(added, np.int64).reshape(-1, 1))},
+            id_lists={"pos_category_ids": renumbered},
             tails=[tail] * len(rows),
             removed=(removed,),
             renamed={0: {old: new}},
@@ -176,8 +183,19 @@ def test_edited_files_are_what_json_makes_of_them(
         record = plain_edit(json.loads(texts[row]), {removed: REMOVED}, {old: new})
         del set_[removed]
         set_ |= {} if ids[number] == KEEP else {"id": ids[number]}
-        expected.append(plain_edit(record, {**set_, "track_id": number, **extra}, {}))
+        record = plain_edit(record, {**set_, "track_id": number}, {})
+        if which[number] >= 0:
+            record["kind"] = ("a", None)[which[number]]
+        if "area" in record and added[number] != KEEP:
+            record["area"] = [record["area"], added[number]]
+        if record.get("pos_category_ids"):
+            record["pos_category_ids"] = [renumbered[one] for one in record["pos_category_ids"] if one in renumbered]
+        expected.append(plain_edit(record, extra, {}))
     assert in_order(json.loads(out.read_bytes())) == in_order({"records": expected})
+
+
+def _as_list(value: bytes, arguments: tuple[int, ...]) -> bytes:
+    return b"[%b, %d]" % (value, arguments[0])
 
 
 class _Any(msgspec.Struct):
