@@ -22,6 +22,8 @@ def safetensors_problem(path: Path) -> str:
                 return f"is cut short ({size:,} bytes)" if size else "is empty"
             header = json.loads(file.read(length))
         end = max((entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"), default=0)
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return "is no safetensors file"
     if 8 + length + end != size:

@@ -22,13 +22,13 @@ from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_CAPTIONS, DEFAULT
 from ovforge.options.replay import ReplayOptions
 from ovforge.records.pairs import VariantRecord
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.records.run_layout import REPLAY, PartitionFiles, check_run_name, find_partitions, variant_names
+from ovforge.records.run_layout import REPLAY, PartitionFiles, check_run_name, find_partitions, view_names
 from ovforge.runs.plan import Plan, find_input, input_file, load_plan
 from ovforge.synthesis.engines import engine_of_run
 from ovforge.synthesis.generate import library_versions, settings_from_description
 from ovforge.synthesis.image_table import ImageTable, read_images
 from ovforge.synthesis.pair_file import PublishedPair
-from ovforge.synthesis.pairs import finish, prepare
+from ovforge.synthesis.pair_task import finish_views, prepare_image
 from ovforge.synthesis.partitions import partition_problem
 from ovforge.synthesis.repaint import Engine
 
@@ -55,8 +55,13 @@ def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> 
             hint="bring back what the run had, or give --anyway: the pair may then come out otherwise",
         )
     out = options.out or run_folder / REPLAY
+    settings = settings_from_description(plan.options, plan.seed)
     table = read_images(
-        places.annotations, places.captions, variants=plan.options["variants"], limit=plan.options["limit"]
+        places.annotations,
+        places.captions,
+        variants=settings.views,
+        frames=settings.frames,
+        limit=plan.options["limit"],
     )
     try:
         index = _position(table, options)
@@ -126,7 +131,7 @@ def _replay(
     source = table.image(index)
     settings = settings_from_description(plan.options, plan.seed)
     stored, partition = _stored(plan, index, options.save_dir / options.name)
-    names = variant_names(source.file_name, settings.variants)
+    names = view_names(source.file_name, settings.views, settings.frames)
     record_path = out / f"{Path(source.file_name).stem}.json"
     for path in (out / source.file_name, record_path, *(out / name for name in names)):
         check_output(path, overwrite=options.overwrite)
@@ -135,8 +140,12 @@ def _replay(
         data = store.read(source.file_name)
     repainter = _with_batch_size(engine, stored).open(options.device)
     try:
-        prepared = prepare(source, data, settings, repainter.working_size, table.class_names)
-        finished = [finish(prepared, p, repainter.repaint([p.job])[0], settings) for p in prepared.planned]
+        prepared = prepare_image(source, data, settings, repainter.working_size, table.class_names)
+        finished = [
+            view
+            for planned in prepared.planned
+            for view in finish_views(prepared, planned, repainter.repaint([planned.job])[0], settings)
+        ]
     finally:
         repainter.close()
 

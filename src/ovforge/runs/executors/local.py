@@ -9,6 +9,7 @@ Why not a pool from a library: docs/adr/0005-worker-processes.md.
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import pickle
@@ -28,11 +29,13 @@ from ovforge.parallel import cpu_count
 from ovforge.runs.executors.base import ATTEMPTS, Finished, Outcome, ShardFailed
 from ovforge.runs.executors.local_worker import Died, Done, Failed, Fatal, Ready, crash_report_path, serve
 from ovforge.runs.heartbeat import ClaimedShards, remove_record
+from ovforge.runs.signals import held_back
 from ovforge.runs.stale_files import remove_temporaries_of
 from ovforge.runs.task import Shard, Slot
 from ovforge.runs.worker import Attempt, Job
 
 _CLOSING_SECONDS = 30.0
+_log = logging.getLogger(__name__)
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",  # torch and whatever else uses OpenMP
     "MKL_NUM_THREADS",
@@ -61,6 +64,18 @@ class LocalExecutor:
 
     def execute(self, job: Job, shards: Sequence[Shard], report: Callable[[Outcome], None]) -> None:
         """Do `shards`; see `Executor.execute`."""
+        current = multiprocessing.current_process()
+        if getattr(current, "_inheriting", False):  # a worker that is importing the script which started it
+            raise WorkError(
+                "a script started a run while it was being imported by a worker process",
+                hint='put what starts the run under `if __name__ == "__main__":`',
+            )
+        if current.daemon:  # which may have no children, as in a pool of multiprocessing or a DataLoader
+            from ovforge.runs.executors.in_process import InProcessExecutor
+
+            _log.warning("this process is daemonic and may start no workers: shards are done one after another in it")
+            InProcessExecutor().execute(job, shards, report)
+            return
         pool = _WorkerPool(job, self, shards, report)
         try:
             pool.work()
@@ -304,16 +319,13 @@ def available_cores() -> int:
 
 @contextlib.contextmanager
 def _interrupt_held_back() -> Iterator[None]:
-    """Let a process be born with SIGINT blocked, until it has told Python to ignore it.
+    """Start a process with the signals blocked that ask a run to end, until it has told Python to ignore them.
 
     Ctrl-C reaches the whole group: a worker that is still importing would answer it with a traceback.
     """
     resource_tracker.ensure_running()  # the first process would start it, and it unblocks SIGINT when it has
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with held_back():
         yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
