@@ -62,7 +62,7 @@ class PairsExportOptions:
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise InputError(f"--count {self.count}: has to be at least 1")
+            raise InputError(f"--count {self.count}: must be at least 1")
 
 
 @dataclass(frozen=True)
