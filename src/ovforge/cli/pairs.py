@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ovforge.cli import pairs_export, pairs_list, pairs_replay, pairs_status, pairs_tracks
 from ovforge.cli.common import Console, command
 from ovforge.cli.diffusion_options import refuse_diffusion_options
-from ovforge.cli.executors import executor_of, select_shards
+from ovforge.cli.executors import executor_of, resolve_auto, select_shards
 from ovforge.errors import InputError
 from ovforge.options.diffusion import DiffusionOptions
 from ovforge.options.executors import ExecutorOptions
@@ -18,6 +18,7 @@ from ovforge.options.pairs import EngineChoice, EngineName, GenerateOptions, She
 from ovforge.records.reporting import StepSummary
 
 if TYPE_CHECKING:
+    from ovforge.runs.executors.base import Executor
     from ovforge.synthesis.repaint import Engine
 
 app = typer.Typer(help="Tracking data: second views and their tracks.", no_args_is_help=True)
@@ -30,7 +31,15 @@ def _group() -> None:
 
 @command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")
 def generate(
-    console: Console, choice: EngineChoice, options: GenerateOptions, work: ExecutorOptions, diffusion: DiffusionOptions
+    console: Console,
+    choice: EngineChoice,
+    options: GenerateOptions,
+    work: ExecutorOptions,
+    diffusion: DiffusionOptions,
+    *,
+    only_check: Annotated[
+        bool, typer.Option("--check", help="Only check, as `pairs check` does; nothing is written.")
+    ] = False,
 ) -> StepSummary:
     """Make a second view of every image: moved, its objects labelled, the background completed or repainted.
 
@@ -39,19 +48,61 @@ def generate(
     from ovforge.parallel import cpu_count
     from ovforge.synthesis.generate import generate_pairs
 
-    options = dataclasses.replace(options, no_captions=diffusion.no_captions)
-    engine, diffusion = _of_run(options, choice.engine, diffusion, console.given)
-    executor = executor_of(work, device=diffusion.device if engine is EngineName.DIFFUSION else None)
+    if only_check:
+        return _check(console, choice, options, work, diffusion)
+    options, engine, executor, _ = _prepare(console, choice, options, work, diffusion)
     with console.progress() as progress:
         return generate_pairs(
             options,
-            _engine(engine, diffusion),
+            engine,
             executor,
             threads=max(1, cpu_count() // (executor.workers or cpu_count())),
             shards=select_shards(work.shards),
             given=console.given,
             progress=progress,
         )
+
+
+@command(app, "check", example="ovforge pairs check my_pairs --workers 4 --partitions 4")
+def check(
+    console: Console, choice: EngineChoice, options: GenerateOptions, work: ExecutorOptions, diffusion: DiffusionOptions
+) -> StepSummary:
+    """Check all that generating, merging and annotating a run will need; say what it will skip, write and take.
+
+    Takes the options of `pairs generate`, makes a few images to estimate time and disk, and writes nothing.
+    """
+    return _check(console, choice, options, work, diffusion)
+
+
+def _check(
+    console: Console, choice: EngineChoice, options: GenerateOptions, work: ExecutorOptions, diffusion: DiffusionOptions
+) -> StepSummary:
+    from ovforge.parallel import cpu_count
+    from ovforge.synthesis.check import check_pairs
+
+    options, engine, executor, device = _prepare(console, choice, options, work, diffusion)
+    with console.progress() as progress:
+        return check_pairs(
+            options,
+            engine,
+            workers=executor.workers or cpu_count(),
+            device=device,
+            given=console.given,
+            progress=progress,
+        )
+
+
+def _prepare(
+    console: Console, choice: EngineChoice, options: GenerateOptions, work: ExecutorOptions, diffusion: DiffusionOptions
+) -> tuple[GenerateOptions, Engine, Executor, str | None]:
+    """What a run is made with: its options, its engine, who does the work, and on which device."""
+    options = replace(options, no_captions=diffusion.no_captions)
+    engine, diffusion = _of_run(options, choice.engine, diffusion, console.given)
+    device = None
+    if engine is EngineName.DIFFUSION:
+        device = resolve_auto(work.executor, work.address, diffusion.device)
+        diffusion = replace(diffusion, device=device)
+    return options, _engine(engine, diffusion), executor_of(work, device=device), device
 
 
 @command(app, "sheet", example="ovforge pairs sheet my_pairs --out my_pairs.png --count 8")

@@ -22,7 +22,7 @@ from ovforge.options.base import by_keywords
 from ovforge.options.exemplars import CropForm, CropOptions, ExemplarIndexOptions
 from ovforge.records.crops import CLASSES_FILE, CropIndex, CroppedClass
 from ovforge.records.exemplar import DATASETS, IMAGENET, LVIS, VISUAL_GENOME
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, shell_command
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some, shell_command
 from ovforge.records.run_layout import MANIFEST, SHARDS
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
@@ -92,7 +92,9 @@ def crop_exemplars(
         asked_for = (shards or ShardSelection()).of(plan.shards())
         notes.append(f"{result.done_before:,} of {len(asked_for):,} shards were done before")
     outputs = {"crops": str(options.output)}
+    split_counts = {split: sum(len(each.of(split)) for each in done) for split in SPLITS}
     if result.complete:
+        require_some(sum(split_counts.values()), "exemplar", options.output, "whose image can be read")
         if options.overwrite:
             _remove_stale(options.output, {path for each in done for path in each.files})
         index = msgspec.json.format(msgspec.json.encode(CropIndex(options.form.value, tuple(done)))) + b"\n"
@@ -105,7 +107,6 @@ def crop_exemplars(
         )
     if options.sheet:
         outputs["contact sheets"] = str(options.output / SHEETS)
-    split_counts = {split: sum(len(each.of(split)) for each in done) for split in SPLITS}
     return StepSummary(
         step="exemplars crop",
         outputs=outputs,

@@ -41,13 +41,20 @@ from ovforge.runs.presence import other_calls
 from ovforge.runs.run import RunResult, ShardSelection, run
 from ovforge.synthesis.clips.make import NO_OBJECT as NO_CLIP
 from ovforge.synthesis.corrections import make_again, relabel, skipped_images, take_corrections
+from ovforge.synthesis.engines import pinned
 from ovforge.synthesis.fingerprints import reads_prompts
 from ovforge.synthesis.image_table import read_images
 from ovforge.synthesis.pair_task import PairTask
 from ovforge.synthesis.pairs import PairSettings
 from ovforge.synthesis.partitions import adopt_partitions, check_published, partition_sizes, publish_partitions
 from ovforge.synthesis.repaint import Engine
-from ovforge.synthesis.run_inputs import binding_plan, default_images, describe_images, with_run_values
+from ovforge.synthesis.run_inputs import (
+    binding_plan,
+    default_images,
+    describe_images,
+    require_most_images,
+    with_run_values,
+)
 
 _OF_CLIPS = ("frames", "motion", "gap")
 SMALLEST_SHARD, LARGEST_SHARD, SHARDS_AIMED_AT = 8, 128, 64
@@ -169,9 +176,11 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         notes.append(f"{lacking:,} of {len(table):,} images have no caption: their prompts are made from class names")
     with open_image_store(images) as store:
         require_listed_images(store, table.names, annotations)
+        require_most_images(store, table.names)
         inputs = {"annotations": input_file(annotations), "images": describe_images(store, table.names)}
     if captions is not None:
         inputs["captions"] = input_file(captions)
+    described = engine.describe()
     plan = Plan(
         task="pairs",
         items=len(table),
@@ -181,7 +190,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         options={
             **described_settings(settings),
             "limit": options.limit,
-            "engine": engine.describe(),
+            "engine": described,
             "image_list": table.digest(),
         },
         inputs=inputs,
@@ -189,7 +198,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         not_compared=("engine.model",),
     )
     # Workers on other machines have another current folder.
-    task = PairTask(table, images.absolute(), engine, settings, threads)
+    task = PairTask(table, images.absolute(), pinned(engine, described), settings, threads)
     return PairRun(plan, task, tuple(notes))
 
 
@@ -278,13 +287,19 @@ def _partition_sizes(table: int, partitions: int) -> tuple[int, ...]:
     return partition_sizes(table, partitions)
 
 
+def next_generate_command(options: GenerateOptions) -> str:
+    """The command that resumes a run, or starts it with the default options."""
+    folder = [] if options.save_dir == DEFAULT_SAVE_DIR else ["--folder", str(options.save_dir)]
+    return shlex.join(["ovforge", "pairs", "generate", options.name, *folder])
+
+
 def shard_size(table: int) -> int:
     """Images per shard: it follows from their number alone, so that a run can go on with any number of workers."""
     return min(max(table // SHARDS_AIMED_AT, SMALLEST_SHARD), LARGEST_SHARD)
 
 
 def _check_folder(options: GenerateOptions) -> None:
-    """Refuse partitions that are there, but not from a run of ours."""
+    """Refuse partitions that are there, but not from a run of ovforge."""
     if options.overwrite or (options.folder / MANIFEST).exists():
         return
     for path in list_partition_files(options.folder):
@@ -357,6 +372,8 @@ def _summary(
         notes.append(f"{total - len(result.entries):,} of {total:,} shards are still to be done, by other parts")
     if result.done_before:
         notes.append(f"{result.done_before:,} shards were done by an earlier call")
+    if devices := counts.pop("on", {}):
+        notes.append("made on " + ", ".join(f"{name}: {count:,} images" for name, count in devices.items()))
     total_partitions = len(prepared.plan.groups) or 1
     folder = [] if options.save_dir == DEFAULT_SAVE_DIR else ["--folder", str(options.save_dir)]
     stem = find_partitions(options.folder, total_partitions)[0].h5.name.removesuffix("0.h5")

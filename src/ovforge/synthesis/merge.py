@@ -289,6 +289,7 @@ def _write(
                     if number % _EVERY == 0:
                         progress("merging images", counts["images"], total)
             counts["annotations"], pkl_sha256 = entries.result()
+        require_some(counts["images"], "image", parts[0].files.h5.parent, "with second views: none could be used")
         if pairs is not None:
             _join_records(pairs, parts, (h5.stat().st_size, pkl.stat().st_size), pkl_sha256)
         # The old files go only when nothing but renaming is left to be done.

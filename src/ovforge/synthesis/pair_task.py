@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import msgspec
@@ -122,7 +123,10 @@ class PairWorker:
                 if self._report is not None:
                     self._report(len(records))
             writer.add(RECORDS, msgspec.json.encode(records))
-        return ShardReport(shard.stop - shard.start, dict(counts), drops.freeze())
+        summary: dict[str, Any] = dict(counts)
+        if device := getattr(self._repainter, "device_name", ""):
+            summary["on"] = {device: len(records)}
+        return ShardReport(shard.stop - shard.start, summary, drops.freeze())
 
     def close(self) -> None:
         """Give back the threads, the images and the engine."""
