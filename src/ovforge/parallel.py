@@ -234,7 +234,7 @@ class Workers:
     def _started(self) -> ProcessPoolExecutor:
         with Workers._lock:
             if Workers._executor is None:
-                _keep_freed_memory()
+                keep_freed_memory()
                 context = multiprocessing.get_context("spawn")
                 Workers._turn = _Turn(context)
                 Workers._executor = ProcessPoolExecutor(
@@ -283,7 +283,7 @@ class _Turn:
 def _begin(turn: _Turn) -> None:
     """An interrupt is the parent's to handle, and nothing outlives the parent."""
     Workers._turn = turn
-    _keep_freed_memory()
+    keep_freed_memory()
     gc.disable()  # millions of records, none of which refers to another
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -291,7 +291,7 @@ def _begin(turn: _Turn) -> None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have the C library keep freed memory, up to 62 MB, for the next who asks.
 
     It gives blocks of a megabyte back to the system, and to get them again costs as much as decoding them. Once it has

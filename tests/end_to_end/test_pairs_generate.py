@@ -197,7 +197,7 @@ def test_images_that_cannot_be_used_are_named_and_the_run_goes_on(
     assert reasons == {
         "is missing": ["000000000009.jpg"],
         "is cut short": ["000000000025.jpg"],
-        "is no image of a known format": ["000000000030.jpg"],
+        "is a web page (HTML), not an image": ["000000000030.jpg"],
         "is empty": ["000000000034.jpg"],
         "is another image than the annotations'": ["000000000036.jpg"],
     }

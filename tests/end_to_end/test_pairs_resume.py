@@ -50,7 +50,7 @@ def root(mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pairs(command: str, *options: object, code: int = 0) -> None:
-    quick = ["--workers", "1", "--shard-size", "2"] if command == "generate" else []
+    quick = ["--workers", "1", "--shard-size", "2"] if command in ("generate", "check") else []
     assert run_app(app, [command, *map(str, options), *quick, "--quiet"]) == code
 
 
@@ -156,7 +156,7 @@ def test_a_partition_of_another_run_is_not_taken_for_this_one_s(root: Path, caps
 
 def test_two_that_publish_at_the_same_moment_do_no_harm(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs("generate", "whole")
-    monkeypatch.setattr("ovforge.synthesis.generate.publish_partitions", lambda folder: [])
+    monkeypatch.setattr("ovforge.synthesis.generate.publish_partitions", lambda *_: [])
     monkeypatch.setattr("ovforge.synthesis.generate.check_published", lambda folder: None)
     pairs("generate", "a")
     assert not published(RUNS / "a")
@@ -190,7 +190,7 @@ def test_two_that_publish_at_the_same_moment_do_no_harm(root: Path, monkeypatch:
 def test_whoever_publishes_second_finds_the_shards_gone_and_goes_on(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ovforge.synthesis.generate.publish_partitions", lambda folder: [])
+    monkeypatch.setattr("ovforge.synthesis.generate.publish_partitions", lambda *_: [])
     monkeypatch.setattr("ovforge.synthesis.generate.check_published", lambda folder: None)
     pairs("generate", "a")
     publish = partitions.publish_partition
@@ -310,7 +310,7 @@ def test_captions_and_packed_images_that_appear_change_nothing(root: Path, capsy
 
 
 def test_a_resume_takes_the_run_s_own_options(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--seed", 5, "--variants", 2, "--partitions", 2, "--min-area", 9000, "--limit", 6]
+    options = ["--engine", "warp", "--seed", 5, "--variants", 2, "--partitions", 2, "--no-masks", "--limit", 6]
     pairs("generate", "whole", *options)
     pairs("generate", "a", *options, "--shards", "1/2")
     told(capsys)
@@ -377,11 +377,77 @@ def test_an_unknown_run_is_named_with_those_that_are_there(
 
 def test_a_run_that_lost_most_of_its_images_fails(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in sorted(IMAGES.iterdir())[:5]:
-        path.unlink()
+        path.write_bytes(path.read_bytes()[:2000])
     pairs("generate", "a", code=1)
     said = told(capsys)
-    assert "only 3 of 8 images could be used: 5 images are missing" in said
+    assert "only 3 of 8 images could be used: 5 images" in said
     assert "--retry-skipped" in said
+    assert len(published(RUNS / "a")) == 3  # what could be used is there all the same
+    pairs("generate", "a", code=1)
+
+
+def test_most_images_missing_is_said_before_the_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in sorted(IMAGES.iterdir())[:5]:
+        path.unlink()
+    for command in ("check", "generate"):
+        pairs(command, "a", code=2)
+        assert "5 of 8 images are not there: 0000" in told(capsys)
+    assert not RUNS.exists()
+
+
+# pairs check
+
+
+def test_a_check_says_what_a_run_will_skip_write_and_take(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (IMAGES / FIRST).unlink()
+    correct(lambda content: followed(content).update(iscrowd=1))
+    told(capsys)
+    pairs("check", "a", "--json")
+    checked = json.loads(capsys.readouterr().out)
+    assert not RUNS.exists()
+    assert checked["next_command"] == "ovforge pairs generate a"
+    assert checked["counts"]["images that are there"] == COUNT - 1
+    assert {"estimated time, 1 worker", "disk for the partitions", "disk free"} <= checked["counts"].keys()
+    foreseen = {(drop["kind"], drop["reason"]): drop["count"] for drop in checked["drops"]}
+    pairs("generate", "a", "--json")
+    made = json.loads(capsys.readouterr().out)
+    assert foreseen["image", "is missing"] == 1
+    assert foreseen["annotation", "is a crowd region: it becomes an ignore region"] >= 1
+    assert checked["counts"]["objects to follow"] >= made["counts"]["objects"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda content: content["annotations"][0].update(image_id=1), "image"),
+        (lambda content: content["annotations"][0].update(category_id=77_777), "77777"),
+        (lambda content: content["annotations"][0].pop("image_id"), "image_id"),
+        (lambda content: content["images"][0].update(width=0), "width"),
+        (lambda content: content["annotations"].append(content["annotations"][0]), "id"),
+        (lambda content: content["images"].clear(), "image"),
+        (lambda content: content["annotations"].clear(), "object"),
+    ],
+)
+def test_what_a_later_step_would_refuse_is_refused_first(
+    root: Path, capsys: pytest.CaptureFixture[str], change: Any, said: str
+) -> None:
+    correct(change)
+    for command in ("check", "generate"):
+        pairs(command, "a", code=2)
+        assert said in told(capsys)
+    assert not RUNS.exists()
+
+
+def test_a_check_of_a_run_that_is_there(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs("generate", "a", "--seed", 3, "--shards", "1/2")
+    told(capsys)
+    pairs("check", "a")
+    assert "the run that is there would be resumed" in told(capsys)
+    pairs("check", "a", "--seed", 4, code=2)
+    assert "seed: 3 in the run, 4 now" in told(capsys)
+    correct(lambda content: content["annotations"][0].update(note="new"))
+    pairs("check", "a")
+    assert "no image has to be made again" in told(capsys)
 
 
 def test_a_folder_without_a_single_image_is_refused_first(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

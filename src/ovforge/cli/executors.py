@@ -69,6 +69,31 @@ def make_executor(
     return LocalExecutor(workers or 1, ("cpu",) if kind in ("auto", "cpu") else None)
 
 
+def resolve_auto(name: ExecutorName, address: str | None, device: str) -> str:
+    """What `--device auto` is where the work will be done: `cuda` or `cpu`; another device stays as it is.
+
+    A cluster is asked, not this machine. On this machine a GPU counts that torch can use.
+
+    Raises:
+        InputError: there is no such cluster.
+    """
+    if device != "auto":
+        return device
+    if name is ExecutorName.RAY and address is not None:
+        from ovforge.runs.executors.ray import cluster_has_gpu
+
+        return "cuda" if cluster_has_gpu(address) else "cpu"
+    from ovforge.runs.executors.local import visible_gpus
+
+    if not visible_gpus():
+        return "cpu"
+    try:
+        import torch
+    except ImportError:  # which the engine says better
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def select_shards(text: str | None) -> ShardSelection | None:
     """The part of the work that `--shards` names.
 

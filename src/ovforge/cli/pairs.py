@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ovforge.cli import pairs_export, pairs_list, pairs_replay, pairs_status, pairs_tracks
 from ovforge.cli.common import Console, command
-from ovforge.cli.diffusion_options import refuse_diffusion_options, with_diffusion_options
+from ovforge.cli.diffusion_options import refuse_diffusion_options
 from ovforge.cli.executors import (
     AddressOption,
     ExecutorOption,
     ShardsOption,
     WorkersOption,
     make_executor,
+    resolve_auto,
     select_shards,
 )
 from ovforge.errors import InputError
 from ovforge.options.diffusion import DiffusionOptions
 from ovforge.options.executors import ExecutorName
 from ovforge.options.labels import Outside
-from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, GenerateOptions
+from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, PAIR_FRAMES, ClipMotion, GenerateOptions
 from ovforge.records.reporting import StepSummary
 
 if TYPE_CHECKING:
@@ -45,9 +48,7 @@ def _group() -> None:
     """Tracking data: second views and their tracks."""
 
 
-@command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")
-@with_diffusion_options
-def generate(
+def _generate(
     console: Console,
     name: Annotated[str, typer.Argument(help="The run's name: its folder and its files are called so.")],
     *,
@@ -72,6 +73,22 @@ def generate(
     workers: WorkersOption = 0,
     partitions: Annotated[int, typer.Option("--partitions", "--total-p", help="HDF5 files to publish.")] = 1,
     variants: Annotated[int, typer.Option("--variants", "--repeat_num", help="Second views per image.")] = 1,
+    frames: Annotated[
+        int,
+        typer.Option(help="2: pairs. 3 to 64: clips of so many frames, in which objects move; the image is the first."),
+    ] = PAIR_FRAMES,
+    motion: Annotated[
+        ClipMotion | None,
+        typer.Option(
+            help="How clips move. video: as real footage; hard: more than that; ovtrack: every frame is a second "
+            "view of its own, and no object moves by itself.",
+            show_default="video",
+        ),
+    ] = None,
+    gap: Annotated[
+        float | None,
+        typer.Option(help="How many video frames two frames of a clip are apart, 1 to 60.", show_default="15"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same inputs: same pairs.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Throw away the run of this name and start anew.")
@@ -131,6 +148,9 @@ def generate(
     retry_skipped: Annotated[
         bool, typer.Option("--retry-skipped", help="Make again the images that could not be used before.")
     ] = False,
+    only_check: Annotated[
+        bool, typer.Option("--check", help="Only check, as `pairs check` does; nothing is written.")
+    ] = False,
     remake_changed: Annotated[
         bool,
         typer.Option("--remake-changed", help="Make again the images that a corrected annotation file changes."),
@@ -150,6 +170,9 @@ def generate(
         no_captions=diffusion.no_captions,
         partitions=partitions,
         variants=variants,
+        frames=frames,
+        motion=motion,
+        gap=gap,
         seed=seed,
         min_area=min_area,
         outside=outside,
@@ -166,9 +189,23 @@ def generate(
     from ovforge.synthesis.generate import generate_pairs
 
     engine, diffusion = _of_run(options, engine, diffusion, console.given)
-    device = diffusion.device if engine is EngineName.DIFFUSION else None
+    device = None
+    if engine is EngineName.DIFFUSION:
+        device = resolve_auto(executor, address, diffusion.device)
+        diffusion = replace(diffusion, device=device)
     pool = make_executor(executor, workers=workers, address=address, device=device)
     with console.progress() as progress:
+        if only_check:
+            from ovforge.synthesis.check import check_pairs
+
+            return check_pairs(
+                options,
+                _engine(engine, diffusion),
+                workers=pool.workers or available_cores(),
+                device=device,
+                given=console.given,
+                progress=progress,
+            )
         return generate_pairs(
             options,
             _engine(engine, diffusion),
@@ -178,6 +215,22 @@ def generate(
             given=console.given,
             progress=progress,
         )
+
+
+def _check(console: Console, **options: Any) -> StepSummary:
+    """Check all that generating, merging and annotating a run will need; say what it will skip, write and take.
+
+    Takes the options of `pairs generate`, makes a few images to estimate time and disk, and writes nothing.
+    """
+    return _generate(console, **options, only_check=True)
+
+
+_signature = inspect.signature(_generate, eval_str=True)
+_check.__signature__ = _signature.replace(  # type: ignore[attr-defined]  # the same options as generate's
+    parameters=[one for one in _signature.parameters.values() if one.name != "only_check"]
+)
+command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")(_generate)
+command(app, "check", example="ovforge pairs check my_pairs --workers 4 --partitions 4")(_check)
 
 
 @command(app, "sheet", example="ovforge pairs sheet my_pairs --out my_pairs.png --count 8")
@@ -191,10 +244,13 @@ def sheet(
     out: Annotated[Path | None, typer.Option(help="The PNG to write; NAME.png in that folder.")] = None,
     count: Annotated[int, typer.Option(min=1, max=500, help="How many pairs.")] = 8,
     seed: Annotated[int, typer.Option(help="Which pairs.")] = 0,
-    columns: Annotated[int, typer.Option(min=1, max=10, help="Pairs side by side.")] = 2,
+    columns: Annotated[int, typer.Option(min=1, max=10, help="Pairs side by side; clips are strips.")] = 2,
+    mp4: Annotated[
+        Path | None, typer.Option("--mp4", help="Write each clip on the sheet as a video to this folder, too.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
 ) -> StepSummary:
-    """Draw pairs side by side on one sheet, boxes and labels coloured by track."""
+    """Draw pairs side by side, or clips as strips, on one sheet, boxes and labels coloured by track."""
     del console
     from ovforge.records.run_layout import check_run_name
     from ovforge.synthesis.contact_sheet import contact_sheet
@@ -208,9 +264,14 @@ def sheet(
         count=count,
         seed=seed,
         columns=columns,
+        mp4=mp4,
         overwrite=overwrite,
     )
-    return StepSummary(step="pairs sheet", outputs={"sheet": str(path)}, counts={"pairs": drawn})
+    return StepSummary(
+        step="pairs sheet",
+        outputs={"sheet": str(path)} | ({"videos": str(mp4)} if mp4 else {}),
+        counts={"pairs": drawn},
+    )
 
 
 pairs_list.register(app)

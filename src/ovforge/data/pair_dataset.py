@@ -68,7 +68,7 @@ class PairDataset:
         # A store opens itself anew after a fork or a pickle, so that no worker shares an HDF5 handle.
         self._store = open_image_store(self.h5)
         self._index: PairIndex | None = None
-        _torch()
+        import_torch()
         self._length = len(self._open_index())
 
     def __len__(self) -> int:
@@ -77,7 +77,7 @@ class PairDataset:
     def __getitem__(self, position: int) -> Any:
         if not -self._length <= position < self._length:
             raise IndexError(position)
-        torch = _torch()
+        torch = import_torch()
         index = self._open_index()
         row_a, row_b = (int(row) for row in index.pairs[position])
         names = index.file_name(row_a), index.file_name(row_b)
@@ -124,7 +124,7 @@ class PairDataset:
         return self._index
 
     def _objects(self, index: PairIndex, row: int) -> dict[str, Any]:
-        torch = _torch()
+        torch = import_torch()
         span = index.objects(row)
         boxes = np.array(index.box[span], dtype=np.float32)
         regions = np.array(index.regions(row), dtype=np.float32)
@@ -188,7 +188,8 @@ def _mask(path: Path, fields: dict[str, Any], height: int, width: int) -> NDArra
     return np.ascontiguousarray(decoded)
 
 
-def _torch() -> Any:
+def import_torch() -> Any:
+    """torch, or an error that says how to install it."""
     try:
         import torch
     except ImportError as error:

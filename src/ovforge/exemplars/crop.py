@@ -18,10 +18,11 @@ from ovforge.files.atomic import write_bytes
 from ovforge.files.small_files import has_size, remove_stale_files, write_small_file
 from ovforge.image_io.codec import apply_orientation
 from ovforge.image_io.header import read_orientation
-from ovforge.options.exemplars import CropForm, CropOptions
+from ovforge.options.base import by_keywords
+from ovforge.options.exemplars import CropForm, CropOptions, ExemplarIndexOptions
 from ovforge.records.crops import CLASSES_FILE, CropIndex, CroppedClass
 from ovforge.records.exemplar import DATASETS, IMAGENET, LVIS, VISUAL_GENOME
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some, shell_command
 from ovforge.records.run_layout import MANIFEST, SHARDS
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
@@ -33,12 +34,15 @@ from ovforge.sources.exemplar_images import ExemplarImages, missing_hint
 RUN_FOLDER = "run"
 SPLITS = ("train", "val", "all")
 SHEETS = "sheets"
+REPLACING = ".replacing"
+"""An empty file that is there while crops are made anew over those of an earlier run."""
 CLASSES_A_SHARD = 4
 IMAGES_TRIED = 20
 """Images of a data set that are looked for before the work; if none is there, the folder is the wrong one."""
 _OURS = re.compile(rf"((train|val)_)?\d+_({'|'.join(DATASETS)})_.+")
 
 
+@by_keywords(CropOptions)
 def crop_exemplars(
     options: CropOptions,
     executor: Executor | None = None,
@@ -69,6 +73,7 @@ def crop_exemplars(
     _check_images(classes, options)
     run_folder = options.output / RUN_FOLDER
     plan = _plan(classes, options)
+    replaced = options.overwrite or (options.output / REPLACING).exists()
     if not options.overwrite:
         _ask_again_for_lost_crops(options.output, (shards or ShardSelection()).of(plan.shards()))
     _remove_stale_files(options.output)
@@ -92,10 +97,11 @@ def crop_exemplars(
     split_counts = {split: sum(len(each.of(split)) for each in done) for split in SPLITS}
     if result.complete:
         require_some(sum(split_counts.values()), "exemplar", options.output, "whose image can be read")
-        if options.overwrite:
+        if replaced:
             _remove_stale(options.output, {path for each in done for path in each.files})
         index = msgspec.json.format(msgspec.json.encode(CropIndex(options.form.value, tuple(done)))) + b"\n"
         write_bytes(options.output / CLASSES_FILE, index, overwrite=True)
+        (options.output / REPLACING).unlink(missing_ok=True)
         outputs["classes"] = str(options.output / CLASSES_FILE)
     else:
         notes.append(
@@ -116,10 +122,19 @@ def crop_exemplars(
         drops=result.drops,
         notes=tuple(notes),
         next_command=(
-            f"ovforge exemplars index --crops {options.output}"
+            shell_command("ovforge", "exemplars", "index", crops=options.output, split=_split_to_list(split_counts))
             if result.complete
             else "the same command again, when the other parts are done"
         ),
+    )
+
+
+def _split_to_list(counts: dict[str, int]) -> str | None:
+    """The split to be listed next where it is not the default: small K leave nothing for val."""
+    return (
+        None
+        if counts.get(ExemplarIndexOptions.split)
+        else next((split for split, count in counts.items() if count), None)
     )
 
 
@@ -144,6 +159,9 @@ class _Cropper:
 
     def run(self, shard: Shard, out: Path) -> ShardReport:
         """Write the crops of the shard's classes, then the receipt."""
+        if self._options.overwrite:
+            (self._options.output / REPLACING).touch()
+            (self._options.output / CLASSES_FILE).unlink(missing_ok=True)  # from here on the crops are unfinished
         drops = Drops(keep_names=True)
         counts = {"cut": 0, "copied": 0}
         receipt = [
@@ -219,10 +237,17 @@ def _check(options: CropOptions) -> None:
         return
     if options.output.exists() and not options.output.is_dir():
         raise OutputExistsError(options.output)
+    if _is_stopped_before_its_first_shard(options.output):
+        return
     for split in SPLITS:
         folder = options.output / split
         if folder.is_dir() and any(folder.iterdir()):
             raise OutputExistsError(folder)
+
+
+def _is_stopped_before_its_first_shard(output: Path) -> bool:
+    """Whether crops were being replaced here by a run that was stopped so early that it left no plan."""
+    return (output / REPLACING).exists() and not (output / RUN_FOLDER / MANIFEST).exists()
 
 
 def _check_images(classes: list[PlannedClass], options: CropOptions) -> None:
@@ -278,6 +303,7 @@ def _ask_again_for_lost_crops(output: Path, shards: list[Shard]) -> None:
         files = {file: size for each in _read_receipt(path) for file, size in each.files.items()}
         if not all(has_size(output / file, size) for file, size in files.items()):
             path.unlink(missing_ok=True)
+            (output / CLASSES_FILE).unlink(missing_ok=True)  # until they are made again
 
 
 def _remove_stale_files(output: Path) -> None:

@@ -16,7 +16,7 @@ from ovforge.image_io.store import ImageStore
 from ovforge.options.exports import ExportOptions
 from ovforge.records.reporting import Drops, Progress
 
-IGNORE_REGION = "is a region to be ignored, which the format does not have"
+IGNORE_REGION = "is not written: the format has no regions to be ignored"
 CONVERTED = "was converted to JPEG: the format has one suffix per video"
 
 

@@ -14,7 +14,9 @@ from ovforge.exports.selection import selected
 from ovforge.exports.videos import VideoFile
 from ovforge.files.atomic_folder import atomic_folder
 from ovforge.image_io.store import open_image_store
+from ovforge.options.base import by_keywords
 from ovforge.options.exports import ExportFormat, ExportOptions
+from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.records.run_layout import merged_files, tracks_file
 
@@ -33,6 +35,7 @@ MODULES = {
 }
 
 
+@by_keywords(ExportOptions)
 def export_pairs(options: ExportOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Write a run's pairs or clips in another format.
 
@@ -47,7 +50,8 @@ def export_pairs(options: ExportOptions, *, progress: Progress = no_progress) ->
     with contextlib.ExitStack() as stack:
         # Before a gigabyte is read: whether the place is free.
         folder = stack.enter_context(atomic_folder(options.output, overwrite=options.overwrite, mark=MARK))
-        file = stack.enter_context(VideoFile(pairs_json))
+        with Workers():
+            file = stack.enter_context(VideoFile(pairs_json))
         store = stack.enter_context(open_image_store(images)) if options.copy_images else None
         numbers = selected(file, options.only)
         if not len(numbers):

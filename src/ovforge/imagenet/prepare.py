@@ -31,6 +31,7 @@ from ovforge.imagenet.archives import Archive, ClassSource, open_archive
 from ovforge.imagenet.one_class import WORK, ClassFailure, ClassReport
 from ovforge.imagenet.prepare_task import PrepareTask, read_classes
 from ovforge.imagenet.stream import prepare_stream
+from ovforge.options.base import by_keywords
 from ovforge.options.imagenet import ClassChoice, PrepareOptions, Resize
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.records.run_layout import SHARDS
@@ -50,6 +51,7 @@ _LVIS_SHARE = 0.15  # an upper guess of the share of the LVIS classes and substi
 _FOLDERS_LOOKED_AT = 200
 
 
+@by_keywords(PrepareOptions)
 def prepare(
     options: PrepareOptions,
     executor: Executor | None = None,
@@ -262,8 +264,11 @@ def _size_of(classes: tuple[ClassSource, ...]) -> float:
     looked_at = folders[:: max(1, len(folders) // _FOLDERS_LOOKED_AT)]
     found = 0
     for source in looked_at:
-        with contextlib.suppress(OSError):  # it is an estimate; a class that cannot be read is reported later
-            found += sum(entry.stat().st_size for entry in os.scandir(source.path) if entry.is_file())
+        # It is an estimate: what cannot be read is reported later.
+        with contextlib.suppress(OSError), os.scandir(source.path) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    found += entry.stat().st_size
     return sum(source.size or 0 for source in classes) + found * len(folders) / max(1, len(looked_at))
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from ovforge.errors import InputError
 from ovforge.options import layout
 from ovforge.options.labels import Outside
 
+PAIR_FRAMES = 2
+"""Frames of a pair; a run with more makes clips."""
 DEFAULT_SAVE_DIR = layout.PAIRS_DIR
 DEFAULT_IMAGES = (layout.TRACKING_PACKED, layout.TRACKING_IMAGES)
 """Where images are looked for: the first that is there."""
@@ -18,6 +21,19 @@ DEFAULT_CAPTIONS = layout.TRACKING_CAPTIONS
 ENGINES = ("fill", "diffusion", "warp")
 DEFAULT_MIN_AREA = 64.0**2
 """Square pixels (OVTrack)."""
+MOST_FRAMES, MOST_GAP = 64, 60
+DEFAULT_GAP = 15.0
+
+
+class ClipMotion(str, Enum):
+    """How much the clips of a run move."""
+
+    VIDEO = "video"
+    """As real footage does."""
+    HARD = "hard"
+    """More than that: objects cross, leave and come back more often; more blur, noise and drift."""
+    OVTRACK = "ovtrack"
+    """Every frame is a second view of its own, as OVTrack draws them; no object moves by itself."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,9 @@ class GenerateOptions:
         no_captions: use no caption file, even if DEFAULT_CAPTIONS is there.
         partitions: how many HDF5 files the run is published in.
         variants: second views per image.
+        frames: 2 makes pairs; 3 to 64: clips of so many frames, the image itself the first.
+        motion: how clips move; None: VIDEO.
+        gap: how many video frames two frames of a clip are apart; None: DEFAULT_GAP.
         seed: the same seed, inputs and options give the same pairs, on any number of workers.
         min_area: square pixels; an engine that repaints keeps objects with a larger annotated area. None:
             DEFAULT_MIN_AREA. The others keep every object.
@@ -57,6 +76,9 @@ class GenerateOptions:
     no_captions: bool = False
     partitions: int = 1
     variants: int = 1
+    frames: int = PAIR_FRAMES
+    motion: ClipMotion | None = None
+    gap: float | None = None
     seed: int = 0
     min_area: float | None = None
     outside: Outside | None = None
@@ -79,10 +101,38 @@ class GenerateOptions:
         _at_least(0, "--min-area", self.min_area)
         _at_least(1, "--limit", self.limit)
         _at_least(1, "--shard-size", self.shard_size)
+        self._check_clips()
         if self.no_captions and self.captions is not None:
             raise InputError("--captions and --no-captions exclude each other", hint="leave one of them out")
         if not 1 <= self.quality <= 100:
             raise InputError(f"--quality {self.quality}: has to be from 1 to 100")
+
+    def _check_clips(self) -> None:
+        if not PAIR_FRAMES <= self.frames <= MOST_FRAMES:
+            raise InputError(f"--frames {self.frames}: has to be from {PAIR_FRAMES} to {MOST_FRAMES}")
+        if self.frames == PAIR_FRAMES:
+            hint = "--frames 5 makes clips of five frames"
+            if self.motion is not None:
+                raise InputError(f"--motion {ClipMotion(self.motion).value}: is for clips only", hint=hint)
+            if self.gap is not None:
+                raise InputError(f"--gap {self.gap:g}: is for clips only", hint=hint)
+            return
+        if self.variants != 1:
+            raise InputError(
+                f"--variants {self.variants}: a run makes one clip of each image",
+                hint="more clips of each image: a run of another name with another --seed=N",
+            )
+        if self.min_area is not None:
+            raise InputError(
+                f"--min-area {self.min_area:g}: clips keep and label every object",
+                hint="leave small ones out afterwards: `ovforge pairs annotate --min-area`",
+            )
+        if self.gap is not None and not 1 <= self.gap <= MOST_GAP:
+            raise InputError(f"--gap {self.gap:g}: has to be from 1 to {MOST_GAP} video frames")
+        if self.motion == ClipMotion.OVTRACK and self.gap is not None:
+            raise InputError(
+                f"--gap {self.gap:g}: has no meaning for --motion ovtrack, whose frames are drawn one by one"
+            )
 
     @property
     def folder(self) -> Path:

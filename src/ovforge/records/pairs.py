@@ -11,13 +11,14 @@ from ovforge.records.reporting import Drop
 
 
 class VariantRecord(msgspec.Struct, omit_defaults=True):
-    """One second view of an image."""
+    """One second view of an image, or one frame of a clip after the first."""
 
     file_name: str
-    """`<stem>_v<r>.jpg`, the key of its image."""
+    """`<stem>_v<r>.jpg`, or `<stem>_v0_f<frame>.jpg` in a clip: the key of its image."""
     motion: dict[str, Any]
     """`synthesis.motion.Motion` as plain values; `matrix` maps the original's pixels to the second view's.
-    {"kind": "none"}: the second view is the original, because the image has no usable object."""
+    {"kind": "none"}: the second view is the original, because the image has no usable object. {"kind": "clip"}:
+    `matrix` is the camera's, `groups` those of the objects that move by themselves."""
     caption: str
     seed: int
     engine: dict[str, Any]
@@ -27,7 +28,8 @@ class VariantRecord(msgspec.Struct, omit_defaults=True):
     pixels) and `area` (pixels) of the warped mask, and `image_name` appended. Objects that left the image stay,
     with the box 0, 0, 0, 0 and the area 0. Further keys: `fidelity` (0 to 1), `visibility` (0 to 1, the share of the
     warped mask that is seen in the second view), `old_copy` (0 to 1, the share of the object that is seen once more,
-    at its old place); `iscrowd` 1 where it is an ignore region; optional: `mask` (RLE of the warped mask)."""
+    at its old place); in clips `amodal_bbox` (the whole object's box, hidden and outside parts included, in pixels),
+    `occluded` and `outside`; `iscrowd` 1 where it is an ignore region; optional: `mask` (RLE of the warped mask)."""
     keep_mask: dict[str, Any] | None = None
     """RLE, at the image's own size, of what was kept from repainting; only where masks were asked for."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from ovforge.errors import InputError
+from ovforge.options.pairs import PAIR_FRAMES
 
 MANIFEST = "manifest.json"
 CORRECTIONS = "corrections.json"
@@ -113,6 +114,23 @@ def variant_names(file_name: str, variants: int) -> list[str]:
     """The names of an image's first `variants` second views."""
     stem = _stem(file_name)
     return [f"{stem}_v{variant}.jpg" for variant in range(variants)]
+
+
+def frame_name(file_name: str, frame: int) -> str:
+    """`<stem>_v0_f<frame>.jpg`, frame 1 and on of an image's clip: frame 0 is the image itself."""
+    return f"{_stem(file_name)}_v0_f{frame:03d}.jpg"
+
+
+def view_name(file_name: str, view: int, frames: int) -> str:
+    """The name of an image's view number `view`: a second view, or, of clips of `frames` frames, a frame."""
+    return variant_name(file_name, view) if frames <= PAIR_FRAMES else frame_name(file_name, view + 1)
+
+
+def view_names(file_name: str, views: int, frames: int) -> list[str]:
+    """The names of an image's first `views` views."""
+    if frames <= PAIR_FRAMES:
+        return variant_names(file_name, views)
+    return [frame_name(file_name, view + 1) for view in range(views)]
 
 
 def find_runs(folder: Path) -> list[str]:

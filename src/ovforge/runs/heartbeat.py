@@ -13,6 +13,7 @@ import msgspec
 
 from ovforge.files.machine import host_name, machine_name, process_is_alive, process_start
 from ovforge.records.run_layout import RUNNING
+from ovforge.runs.signals import start_quietly
 from ovforge.runs.task import Shard
 
 BEAT_SECONDS = 5.0
@@ -88,7 +89,7 @@ class Heartbeat:
 
     def __enter__(self) -> Heartbeat:
         self._write()
-        self._thread.start()
+        start_quietly(self._thread)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

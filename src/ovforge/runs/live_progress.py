@@ -9,6 +9,7 @@ from types import TracebackType
 
 from ovforge.records.reporting import Progress
 from ovforge.runs.heartbeat import worker_statuses
+from ovforge.runs.signals import start_quietly
 from ovforge.runs.task import Shard
 
 _EVERY_SECONDS = 1.0
@@ -38,7 +39,7 @@ class LiveProgress:
         self._tell({})
 
     def __enter__(self) -> LiveProgress:
-        self._thread.start()
+        start_quietly(self._thread)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from ovforge.files.machine import host_name, machine_name, process_is_alive, process_start
 from ovforge.records.run_layout import MANIFEST, RUNNING
 from ovforge.runs.heartbeat import LOST_AFTER_SECONDS, written_ago
+from ovforge.runs.signals import start_quietly
 
 _SUFFIX = ".run"
 _FRESHEN_SECONDS = 10.0
@@ -45,7 +46,7 @@ class RunPresence:
         with contextlib.suppress(OSError):  # a run on a read-only disk can still be asked for
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_bytes(msgspec.json.encode(record))
-        self._thread.start()
+        start_quietly(self._thread)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -29,7 +29,7 @@ from ovforge.synthesis.pair_file import PairFileWriter, PublishedPair, read_abou
 from ovforge.synthesis.pairs import SourceImage
 from ovforge.synthesis.partitions import partition_problem, report_of, without_polygons
 
-_MADE_HERE = ("bbox", "area", "image_name", "fidelity", "mask")
+_MADE_HERE = ("bbox", "area", "image_name", "iscrowd", "fidelity", "visibility", "old_copy", "mask")
 """The fields of an object in a second view that are not its original's."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ovforge.errors import InputError
 from ovforge.options.diffusion import DEFAULT_MODEL, DiffusionOptions
 from ovforge.runs.plan import Plan, possible_places
-from ovforge.synthesis.diffusion import engine_from_description
+from ovforge.synthesis.diffusion import DiffusionEngine, engine_from_description
 from ovforge.synthesis.repaint import Engine
 from ovforge.synthesis.warp import FillEngine, WarpEngine
 
@@ -47,9 +47,20 @@ def with_run_diffusion_options(
     """The options of the engine `diffusion` for resuming a run: what was not given takes the run's own value."""
     own = engine_from_description(plan.options["engine"]).options
     model = options.model if "model" in given else find_model(plan, run_folder)
-    given_fields = set(given) | ({"width", "height"} if "working_size" in given else set())
+    given_fields = set(given) | ({"height"} if "width" in given else set())  # one option, --working-size
     values = {field.name: getattr(options, field.name) for field in fields(options) if field.name in given_fields}
     return replace(own, **{**values, "model": model})
+
+
+def pinned(engine: Engine, described: dict[str, Any]) -> Engine:
+    """The engine with everything fixed that its description says, so that workers on other machines do the same: the
+    number of threads, the precision, and the kind of device."""
+    if not isinstance(engine, DiffusionEngine):
+        return engine
+    own = engine.options
+    options = engine_from_description(described).options
+    device = own.device if own.device.partition(":")[0] == options.device else options.device
+    return DiffusionEngine(replace(options, model=own.model.absolute(), device=device))
 
 
 def find_model(plan: Plan, run_folder: Path) -> Path:

@@ -13,7 +13,7 @@ from ovforge.synthesis.repaint import Engine
 
 def reads_prompts(engine: Engine) -> bool:
     """Whether an image's pixels depend on its prompt."""
-    return engine.name != "warp"
+    return engine.name not in ("warp", "fill")
 
 
 class _Geometry(msgspec.Struct):
@@ -22,13 +22,18 @@ class _Geometry(msgspec.Struct):
     iscrowd: Any = 0
     category_id: int = -1
     segmentation: Any = None
+    bbox: Any = None
 
 
 def fingerprint(source: SourceImage, class_names: dict[int, str], *, reads_prompts: bool) -> str:
     """16 hexadecimal digits that change with whatever of the annotation file decides an image's pixels."""
     objects = [msgspec.json.decode(record, type=_Geometry) for record in source.annotations]
     parts: list[Any] = [source.image_id, source.file_name, source.width, source.height]
-    parts += [[o.id, _number(o.area), bool(o.iscrowd), _numbers(o.segmentation)] for o in objects]
+    # Without a mask, the box is what is known of where an object is.
+    parts += [
+        [o.id, _number(o.area), bool(o.iscrowd), _numbers(o.segmentation if o.segmentation else o.bbox)]
+        for o in objects
+    ]
     if reads_prompts:
         parts += list(source.captions) or [class_names.get(o.category_id, "") for o in objects]
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.ordering import stable_order
+from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.options.tracks import PairObjects
 from ovforge.records.reporting import Drops
-from ovforge.records.run_layout import variant_name
+from ovforge.records.run_layout import view_name
 from ovforge.synthesis.annotated_columns import ImageColumns, ObjectColumns
 from ovforge.synthesis.second_views import SecondViews
 
@@ -30,6 +31,7 @@ MIN_MOVED_AREA = 32.0 * 32.0
 """Square pixels; a second view's object has to be at least so large, and its box a pixel wide and high (OVTrack)."""
 IGNORED = ": an ignore region where it is seen"
 NOT_IN_BOTH = "is not in every frame of its pair"
+OUT_OF_SIGHT = "is out of sight: left the image or covered"
 NO_OBJECT = "has no object in two of its frames"
 _LAST = np.iinfo(np.int64).max
 
@@ -101,7 +103,7 @@ def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rul
     order = np.lexsort((np.where(original >= 0, original, _LAST), entries.view))
     kept = _kept(_EntryNames(images, views, order), original, rules, drops, order)
     kept_original = np.ones(len(followed), np.bool_)
-    if rules.objects is PairObjects.BOTH:
+    if rules.objects is PairObjects.BOTH and views.frames == PAIR_FRAMES:  # in clips they leave and come back
         kept_original = np.bincount(original[kept], minlength=len(followed)) == variants
         lonely = kept & ~np.append(kept_original, False)[original]
         kept &= ~lonely
@@ -281,9 +283,10 @@ def _kept(names: _EntryNames, original: Ints, rules: Rules, drops: Drops, order:
     kept[entries.is_region] = False  # it was never said that these are followed
     small = (entries.box[:, 2:] < 1).any(axis=1) | (entries.area < rules.min_moved_area)
     ignored = IGNORED if rules.regions else ""
+    left = "has left the image" if names.views.frames == PAIR_FRAMES else OUT_OF_SIGHT
     for reason, without in (
         (f"comes from no object larger than {rules.min_area:g} square pixels{ignored}", original < 0),
-        ("has left the image", entries.area <= 0),
+        (left, entries.area <= 0),
         (f"is smaller than {rules.min_moved_area:g} square pixels in the second view{ignored}", small),
         (f"has a fidelity below {rules.min_fidelity:g}{ignored}", entries.fidelity < rules.min_fidelity),
         (f"has a visibility below {rules.min_visibility:g}{ignored}", entries.visibility < rules.min_visibility),
@@ -313,7 +316,7 @@ class _EntryNames(Collection[str]):
         views = self.views
         for row in self.rows:
             number, variant = divmod(int(views.entries.view[row]), views.variants)
-            view = variant_name(self.images.names[views.used[number]], variant)
+            view = view_name(self.images.names[views.used[number]], variant, views.frames)
             yield f"annotation {views.entries.id[row]} in {view}"
 
     def __contains__(self, name: object) -> bool:
@@ -323,4 +326,4 @@ class _EntryNames(Collection[str]):
 def _count_empty(images: ImageColumns, views: SecondViews, of_view: Ints, of_image: Ints, drops: Drops) -> None:
     reason = "has no boxes: nothing is noted of its objects"
     for number, variant in np.argwhere((of_view == 0) & (of_image > 0)[:, None]).tolist():
-        drops.warn("second view", reason, variant_name(images.names[views.used[number]], variant))
+        drops.warn("second view", reason, view_name(images.names[views.used[number]], variant, views.frames))

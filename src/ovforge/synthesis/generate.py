@@ -24,8 +24,11 @@ from ovforge.options.labels import Labels, Outside
 from ovforge.options.pairs import (
     DEFAULT_ANNOTATIONS,
     DEFAULT_CAPTIONS,
+    DEFAULT_GAP,
     DEFAULT_MIN_AREA,
     DEFAULT_SAVE_DIR,
+    PAIR_FRAMES,
+    ClipMotion,
     GenerateOptions,
 )
 from ovforge.records.pairs import visibility_text
@@ -36,15 +39,24 @@ from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.plan import Plan, input_file
 from ovforge.runs.presence import other_calls
 from ovforge.runs.run import RunResult, ShardSelection, run
+from ovforge.synthesis.clips.make import NO_OBJECT as NO_CLIP
 from ovforge.synthesis.corrections import make_again, relabel, skipped_images, take_corrections
+from ovforge.synthesis.engines import pinned
 from ovforge.synthesis.fingerprints import reads_prompts
 from ovforge.synthesis.image_table import read_images
 from ovforge.synthesis.pair_task import PairTask
 from ovforge.synthesis.pairs import PairSettings
 from ovforge.synthesis.partitions import adopt_partitions, check_published, partition_sizes, publish_partitions
 from ovforge.synthesis.repaint import Engine
-from ovforge.synthesis.run_inputs import binding_plan, default_images, describe_images, with_run_values
+from ovforge.synthesis.run_inputs import (
+    binding_plan,
+    default_images,
+    describe_images,
+    require_most_images,
+    with_run_values,
+)
 
+_OF_CLIPS = ("frames", "motion", "gap")
 SMALLEST_SHARD, LARGEST_SHARD, SHARDS_AIMED_AT = 8, 128, 64
 
 
@@ -157,16 +169,18 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
     annotations = options.annotations or DEFAULT_ANNOTATIONS
     captions, notes = _captions(options, engine)
     notes = [*engine.traits.notes, *notes]
-    table = read_images(annotations, captions, variants=options.variants, limit=options.limit)
+    settings = pair_settings(options, engine)
+    table = read_images(annotations, captions, variants=settings.views, limit=options.limit, frames=settings.frames)
     require_some(table.objects, "object", annotations, "in any image: crowd regions are not followed")
     if engine.traits.uses_captions and table.captions is not None and (lacking := table.captions.empty):
         notes.append(f"{lacking:,} of {len(table):,} images have no caption: their prompts are made from class names")
-    settings = pair_settings(options, engine)
     with open_image_store(images) as store:
         require_listed_images(store, table.names, annotations)
+        require_most_images(store, table.names)
         inputs = {"annotations": input_file(annotations), "images": describe_images(store, table.names)}
     if captions is not None:
         inputs["captions"] = input_file(captions)
+    described = engine.describe()
     plan = Plan(
         task="pairs",
         items=len(table),
@@ -176,7 +190,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         options={
             **described_settings(settings),
             "limit": options.limit,
-            "engine": engine.describe(),
+            "engine": described,
             "image_list": table.digest(),
         },
         inputs=inputs,
@@ -184,7 +198,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         not_compared=("engine.model",),
     )
     # Workers on other machines have another current folder.
-    task = PairTask(table, images.absolute(), engine, settings, threads)
+    task = PairTask(table, images.absolute(), pinned(engine, described), settings, threads)
     return PairRun(plan, task, tuple(notes))
 
 
@@ -201,6 +215,8 @@ def pair_settings(options: GenerateOptions, engine: Engine) -> PairSettings:
             f"--outside {outside.value}: the engine {engine.name} takes {traits.outside[0].value} only",
             hint=f"`--engine {'warp' if outside is Outside.ORIGINAL else 'fill'}` has it so",
         )
+    if options.frames > PAIR_FRAMES:
+        return _clip_settings(options, engine, outside)
     labels = traits.labels(outside)
     if labels is Labels.ALL and options.min_area is not None:
         raise InputError(
@@ -213,23 +229,55 @@ def pair_settings(options: GenerateOptions, engine: Engine) -> PairSettings:
     )
 
 
+def _clip_settings(options: GenerateOptions, engine: Engine, outside: Outside) -> PairSettings:
+    """What decides the clips: their background is completed, and every object is labelled."""
+    if outside is not Outside.COMPLETED:
+        raise InputError(
+            f"--frames {options.frames}: clips have a completed background, the engine {engine.name} shows the original"
+            if Outside.COMPLETED not in engine.traits.outside
+            else f"--outside {outside.value}: clips have a completed background",
+            hint="`--engine fill` needs no model",
+        )
+    return PairSettings(
+        options.seed,
+        1,
+        0.0,
+        options.masks,
+        options.quality,
+        outside=outside,
+        labels=Labels.ALL,
+        frames=options.frames,
+        motion=ClipMotion(options.motion or ClipMotion.VIDEO),
+        gap=DEFAULT_GAP if options.gap is None else options.gap,
+    )
+
+
 def described_settings(settings: PairSettings) -> dict[str, Any]:
     """What the manifest says of the settings; the seed has a place of its own there."""
     fields = {key: value for key, value in asdict(settings).items() if key != "seed"}
     # Where every object is kept, there is no smallest area.
     min_area = None if settings.labels is Labels.ALL else settings.min_area
-    return {**fields, "min_area": min_area, "outside": settings.outside.value, "labels": settings.labels.value}
+    fields |= {"min_area": min_area, "outside": settings.outside.value, "labels": settings.labels.value}
+    fields["motion"] = settings.motion.value
+    if settings.motion is ClipMotion.OVTRACK:
+        del fields["gap"]
+    if settings.frames == PAIR_FRAMES:
+        fields = {key: value for key, value in fields.items() if key not in _OF_CLIPS}
+    return fields
 
 
 def settings_from_description(described: Mapping[str, Any], seed: int) -> PairSettings:
     """The settings that a manifest describes; one of before there was a choice means OVTrack's way."""
-    names = set(asdict(PairSettings())) - {"seed", "min_area", "outside", "labels"}
+    names = set(asdict(PairSettings())) - {"seed", "min_area", "outside", "labels", *_OF_CLIPS}
     return PairSettings(
         seed=seed,
         min_area=described["min_area"] or 0.0,
         **{name: described[name] for name in names},
         outside=Outside(described.get("outside", Outside.ORIGINAL)),
         labels=Labels(described.get("labels", Labels.OVTRACK)),
+        frames=described.get("frames", PAIR_FRAMES),
+        motion=ClipMotion(described.get("motion", ClipMotion.VIDEO)),
+        gap=described.get("gap", DEFAULT_GAP),
     )
 
 
@@ -239,13 +287,19 @@ def _partition_sizes(table: int, partitions: int) -> tuple[int, ...]:
     return partition_sizes(table, partitions)
 
 
+def next_generate_command(options: GenerateOptions) -> str:
+    """The command that resumes a run, or starts it with the default options."""
+    folder = [] if options.save_dir == DEFAULT_SAVE_DIR else ["--folder", str(options.save_dir)]
+    return shlex.join(["ovforge", "pairs", "generate", options.name, *folder])
+
+
 def shard_size(table: int) -> int:
     """Images per shard: it follows from their number alone, so that a run can go on with any number of workers."""
     return min(max(table // SHARDS_AIMED_AT, SMALLEST_SHARD), LARGEST_SHARD)
 
 
 def _check_folder(options: GenerateOptions) -> None:
-    """Refuse partitions that are there, but not from a run of ours."""
+    """Refuse partitions that are there, but not from a run of ovforge."""
     if options.overwrite or (options.folder / MANIFEST).exists():
         return
     for path in list_partition_files(options.folder):
@@ -281,6 +335,7 @@ def _check_enough_images(options: GenerateOptions, result: RunResult) -> None:
         WorkError: no image, or less than half of them, could be used; names the reasons and some images.
     """
     used = int(result.counts.get("images", 0))
+    used += sum(drop.count for drop in result.drops if drop.reason == NO_CLIP)  # that is no fault of theirs
     if not result.items or used * 2 >= result.items:
         return
     lost = sorted(
@@ -317,6 +372,8 @@ def _summary(
         notes.append(f"{total - len(result.entries):,} of {total:,} shards are still to be done, by other parts")
     if result.done_before:
         notes.append(f"{result.done_before:,} shards were done by an earlier call")
+    if devices := counts.pop("on", {}):
+        notes.append("made on " + ", ".join(f"{name}: {count:,} images" for name, count in devices.items()))
     total_partitions = len(prepared.plan.groups) or 1
     folder = [] if options.save_dir == DEFAULT_SAVE_DIR else ["--folder", str(options.save_dir)]
     stem = find_partitions(options.folder, total_partitions)[0].h5.name.removesuffix("0.h5")

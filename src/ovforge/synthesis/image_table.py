@@ -14,8 +14,9 @@ from ovforge.annotation_io.annotation_file import RecordTable
 from ovforge.annotation_io.door import Annotations, open_annotations, open_captions
 from ovforge.annotation_io.record_index import RecordIndex
 from ovforge.annotation_io.schema import Fields, record_decoder
+from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.records.reporting import require_some
-from ovforge.records.run_layout import variant_names
+from ovforge.records.run_layout import view_names
 from ovforge.synthesis.pairs import SourceImage
 
 LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
@@ -99,12 +100,20 @@ def open_for_pairs(path: Path, *, lists: bool = True) -> Annotations:
     )
 
 
-def read_images(annotations: Path, captions: Path | None, *, variants: int, limit: int | None = None) -> ImageTable:
+def read_images(
+    annotations: Path,
+    captions: Path | None,
+    *,
+    variants: int,
+    limit: int | None = None,
+    frames: int = PAIR_FRAMES,
+) -> ImageTable:
     """Index an LVIS or COCO annotation file, and a COCO caption file, by image.
 
     Args:
         variants: how many second views each image gets: their names have to differ from all others.
         limit: only the first so many images.
+        frames: of a clip; 2: pairs.
 
     Raises:
         MissingInputError: a file is not there.
@@ -114,7 +123,7 @@ def read_images(annotations: Path, captions: Path | None, *, variants: int, limi
     with open_for_pairs(annotations) as file:
         images, table = file.images, file.annotations
         require_some(len(images), "image", annotations)
-        _check_second_views(images, variants)
+        _check_second_views(images, variants, frames)
         ids = images["id"][:limit]
         captions_of_all = open_captions(captions, images["id"]) if captions is not None else None
         mine = np.isin(table["image_id"], ids) if limit is not None else np.ones(len(table), np.bool_)
@@ -138,12 +147,12 @@ def _caption(record: bytes) -> object:
     return msgspec.json.decode(record).get("caption")
 
 
-def _check_second_views(images: RecordTable, variants: int) -> None:
+def _check_second_views(images: RecordTable, variants: int, frames: int) -> None:
     """Refuse names of second views that are another image's: `a.jpg` needs `a_v0.jpg`, and so does `a.png`."""
     names = images["name"]
     owners: dict[str, int] = {name: index for index, name in enumerate(names)}
     for index, name in enumerate(names):
-        for view in variant_names(name, variants):
+        for view in view_names(name, variants, frames):
             owner = owners.setdefault(view, index)
             if owner != index:
                 raise images.error(

@@ -29,6 +29,8 @@ from ovforge.files.atomic import atomic_path, check_output
 from ovforge.files.restricted_pickle import ListWriter, load_list
 from ovforge.image_io.hdf5 import ImageReader, ImageSource, ImageWriter, Location, copy_images
 from ovforge.image_io.store import ImageStore, open_image_store
+from ovforge.options.base import by_keywords
+from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.options.tracks import PAIRS_FOLDER, PAIRS_IMAGES, MergeOptions
 from ovforge.records.reporting import Drop, Drops, Progress, StepSummary, no_progress, require_some
 from ovforge.records.run_layout import (
@@ -37,8 +39,8 @@ from ovforge.records.run_layout import (
     check_run_name,
     find_partitions,
     merged_files,
-    variant_name,
-    variant_names,
+    view_name,
+    view_names,
 )
 from ovforge.runs.plan import Plan, load_plan
 from ovforge.synthesis.pair_file import About, PairFileWriter, StoredImage, read_about, read_lines, read_pairs
@@ -49,6 +51,7 @@ _SHOWN = 5
 _EVERY = 500  # images between two calls of `progress`
 
 
+@by_keywords(MergeOptions)
 def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Merge a run's partitions into `NAME.h5`, `NAME.pkl` and, where it has records, `NAME.pairs.json`.
 
@@ -121,6 +124,9 @@ class _Part:
     files: PartitionFiles
     planned: list[str]
     variants: int
+    """How many views each image has."""
+    frames: int
+    """Of a clip; 2: pairs."""
     reader: ImageReader
     about: About | None
     size: int
@@ -174,6 +180,10 @@ def _generate_command(options: MergeOptions) -> str:
 
 def _variants(options: MergeOptions, plan: Plan | None) -> int | None:
     made = plan.options.get("variants") if plan is not None else None
+    if plan is not None and (frames := plan.options.get("frames", PAIR_FRAMES)) > PAIR_FRAMES:
+        if options.variants is not None:
+            raise InputError(f"--variants {options.variants}: a clip has all its frames or none", hint="leave it out")
+        return int(frames) - 1
     if options.variants is not None and isinstance(made, int) and options.variants > made:
         raise InputError(f"{options.name}: has {made} second views per image, not {options.variants}")
     return options.variants if options.variants is not None else made
@@ -187,7 +197,9 @@ def _open(
     for files, (start, stop) in zip(partitions, pairwise(edges), strict=True):
         reader = stack.enter_context(ImageReader(files.h5))
         about = read_about(files.pairs) if files.pairs.is_file() else None
-        parts.append(_Part(files, planned[start:stop], variants or 0, reader, about, files.h5.stat().st_size))
+        frames = about.options.get("frames", PAIR_FRAMES) if about is not None else PAIR_FRAMES
+        size = files.h5.stat().st_size
+        parts.append(_Part(files, planned[start:stop], variants or 0, frames, reader, about, size))
     if variants is None:
         found = max((_count_variants(part) for part in parts), default=0)
         for part in parts:
@@ -198,7 +210,7 @@ def _open(
 def _count_variants(part: _Part) -> int:
     """How many second views the first image of a partition has."""
     count = 0
-    while part.planned and variant_name(part.planned[0], count) in part.reader:
+    while part.planned and view_name(part.planned[0], count, part.frames) in part.reader:
         count += 1
     return count
 
@@ -244,7 +256,7 @@ def _prove_complete(parts: Sequence[_Part], originals: _Originals, drops: Drops)
                 part.originals = originals
                 if name not in originals.store:
                     lacking.append(f"{name} (neither in {part.files.h5.name} nor in {originals.path})")
-            views = variant_names(name, part.variants)
+            views = view_names(name, part.variants, part.frames)
             lacking.extend(f"{view} ({part.files.h5.name})" for view in views if view not in there)
         if seen != len(part.planned) or next(records, None) is not None:
             raise InputError(
@@ -304,7 +316,7 @@ def _copied(parts: Sequence[_Part], writer: ImageWriter, counts: dict[str, int],
                 )
                 counts["images"] += 1
                 counts["second views"] += part.variants
-                for stored_image in (name, *variant_names(name, part.variants)):
+                for stored_image in (name, *view_names(name, part.variants, part.frames)):
                     note = known.get(stored_image)
                     noted.append((part, note))
                     place = Location(note.offset, note.size) if note is not None and part.is_as_noted else None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import msgspec
@@ -19,18 +20,48 @@ import msgspec
 from ovforge.errors import ImageError, WorkError
 from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.image_io.store import ImageStore, open_image_store
-from ovforge.parallel import map_ordered
+from ovforge.options.pairs import PAIR_FRAMES
+from ovforge.parallel import keep_freed_memory, map_ordered
 from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drops
 from ovforge.records.run_layout import RECORDS
 from ovforge.runs.task import Shard, ShardReport, Slot
+from ovforge.synthesis.clips.make import PlannedClip, finish_clip, prepare_clip
 from ovforge.synthesis.fingerprints import fingerprint, reads_prompts
 from ovforge.synthesis.image_table import ImageTable
-from ovforge.synthesis.pairs import PairSettings, Planned, Prepared, SourceImage, failed, finish, prepare
+from ovforge.synthesis.pairs import PairSettings, Planned, PlannedView, Prepared, SourceImage, failed, finish, prepare
 from ovforge.synthesis.partitions import count_record
-from ovforge.synthesis.repaint import Engine, Repainted, Repainter
+from ovforge.synthesis.repaint import Engine, Repainted, Repainter, WorkingSize
 
 Finished = tuple[bytes, VariantRecord, tuple[tuple[str, str], ...]]
+"""A view's JPEG, its record, and what the engine gave up on."""
+
+
+def prepare_image(
+    source: SourceImage,
+    data: bytes,
+    settings: PairSettings,
+    working_size: WorkingSize | None,
+    class_names: dict[int, str] | None = None,
+) -> Prepared:
+    """Everything up to the engine, of pairs or of a clip.
+
+    Raises:
+        ImageError: the bytes are no whole image, or one of another size than the annotations'.
+    """
+    function = prepare if settings.frames == PAIR_FRAMES else prepare_clip
+    return function(source, data, settings, working_size, class_names)
+
+
+def finish_views(
+    prepared: Prepared, planned: PlannedView, repainted: Repainted, settings: PairSettings
+) -> list[Finished]:
+    """Everything after the engine: the second view, or the frames of the clip."""
+    if isinstance(planned, PlannedClip):
+        return finish_clip(prepared, planned, repainted, settings)
+    if isinstance(planned, Planned):
+        return [finish(prepared, planned, repainted, settings)]
+    raise TypeError(f"{type(planned).__name__} is no planned view")
 
 
 @dataclass(frozen=True)
@@ -74,6 +105,7 @@ class PairWorker:
         # Each image has its thread already; OpenCV's own threads would only get in each other's way.
         self._cv2_threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
+        keep_freed_memory()  # images of one size are made over and over
 
     def run(self, shard: Shard, out: Path) -> ShardReport:
         """Make the pairs of a shard and write originals, second views and records to `out`, in the images' order."""
@@ -91,7 +123,10 @@ class PairWorker:
                 if self._report is not None:
                     self._report(len(records))
             writer.add(RECORDS, msgspec.json.encode(records))
-        return ShardReport(shard.stop - shard.start, dict(counts), drops.freeze())
+        summary: dict[str, Any] = dict(counts)
+        if device := getattr(self._repainter, "device_name", ""):
+            summary["on"] = {device: len(records)}
+        return ShardReport(shard.stop - shard.start, summary, drops.freeze())
 
     def close(self) -> None:
         """Give back the threads, the images and the engine."""
@@ -110,11 +145,11 @@ class PairWorker:
         ahead = 2 * batch_size + self._task.threads
         todo = ((index,) for index in range(shard.start, shard.stop))
         buckets: dict[tuple[int, ...], list[_Waiting]] = {}
-        unfinished: deque[tuple[Prepared, list[Future[Finished]]]] = deque()
+        unfinished: deque[tuple[Prepared, list[Future[list[Finished]]]]] = deque()
         for prepared in map_ordered(self._pool, self._prepare, todo, ahead=ahead - 1):
             # Without its planned views it holds no pixels: those are freed as soon as they are encoded.
             slim = replace(prepared, planned=())
-            promises: list[Future[Finished]] = [Future() for _ in prepared.planned]
+            promises: list[Future[list[Finished]]] = [Future() for _ in prepared.planned]
             unfinished.append((slim, promises))
             for planned, promise in zip(prepared.planned, promises, strict=True):
                 size = planned.job.image.shape
@@ -134,7 +169,7 @@ class PairWorker:
         settings, class_names = self._task.settings, self._task.table.class_names
         try:
             data = self._store.read(source.file_name)
-            return prepare(source, data, settings, self._repainter.working_size, class_names)
+            return prepare_image(source, data, settings, self._repainter.working_size, class_names)
         except ImageError as error:
             return failed(source, error.reason, error.detail)
 
@@ -148,7 +183,7 @@ class PairWorker:
 
     def _finish(self, waiting: _Waiting, repainted: Repainted) -> None:
         try:
-            waiting.promise.set_result(finish(waiting.prepared, waiting.planned, repainted, self._task.settings))
+            waiting.promise.set_result(finish_views(waiting.prepared, waiting.planned, repainted, self._task.settings))
         except BaseException as error:  # it is raised again where the result is asked for
             waiting.promise.set_exception(error)
 
@@ -158,12 +193,12 @@ class _Waiting:
     """A second view in its bucket."""
 
     prepared: Prepared
-    planned: Planned
-    promise: Future[Finished]
+    planned: PlannedView
+    promise: Future[list[Finished]]
 
 
-def _with_results(prepared: Prepared, promises: list[Future[Finished]]) -> tuple[Prepared, list[Finished]]:
-    return prepared, [promise.result() for promise in promises]
+def _with_results(prepared: Prepared, promises: list[Future[list[Finished]]]) -> tuple[Prepared, list[Finished]]:
+    return prepared, [finished for promise in promises for finished in promise.result()]
 
 
 def _whole_record(prepared: Prepared, finished: list[Finished]) -> PairRecord:

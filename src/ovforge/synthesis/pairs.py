@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from pycocotools import mask as coco_mask
 from ovforge.errors import ImageError
 from ovforge.image_io.codec import decode_as_annotated, encode_jpeg
 from ovforge.options.labels import Labels, Outside
+from ovforge.options.pairs import DEFAULT_GAP, PAIR_FRAMES, ClipMotion
 from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drop, Drops
 from ovforge.records.run_layout import variant_name
@@ -50,6 +51,16 @@ class PairSettings:
     """JPEG quality of the second views."""
     outside: Outside = Outside.COMPLETED
     labels: Labels = Labels.KEPT
+    frames: int = PAIR_FRAMES
+    """2: pairs; more: clips of so many frames (`synthesis.clips`)."""
+    motion: ClipMotion = ClipMotion.VIDEO
+    gap: float = DEFAULT_GAP
+    """Video frames between two frames of a clip."""
+
+    @property
+    def views(self) -> int:
+        """How many images are made of each image."""
+        return self.variants if self.frames == PAIR_FRAMES else self.frames - 1
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,14 @@ class SourceImage:
     height: int
     annotations: Sequence[bytes | memoryview]
     captions: Sequence[str] = ()
+
+
+class PlannedView(Protocol):
+    """What an engine is to repaint."""
+
+    @property
+    def job(self) -> RepaintJob:
+        """The engine's job."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +110,7 @@ class Prepared:
     """The original's bytes; empty if there is no such image."""
     objects: tuple[LabelledObject, ...]
     """What every second view carries."""
-    planned: tuple[Planned, ...]
+    planned: tuple[PlannedView, ...]
     record: PairRecord
     """Without the variants that are still to be repainted."""
 
@@ -122,7 +141,7 @@ def prepare(
         drops.add("annotation", reason, name)
     for reason, name in labelling.warnings:
         drops.warn("annotation", reason, name)
-    image = _decoded(source, data)
+    image = decode_source(source, data)
     kept = labelling.kept
     if not kept:
         drops.warn("image", NO_OBJECT, source.file_name)
@@ -132,7 +151,7 @@ def prepare(
         ]
         return Prepared(source, data, (), (), PairRecord(source.image_id, source.file_name, variants, drops.freeze()))
     masks = stack([o.rle for o in labelling.objects], source.width, source.height)
-    names = _names_by_size([labelling.objects[index] for index in kept], class_names or {})
+    names = names_by_size([labelling.objects[index] for index in kept], class_names or {})
     motions = [
         draw_motion(generator(settings.seed, source.image_id, variant, "motion"), source.width, source.height)
         for variant in range(settings.variants)
@@ -195,7 +214,7 @@ def finish(
     return encode_jpeg(final, settings.quality), record, repainted.drops
 
 
-def _decoded(source: SourceImage, data: bytes) -> NDArray[np.uint8]:
+def decode_source(source: SourceImage, data: bytes) -> NDArray[np.uint8]:
     """The image at the size that its annotations are drawn on: as stored, or else turned upright."""
     if max(source.width, source.height) > LONGEST_SIDE:
         raise ImageError(source.file_name, f"is longer than {LONGEST_SIDE:,} pixels")
@@ -222,7 +241,7 @@ def _without_removed(
     return np.asarray(cv2.copyTo(background, where, image.copy()), np.uint8)
 
 
-def _names_by_size(objects: Sequence[LabelledObject], class_names: dict[int, str]) -> list[str]:
+def names_by_size(objects: Sequence[LabelledObject], class_names: dict[int, str]) -> list[str]:
     by_size = sorted(objects, key=lambda o: -int(coco_mask.area(o.rle)))
     names = (class_names.get(o.annotation.get("category_id", -1)) for o in by_size)
     return [name for name in names if name]

@@ -18,21 +18,23 @@ from ovforge.errors import InputError, MissingInputError, PlanMismatchError
 from ovforge.files.atomic import check_output, write_bytes
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.image_io.store import open_image_store
+from ovforge.options.base import by_keywords
 from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_CAPTIONS, DEFAULT_IMAGES
 from ovforge.options.replay import ReplayOptions
 from ovforge.records.pairs import VariantRecord
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.records.run_layout import REPLAY, PartitionFiles, check_run_name, find_partitions, variant_names
+from ovforge.records.run_layout import REPLAY, PartitionFiles, check_run_name, find_partitions, view_names
 from ovforge.runs.plan import Plan, find_input, input_file, load_plan
 from ovforge.synthesis.engines import engine_of_run
 from ovforge.synthesis.generate import library_versions, settings_from_description
 from ovforge.synthesis.image_table import ImageTable, read_images
 from ovforge.synthesis.pair_file import PublishedPair
-from ovforge.synthesis.pairs import finish, prepare
+from ovforge.synthesis.pair_task import finish_views, prepare_image
 from ovforge.synthesis.partitions import partition_problem
 from ovforge.synthesis.repaint import Engine
 
 
+@by_keywords(ReplayOptions)
 def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Make all second views of one image again and write them to a folder, with their record.
 
@@ -44,7 +46,7 @@ def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> 
         InputError: there is no such image in the run, or it cannot be used.
     """
     del progress
-    run_folder = check_run_name(options.save_dir, options.name)
+    run_folder = check_run_name(options.folder, options.name)
     plan, _ = load_plan(run_folder)
     places = _Places.of(plan, options)
     engine = engine_of_run(plan, run_folder, model=options.model, device=options.device)
@@ -55,8 +57,13 @@ def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> 
             hint="bring back what the run had, or give --anyway: the pair may then come out otherwise",
         )
     out = options.out or run_folder / REPLAY
+    settings = settings_from_description(plan.options, plan.seed)
     table = read_images(
-        places.annotations, places.captions, variants=plan.options["variants"], limit=plan.options["limit"]
+        places.annotations,
+        places.captions,
+        variants=settings.views,
+        frames=settings.frames,
+        limit=plan.options["limit"],
     )
     try:
         index = _position(table, options)
@@ -89,7 +96,7 @@ class _Places:
         Raises:
             MissingInputError: some are not to be found; names all of them at once.
         """
-        folder = options.save_dir / options.name
+        folder = options.folder / options.name
         wanted = {
             "annotations": (options.annotations, DEFAULT_ANNOTATIONS),
             "captions": (options.captions, DEFAULT_CAPTIONS),
@@ -125,8 +132,8 @@ def _replay(
 ) -> StepSummary:
     source = table.image(index)
     settings = settings_from_description(plan.options, plan.seed)
-    stored, partition = _stored(plan, index, options.save_dir / options.name)
-    names = variant_names(source.file_name, settings.variants)
+    stored, partition = _stored(plan, index, options.folder / options.name)
+    names = view_names(source.file_name, settings.views, settings.frames)
     record_path = out / f"{Path(source.file_name).stem}.json"
     for path in (out / source.file_name, record_path, *(out / name for name in names)):
         check_output(path, overwrite=options.overwrite)
@@ -135,8 +142,12 @@ def _replay(
         data = store.read(source.file_name)
     repainter = _with_batch_size(engine, stored).open(options.device)
     try:
-        prepared = prepare(source, data, settings, repainter.working_size, table.class_names)
-        finished = [finish(prepared, p, repainter.repaint([p.job])[0], settings) for p in prepared.planned]
+        prepared = prepare_image(source, data, settings, repainter.working_size, table.class_names)
+        finished = [
+            view
+            for planned in prepared.planned
+            for view in finish_views(prepared, planned, repainter.repaint([planned.job])[0], settings)
+        ]
     finally:
         repainter.close()
 

@@ -99,6 +99,28 @@ def default_images() -> Path:
     return path
 
 
+def missing_images(store: ImageStore, names: Sequence[str]) -> list[str]:
+    """Those of `names` that the store does not have; it is listed once, not asked for each."""
+    there = set(store.names())
+    return [name for name in names if name not in there]
+
+
+def require_most_images(store: ImageStore, names: Sequence[str]) -> list[str]:
+    """Refuse a store that lacks more than half of a run's images: it is probably another one; those that are missing.
+
+    Raises:
+        InputError: names the store and some images.
+    """
+    missing = missing_images(store, names)
+    if len(missing) * 2 > len(names):
+        raise InputError(
+            f"{store.path}: {len(missing):,} of {len(names):,} images are not there: {', '.join(missing[:3])}, ...",
+            hint="are these the images of the annotation file? give their folder or HDF5 file with --images=PATH, "
+            "or --limit=N for a trial of the first images",
+        )
+    return missing
+
+
 def describe_images(store: ImageStore, names: Sequence[str]) -> InputFile:
     """Describe the images of a run by their names and by the content of some, whatever they are stored in.
 

@@ -17,10 +17,11 @@ from ovforge.errors import InputError
 from ovforge.files.restricted_pickle import load_list
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.labels import Labels
+from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.records.reporting import Drops
-from ovforge.records.run_layout import PartitionFiles, variant_name
+from ovforge.records.run_layout import PartitionFiles, variant_name, view_name
 from ovforge.synthesis.pair_columns import Entries, EntryFields, Ints, entry_columns, join_entries, read_pair_columns
-from ovforge.synthesis.pair_file import read_about
+from ovforge.synthesis.pair_file import About, read_about
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class SecondViews:
     """The second views of a run."""
 
     variants: int
+    """How many each image has."""
+    frames: int
+    """Of a clip; 2: pairs."""
     min_area: float | None
     """The smallest area that the run followed, where it is known; below 0: it followed all."""
     used: Ints
@@ -61,27 +65,30 @@ def open_second_views(
     Raises:
         InputError: the merged files do not belong to each other or to the annotation file.
     """
+    about = read_about(merged.pairs) if merged.pairs.is_file() else None
+    frames = int(about.options.get("frames", PAIR_FRAMES)) if about is not None else PAIR_FRAMES
+    if frames > PAIR_FRAMES and variants is not None:
+        raise InputError(f"--variants {variants}: a clip has all its frames or none", hint="leave it out")
     with ImageReader(merged.h5) as reader:
-        found = max((_count_views(reader, name) for name in names[:1000] if name in reader), default=0)
+        found = max((_count_views(reader, name, frames) for name in names[:1000] if name in reader), default=0)
     if variants is not None and variants > found:
         raise InputError(f"{merged.h5}: has {found} second views per image, not {variants}")
     variants = found if variants is None else variants
-    if merged.pairs.is_file():
-        return _recorded(merged, names, variants, drops)
+    if about is not None:
+        return _recorded(merged, about, names, variants, drops)
     return _pickled(merged.pkl, names, variants, scratch / "entries.json")
 
 
-def _count_views(reader: ImageReader, name: str) -> int:
+def _count_views(reader: ImageReader, name: str, frames: int) -> int:
     count = 0
-    while variant_name(name, count) in reader:
+    while view_name(name, count, frames) in reader:
         count += 1
     return count
 
 
-def _recorded(merged: PartitionFiles, names: Sequence[str], variants: int, drops: Drops) -> SecondViews:
+def _recorded(merged: PartitionFiles, about: About, names: Sequence[str], variants: int, drops: Drops) -> SecondViews:
     """A run of ovforge: everything is in `NAME.pairs.json`."""
     path = merged.pairs
-    about = read_about(path)
     if about.pkl_size != merged.pkl.stat().st_size:
         raise InputError(
             f"{path}: belongs to another {merged.pkl.name} than the one beside it",
@@ -100,6 +107,7 @@ def _recorded(merged: PartitionFiles, names: Sequence[str], variants: int, drops
         drops.merge(pairs.drops)
     return SecondViews(
         variants,
+        int(about.options.get("frames", PAIR_FRAMES)),
         _smallest_area(about.options),
         np.flatnonzero(np.array(is_used, np.bool_)),
         extras,
@@ -150,7 +158,7 @@ def _pickled(path: Path, names: Sequence[str], variants: int, records: Path) -> 
     columns = entry_columns(entries, view, starts, stops)
     order = np.argsort(columns.view, kind="stable")
     columns = Entries._make(column[order] for column in columns)
-    return SecondViews(variants, None, np.arange(len(names)), None, records, columns)
+    return SecondViews(variants, PAIR_FRAMES, None, np.arange(len(names)), None, records, columns)
 
 
 def _plain_entry(path: Path, number: int, fields: Any) -> EntryFields:

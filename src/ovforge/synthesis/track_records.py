@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ovforge.annotation_io.edited_records import KEEP, Choice, Conversion, EditedRecords
 from ovforge.records.reporting import Progress
-from ovforge.records.run_layout import variant_name
+from ovforge.records.run_layout import view_name
 from ovforge.synthesis.annotated_columns import Classes, ImageColumns, ObjectColumns
 from ovforge.synthesis.clear_objects import clear_objects
 from ovforge.synthesis.followed_objects import Tracks
@@ -103,7 +103,7 @@ class PairRecords:
         number, frame = np.repeat(kept, frames), np.tile(np.arange(frames), len(kept))
         position = self.views.used[number]
         names = [
-            variant_name(self.images.names[p], f - 1) if f else self.images.names[p]
+            view_name(self.images.names[p], f - 1, self.views.frames) if f else self.images.names[p]
             for p, f in zip(position.tolist(), frame.tolist(), strict=True)
         ]
         texts: dict[str, list[bytes | None]] = {"file_name": [_quoted(name) for name in names]}

@@ -23,6 +23,7 @@ from ovforge.annotation_io.annotation_writer import Records, write_annotation_fi
 from ovforge.errors import AnnotationFileError, MissingInputError
 from ovforge.files.atomic import check_output
 from ovforge.files.byte_file import FileRange
+from ovforge.options.base import by_keywords
 from ovforge.options.tracks import AnnotateOptions, PairObjects
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
@@ -42,6 +43,7 @@ NO_MASKS = "objects have no segmentation: the run did not keep the masks of seco
 Sections = dict[str, bytes | FileRange | Iterable[Records]]
 
 
+@by_keywords(AnnotateOptions)
 def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Write the annotation file of a merged run.
 

@@ -18,6 +18,7 @@ from ovforge.options.diffusion import Precision
 from ovforge.synthesis.diffusion import inspect_model_folder
 from ovforge.synthesis.diffusion.model import StableDiffusion, resolve_device
 from ovforge.synthesis.diffusion.model_folder import check_model_folder, weight_hashes
+from ovforge.synthesis.diffusion.schedule import NoiseScale
 
 CPU = torch.device("cpu")
 
@@ -217,3 +218,83 @@ def test_devices_that_are_not_there() -> None:
     for name in ("cuda:99", "quantum", "meta"):
         with pytest.raises(InputError, match=name):
             resolve_device(name)
+
+
+def test_the_root_of_a_hub_cache_points_to_its_snapshot(folder: Path, tmp_path: Path) -> None:
+    snapshot = tmp_path / "hub/models--x--sd/snapshots/0123abcd"
+    snapshot.parent.mkdir(parents=True)
+    shutil.copytree(folder, snapshot)
+    for root in (tmp_path / "hub", tmp_path / "hub/models--x--sd", snapshot.parent):
+        report = inspect_model_folder(root)
+        assert not report.usable
+        assert str(snapshot) in report.hint
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.ckpt", "flax_model.msgpack", "model.onnx", "weights.non_ema.bin"])
+def test_weights_in_another_form_are_named(folder: Path, name: str) -> None:
+    (folder / "text_encoder/model.safetensors").rename(folder / "text_encoder" / name)
+    (problem,) = inspect_model_folder(folder).problems
+    assert f"text_encoder/ has its weights as {name}, which are not read" in problem
+
+
+def test_a_checkpoint_in_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "v1-5-pruned.ckpt").write_bytes(b"x")
+    assert "v1-5-pruned.ckpt is a single file: convert it" in inspect_model_folder(tmp_path).hint
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"\0" * 100, b"[]", b"{"])
+@pytest.mark.parametrize(
+    "file", ["unet/config.json", "scheduler/scheduler_config.json", "tokenizer/vocab.json", "model_index.json"]
+)
+def test_null_and_empty_files_are_refused_by_name(folder: Path, file: str, content: bytes) -> None:
+    if file == "tokenizer/vocab.json" and (folder / "tokenizer/tokenizer.json").exists():
+        file = "tokenizer/tokenizer.json"
+    (folder / file).write_bytes(content)
+    with pytest.raises(InputError, match=file.rpartition("/")[2].replace(".", r"\.")):
+        check_model_folder(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"\0" * 8])
+def test_weights_of_zeros_are_refused(folder: Path, content: bytes) -> None:
+    (folder / "vae/diffusion_pytorch_model.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match=r"vae/diffusion_pytorch_model\.safetensors"):
+        check_model_folder(folder)
+
+
+@pytest.mark.parametrize("listed", [None, {}, {"a": None}, {"a": "../../x.safetensors"}])
+def test_an_index_of_weights_without_files(folder: Path, listed: object) -> None:
+    (folder / "unet/diffusion_pytorch_model.safetensors").unlink()
+    index = folder / "unet/diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": listed}))
+    assert any("lists no files of weights" in problem for problem in inspect_model_folder(folder).problems)
+
+
+@pytest.mark.parametrize("kind", ["LCMScheduler", "TCDScheduler", "FlowMatchEulerDiscreteScheduler"])
+def test_models_that_need_another_sampler_are_refused(folder: Path, kind: str) -> None:
+    _edit(folder / "scheduler/scheduler_config.json", _class_name=kind)
+    with pytest.raises(InputError, match=kind):
+        check_model_folder(folder)
+
+
+@pytest.mark.parametrize(("name", "value"), [("beta_start", None), ("steps_offset", None)])
+def test_a_null_in_the_noise_scale_means_the_default(name: str, value: object) -> None:
+    assert NoiseScale.from_config({name: value}, where="x") == NoiseScale.from_config({}, where="x")
+    with pytest.raises(InputError, match=name):
+        NoiseScale.from_config({name: "many"}, where="x")
+
+
+def test_prompts_are_bounded_by_the_text_encoder(folder: Path) -> None:
+    (folder / "tokenizer/tokenizer_config.json").unlink(missing_ok=True)  # then the tokenizer knows no limit
+    model = StableDiffusion(folder, device=torch.device("cpu"), precision=Precision.FP32)
+    model.tokenizer.model_max_length = int(1e30)
+    tokens = model.text_encoder.config.max_position_embeddings
+    assert model.encode_text("a cat " * 500).shape[1] == tokens
+
+
+@pytest.mark.parametrize("device", ["mps", "xpu", "cuda:7", "tpu", "meta"])
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(device: str) -> None:
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has one")
+    with pytest.raises(InputError, match=rf"device='{device}'") as caught:
+        resolve_device(device)
+    assert "cpu" in caught.value.hint

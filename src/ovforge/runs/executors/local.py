@@ -9,6 +9,7 @@ Why not a pool from a library: docs/adr/0005-worker-processes.md.
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import pickle
@@ -28,11 +29,13 @@ from ovforge.parallel import cpu_count
 from ovforge.runs.executors.base import ATTEMPTS, Finished, Outcome, ShardFailed
 from ovforge.runs.executors.local_worker import Died, Done, Failed, Fatal, Ready, crash_report_path, serve
 from ovforge.runs.heartbeat import ClaimedShards, remove_record
+from ovforge.runs.signals import held_back
 from ovforge.runs.stale_files import remove_temporaries_of
 from ovforge.runs.task import Shard, Slot
 from ovforge.runs.worker import Attempt, Job
 
 _CLOSING_SECONDS = 30.0
+_log = logging.getLogger(__name__)
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",  # torch and whatever else uses OpenMP
     "MKL_NUM_THREADS",
@@ -61,6 +64,18 @@ class LocalExecutor:
 
     def execute(self, job: Job, shards: Sequence[Shard], report: Callable[[Outcome], None]) -> None:
         """Do `shards`; see `Executor.execute`."""
+        current = multiprocessing.current_process()
+        if getattr(current, "_inheriting", False):  # a worker that is importing the script which started it
+            raise WorkError(
+                "a script started a run while it was being imported by a worker process",
+                hint='put what starts the run under `if __name__ == "__main__":`',
+            )
+        if current.daemon:  # which may have no children, as in a pool of multiprocessing or a DataLoader
+            from ovforge.runs.executors.in_process import InProcessExecutor
+
+            _log.warning("this process is daemonic and may start no workers: shards are done one after another in it")
+            InProcessExecutor().execute(job, shards, report)
+            return
         pool = _WorkerPool(job, self, shards, report)
         try:
             pool.work()
@@ -124,7 +139,7 @@ class _WorkerPool:
 
     def __post_init__(self) -> None:
         self.queue = deque(self.shards)
-        self.elsewhere = ClaimedShards(self.job.folder)
+        self.claimed = ClaimedShards(self.job.folder)
         self.deaths_at_start = 0
         try:
             self.job_bytes = pickle.dumps(self.job)
@@ -137,7 +152,7 @@ class _WorkerPool:
         while self.workers:
             for pipe in wait(list(self.workers)):
                 worker = self.workers.get(pipe)  # type: ignore[call-overload]
-                if worker is None:  # sent home by the message before this one
+                if worker is None:  # shut down after the message before this one
                     continue
                 try:
                     message = worker.pipe.recv()
@@ -162,7 +177,7 @@ class _WorkerPool:
                 self._handle_exit(worker)
 
     def _hand_out(self, worker: _WorkerProcess) -> None:
-        """Give `member` its next shard, or send it home."""
+        """Give `worker` its next shard, or shut it down."""
         if not self.queue:
             self._dismiss(worker)
             return
@@ -172,7 +187,7 @@ class _WorkerPool:
 
     def _next(self) -> Shard:
         """The first shard that no other run in this folder is at; if all are taken, the first."""
-        taken = self.elsewhere.shards()
+        taken = self.claimed.shards()
         place = next((i for i, shard in enumerate(self.queue) if shard.index not in taken), 0) if taken else 0
         shard = self.queue[place]
         del self.queue[place]
@@ -228,14 +243,14 @@ class _WorkerPool:
         name = devices[index % len(devices)] if devices else None
         slot = Slot(index, "cpu" if name == "cpu" else "cuda:0" if name else None)
         context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, slot), name=f"ovforge-worker-{index}", daemon=True)
+        pipe, worker_end = context.Pipe()
+        process = context.Process(target=serve, args=(worker_end, slot), name=f"ovforge-worker-{index}", daemon=True)
         with _environment(_worker_environment(name, self.executor.workers)), _interrupt_held_back():
             process.start()
-        theirs.close()  # the worker's end must live in the worker alone, so that its death closes the pipe
-        self.workers[ours] = _WorkerProcess(slot, process, ours)
+        worker_end.close()  # the worker's end must live in the worker alone, so that its death closes the pipe
+        self.workers[pipe] = _WorkerProcess(slot, process, pipe)
         with contextlib.suppress(OSError):
-            ours.send_bytes(self.job_bytes)
+            pipe.send_bytes(self.job_bytes)
 
     def _dismiss(self, worker: _WorkerProcess) -> None:
         """Nothing left for it now. It waits, idle, while others may still give a shard back."""
@@ -304,16 +319,13 @@ def available_cores() -> int:
 
 @contextlib.contextmanager
 def _interrupt_held_back() -> Iterator[None]:
-    """Let a process be born with SIGINT blocked, until it has told Python to ignore it.
+    """Start a process with the signals blocked that ask a run to end, until it has told Python to ignore them.
 
     Ctrl-C reaches the whole group: a worker that is still importing would answer it with a traceback.
     """
     resource_tracker.ensure_running()  # the first process would start it, and it unblocks SIGINT when it has
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with held_back():
         yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

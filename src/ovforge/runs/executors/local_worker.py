@@ -7,7 +7,6 @@ import faulthandler
 import multiprocessing
 import os
 import pickle
-import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from pathlib import Path
 from ovforge.errors import OvforgeError, WorkError
 from ovforge.files.machine import machine_name
 from ovforge.records.run_layout import RUNNING
+from ovforge.runs import signals
 from ovforge.runs.heartbeat import Heartbeat
 from ovforge.runs.task import Slot, Worker
 from ovforge.runs.worker import Attempt, FatalError, Job, attempt, do_shard, open_worker
@@ -60,8 +60,7 @@ def crash_report_path(folder: Path, pid: int) -> Path:
 
 def serve(pipe: Connection, slot: Slot) -> None:
     """Receive the job, open it, and do the shards that come, until None comes or the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signals.ignore()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _serve(pipe, slot)

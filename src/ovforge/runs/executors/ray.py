@@ -1,9 +1,9 @@
 """Shards on a Ray cluster: one that is there, or one started on the spot.
 
 Ray places the work, notices workers and nodes that die, and starts actors anew; ovforge hands out shards and keeps
-the ledger. Without GPUs every shard is a Ray task, which Ray retries elsewhere by itself. With GPUs every worker is
+the ledger. Without GPUs every shard is a Ray task, which Ray retries by itself. With GPUs every worker is
 an actor, which keeps its model between shards; an actor whose node is lost gives its shard back to the others, so
-that the work goes on with what is left of the cluster.
+that the work continues with what is left of the cluster.
 
 The run's folder and the inputs must be on a file system that all nodes share, under the same paths, and ovforge
 installed on all of them: results go through files, never through Ray's object store.
@@ -15,15 +15,19 @@ import contextlib
 import logging
 import os
 import pickle
+import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ovforge.errors import InputError, MissingExtraError, WorkError
 from ovforge.runs.executors.base import ATTEMPTS, Finished, Outcome, ShardFailed
 from ovforge.runs.executors.local import available_cores
 from ovforge.runs.executors.ray_worker import RayShardWorker, ShardFailedError, do_in_task
+from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.task import Shard
 from ovforge.runs.worker import Attempt, FatalError, Job
 
@@ -44,12 +48,14 @@ class RayExecutor:
             share of the cluster's GPUs.
         gpus_per_worker: 0: tasks on processor cores. Above: actors, each seeing its GPUs only, `cuda:0` its device.
         cpus_per_worker: cores that Ray sets aside for each.
+        patience: seconds to wait for the cluster to have room for a worker, while none is at work.
     """
 
     address: str | None = None
     workers: int | None = None
     gpus_per_worker: float = 0.0
     cpus_per_worker: float = 1.0
+    patience: float = 900.0
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
@@ -62,12 +68,16 @@ class RayExecutor:
                 data = ray.put((pickle.dumps(job), os.getcwd()))  # noqa: PTH109
             except Exception as error:
                 raise WorkError(f"the task cannot be sent to Ray: {error}") from error
+            waiting = _Waiting(ray, self, job.folder)
             if self.gpus_per_worker > 0:
-                self._with_actors(ray, data, shards, report)
+                self._with_actors(ray, data, shards, report, waiting)
             else:
-                self._with_tasks(ray, data, shards, report)
+                self._require_cores(ray)
+                self._with_tasks(ray, data, shards, report, waiting)
 
-    def _with_tasks(self, ray: Any, data: Any, shards: Sequence[Shard], report: Callable[[Outcome], None]) -> None:
+    def _with_tasks(
+        self, ray: Any, data: Any, shards: Sequence[Shard], report: Callable[[Outcome], None], room: _Waiting
+    ) -> None:
         do = ray.remote(do_in_task).options(
             num_cpus=self.cpus_per_worker, max_retries=ATTEMPTS - 1, retry_exceptions=[ShardFailedError]
         )
@@ -78,7 +88,7 @@ class RayExecutor:
                 while waiting and len(submitted) < (self.workers or _MOST_SUBMITTED):
                     shard = waiting.popleft()
                     submitted[do.remote(data, shard, self.cpus_per_worker)] = shard
-                (reference,), _ = ray.wait(list(submitted), num_returns=1)
+                reference = room.first(list(submitted))
                 shard = submitted.pop(reference)
                 report(_outcome(shard, _get(ray, reference), tries=ATTEMPTS))
         finally:
@@ -86,7 +96,9 @@ class RayExecutor:
                 with contextlib.suppress(Exception):
                     ray.cancel(reference, force=True)
 
-    def _with_actors(self, ray: Any, data: Any, shards: Sequence[Shard], report: Callable[[Outcome], None]) -> None:
+    def _with_actors(
+        self, ray: Any, data: Any, shards: Sequence[Shard], report: Callable[[Outcome], None], room: _Waiting
+    ) -> None:
         # Calls wait while Ray starts a lost actor anew; only the call that hands over a shard is not repeated there.
         options = {"num_cpus": self.cpus_per_worker, "num_gpus": self.gpus_per_worker}
         options |= {"max_restarts": -1, "max_task_retries": -1}
@@ -103,7 +115,7 @@ class RayExecutor:
                 while waiting and idle:
                     actor, shard = idle.pop(), waiting.popleft()
                     busy[actor.do.options(max_task_retries=0).remote(shard)] = (actor, shard)
-                (reference,), _ = ray.wait(list(busy), num_returns=1)
+                reference = room.first(list(busy))
                 actor, at = busy.pop(reference)
                 got = _get(ray, reference)
                 if isinstance(got, _Lost):
@@ -132,9 +144,18 @@ class RayExecutor:
         if gpus < self.gpus_per_worker:
             raise InputError(
                 f"the Ray cluster has {gpus:g} GPUs, a worker needs {self.gpus_per_worker:g}",
-                hint="name a number with --workers=N to wait for nodes that will join",
+                hint=("--device=cpu does without", "--workers=N waits for nodes that will join"),
             )
         return int(gpus / self.gpus_per_worker)
+
+    def _require_cores(self, ray: Any) -> None:
+        cores = ray.cluster_resources().get("CPU", 0)
+        if cores < self.cpus_per_worker and self.workers is None:
+            raise InputError(
+                f"the Ray cluster offers {cores:g} cores, a worker needs {self.cpus_per_worker:g}: "
+                "a head started with --num-cpus 0 does no work itself",
+                hint=("start workers that join it (`ray start --address=...`)", "--workers=N waits for them"),
+            )
 
     @contextlib.contextmanager
     def _cluster(self) -> Iterator[Any]:
@@ -163,6 +184,99 @@ class RayExecutor:
             yield ray
         finally:
             ray.shutdown()
+
+
+def start_problem(error: BaseException, address: str | None) -> InputError:
+    """Why Ray could not be started or joined, with what helps against it."""
+    text = " ".join(str(error).split())
+    first = f"{text[:300]}..." if len(text) > 300 else text
+    lower = text.lower()
+    if "af_unix" in lower or "socket path" in lower or "socket_filename" in lower:
+        return InputError(
+            f"Ray's sockets would have too long a path under {tempfile.gettempdir()}",
+            detail=first,
+            hint="set RAY_TMPDIR to a short folder on a local disk, such as /tmp, and run the same command again",
+        )
+    if "token" in lower or "authenticat" in lower or "unauthorized" in lower:
+        return InputError(
+            f"the Ray cluster at '{address or 'local'}' asks for a token",
+            detail=first,
+            hint="give this machine the cluster's own: RAY_AUTH_MODE=token with RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH",
+        )
+    if "version mismatch" in lower:
+        return InputError(
+            f"the Ray cluster at '{address or 'local'}' runs another Ray or Python than this process",
+            detail=first,
+            hint="every node needs the same versions of both",
+        )
+    return InputError(
+        f"no Ray cluster at '{address or 'local'}'",
+        detail=first or type(error).__name__,
+        hint="`ray start --head` on one machine and `ray start --address=...` on the others start one; "
+        "without --address one is started on this machine",
+    )
+
+
+def cluster_has_gpu(address: str | None) -> bool:
+    """Whether a Ray cluster that is there has a GPU.
+
+    Raises:
+        InputError: there is no such cluster.
+        MissingExtraError: Ray is not installed.
+    """
+    with RayExecutor(address)._cluster() as ray:
+        return bool(ray.cluster_resources().get("GPU", 0) >= 1)
+
+
+_SAY_AFTER_SECONDS = 20.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Waiting:
+    """Waits for the first of some calls; says when the cluster has no room for a worker, and gives up in the end."""
+
+    ray: Any
+    executor: RayExecutor
+    folder: Path
+    since: float = field(default_factory=time.monotonic)
+    said: bool = False
+
+    def first(self, references: list[Any]) -> Any:
+        """The first reference that is done.
+
+        Raises:
+            WorkError: no worker was at work for `patience` seconds.
+        """
+        while True:
+            done, _ = self.ray.wait(references, num_returns=1, timeout=2.0)
+            if done or any(seen.alive for seen in worker_statuses(self.folder)):
+                self.since, self.said = time.monotonic(), False
+            if done:
+                return done[0]
+            waited = time.monotonic() - self.since
+            if waited > self.executor.patience:
+                raise WorkError(
+                    f"the Ray cluster had no room for a worker in {waited:.0f} seconds ({self._offer()})",
+                    hint=(
+                        "--device=cpu does without GPUs",
+                        "start more nodes, or wait until others are done, then "
+                        "run the same command again: what is done stays done",
+                    ),
+                )
+            if waited > _SAY_AFTER_SECONDS and not self.said:
+                self.said = True
+                _log.warning(
+                    "waiting for the Ray cluster to have room for a worker (%s); giving up after %.0f seconds",
+                    self._offer(),
+                    self.executor.patience,
+                )
+
+    def _offer(self) -> str:
+        total, free = self.ray.cluster_resources(), self.ray.available_resources()
+        parts = [f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}s are free" for kind in ("CPU", "GPU")]
+        need = f"a worker needs {self.executor.cpus_per_worker:g} CPUs and {self.executor.gpus_per_worker:g} GPUs"
+        return f"{', '.join(parts)}; {need}"
 
 
 class _Lost(Attempt, frozen=True):

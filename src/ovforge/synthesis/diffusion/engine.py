@@ -53,6 +53,8 @@ class DiffusionEngine:
             MissingExtraError: a library of the extra `diffusion` is not installed.
         """
         _check_libraries()
+        import torch
+
         from ovforge.synthesis.diffusion.model import resolve_device, resolve_precision, resolve_threads
         from ovforge.synthesis.diffusion.repainter import ATTEMPTS, guided_calls
 
@@ -61,7 +63,8 @@ class DiffusionEngine:
         folder = options.model / "scheduler"
         scale = NoiseScale.from_config(read_config(folder / "scheduler_config.json"), where=str(folder))
         calls = make_schedule(scale, options).calls
-        device = resolve_device(options.device)
+        # A GPU is looked for where the work is done: the machine that plans it may have none.
+        device = torch.device("cuda") if options.device.startswith("cuda") else resolve_device(options.device)
         return {
             "engine": self.name,
             "model": str(options.model.absolute()),

@@ -45,9 +45,28 @@ def resolve_device(device: str) -> torch.device:
             f"--device={device}: this machine has {torch.cuda.device_count()} usable GPUs",
             hint="--device=cpu runs without one; check the driver and that torch is built for CUDA",
         )
-    if found.type not in ("cpu", "cuda", "mps", "xpu"):
-        raise InputError(f"--device={device}: not a device this engine runs on", hint="cpu, cuda, cuda:1, or auto")
+    if found.type not in _SUPPORTED:
+        raise InputError(f"--device={device}: not a device this engine runs on", hint=f"here it is {_devices()}")
+    if not _SUPPORTED[found.type]():
+        raise InputError(
+            f"--device={device}: torch {torch.__version__} has no such device on this machine",
+            hint=f"here it is {_devices()}",
+        )
     return found
+
+
+_SUPPORTED: dict[str, Callable[[], bool]] = {
+    "cpu": lambda: True,
+    "cuda": torch.cuda.is_available,
+    "mps": torch.backends.mps.is_available,
+    "xpu": lambda: hasattr(torch, "xpu") and torch.xpu.is_available(),
+}
+
+
+def _devices() -> str:
+    """The devices of this machine, as `--device` names them."""
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return ", ".join(["cpu", *gpus, *(name for name in ("mps", "xpu") if _SUPPORTED[name]())]) + ", or auto"
 
 
 def resolve_threads(threads: int | None, device: torch.device) -> int | None:
@@ -123,6 +142,11 @@ class StableDiffusion:
         """An image's sides must be multiples of this: the VAE's 8, times the U-Net's halvings."""
         return CELL * int(2 ** (len(self.unet.config.down_block_types) - 1))
 
+    @property
+    def _prompt_tokens(self) -> int:
+        """How long a prompt may be: what the text encoder has positions for, whatever the tokenizer's files say."""
+        return int(min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings))
+
     def encode_text(self, prompt: str) -> torch.Tensor:
         """The prompt's embedding (1, tokens, width). Encoded alone and once, so it never depends on other prompts."""
         if prompt in self._texts:
@@ -131,7 +155,7 @@ class StableDiffusion:
         tokens = self.tokenizer(
             prompt,
             padding="max_length",
-            max_length=self.tokenizer.model_max_length,
+            max_length=self._prompt_tokens,
             truncation=True,
             return_tensors="pt",
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ovforge.errors import InputError, MissingInputError
+from ovforge.errors import InputError, MissingInputError, StorageError
 
 _DIFFUSERS_WEIGHTS = "diffusion_pytorch_model"
 WEIGHTS = {"unet": _DIFFUSERS_WEIGHTS, "vae": _DIFFUSERS_WEIGHTS, "text_encoder": "model"}
@@ -22,6 +22,10 @@ VARIANTS = ("", "fp16", "bf16")
 """Variants of weight files in the order of preference: `diffusion_pytorch_model.fp16.safetensors`."""
 
 _FOUR_FROM_NOISE = (4, 9)
+_CONVERT_HINT = "convert it first: diffusers' StableDiffusionPipeline.from_single_file(...).save_pretrained(DIR)"
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".pb")
+_OTHER_SAMPLING = ("LCM", "TCD", "FlowMatch", "ConsistencyDecoder", "CM")
+"""Samplers of distilled and flow models, which need them."""
 _LAYOUT_HINT = "give a folder in diffusers' layout, e.g. a copy of the Stable Diffusion v1-4 repository"
 _OTHER_MODEL_HINT = "ovforge repaints with Stable Diffusion 1.x and 2.x, and their inpainting models"
 
@@ -71,12 +75,16 @@ def inspect_model_folder(folder: Path) -> ModelReport:
         return ModelReport(
             folder,
             ("this is a single file, not a folder in diffusers' layout",),
-            hint="convert it first: diffusers' StableDiffusionPipeline.from_single_file(...).save_pretrained(DIR)",
+            hint=_CONVERT_HINT,
         )
-    other = _other_kind_of_model(folder)
-    if other:
-        return ModelReport(folder, (other,), hint=_OTHER_MODEL_HINT)
-    return _Inspection(folder).report()
+    try:
+        other = _other_kind_of_model(folder)
+        if other:
+            return ModelReport(folder, (other,), hint=_OTHER_MODEL_HINT)
+        return _Inspection(folder).report()
+    except OSError as error:
+        problem = f"{error.filename or folder} cannot be read ({error.strerror or error})"
+        return ModelReport(folder, (problem,), hint="check the permissions, and that the disk can be reached")
 
 
 def check_model_folder(folder: Path, *, allow_pickle: bool = False) -> ModelReport:
@@ -108,9 +116,12 @@ def weight_hashes(report: ModelReport) -> dict[str, str]:
     for weights in report.weights.values():
         for file in weights.files:
             digest = hashlib.sha256()
-            with open(file, "rb") as stream:
-                while chunk := stream.read(1 << 22):
-                    digest.update(chunk)
+            try:
+                with open(file, "rb") as stream:
+                    while chunk := stream.read(1 << 22):
+                        digest.update(chunk)
+            except OSError as error:
+                raise StorageError(file, error) from error
             hashes[file.relative_to(report.folder).as_posix()] = digest.hexdigest()
     return dict(sorted(hashes.items()))
 
@@ -136,7 +147,7 @@ def _other_kind_of_model(folder: Path) -> str:
     index = folder / "model_index.json"
     if index.is_file():
         try:
-            name = str(read_config(index).get("_class_name", ""))
+            name = str(read_config(index).get("_class_name") or "")
         except InputError as error:
             return error.message
     if "XL" in name or (folder / "text_encoder_2").is_dir():
@@ -162,12 +173,12 @@ class _Inspection:
         hint = ""
         if not any((self.folder / name).is_dir() for name in (*WEIGHTS, "tokenizer", "scheduler")):
             self.problems.append("no model in diffusers' layout in this folder (no unet/, vae/, text_encoder/)")
-            inner = sorted(path.parent for path in self.folder.glob("*/model_index.json"))
-            hint = f"did you mean {inner[0]}?" if inner else _LAYOUT_HINT
+            hint = self._hint_of_place()
         else:
             for name in WEIGHTS:
                 self._component(name)
             self._config("scheduler", "scheduler_config.json")
+            self._scheduler()
             self._tokenizer()
             self._compatibility()
             if self.missing:
@@ -189,7 +200,12 @@ class _Inspection:
         self._config(name, "config.json")
         found = self._find_weights(name)
         if found is None:
-            self.missing.append(f"{name}/{WEIGHTS[name]}.safetensors")
+            wanted = f"{name}/{WEIGHTS[name]}.safetensors"
+            others = self._other_weights(name)
+            if others:
+                self.problems.append(f"{name}/ has its weights as {', '.join(others)}, which are not read: {wanted} is")
+            else:
+                self.missing.append(wanted)
             return
         self.weights[name] = found
         for file in found.files:
@@ -210,9 +226,44 @@ class _Inspection:
     def _tokenizer(self) -> None:
         # A fast tokenizer's single file does as well as the two of the slow one.
         folder = self.folder / "tokenizer"
-        if not (folder / "tokenizer.json").is_file():
-            needed = ("vocab.json", "merges.txt")
-            self.missing += [f"tokenizer/{name}" for name in needed if not (folder / name).is_file()]
+        needed = ("tokenizer.json",) if (folder / "tokenizer.json").is_file() else ("vocab.json", "merges.txt")
+        for name in needed:
+            if not (folder / name).is_file():
+                self.missing.append(f"tokenizer/{name}")
+            elif not (folder / name).stat().st_size:
+                self.problems.append(f"tokenizer/{name} is empty")
+            elif name.endswith(".json"):
+                try:
+                    read_config(folder / name)
+                except InputError as error:
+                    self.problems.append(error.message.removeprefix(f"{self.folder}/"))
+
+    def _scheduler(self) -> None:
+        config = self.configs.get("scheduler", {})
+        kind = str(config.get("_class_name") or "")
+        if kind.startswith(_OTHER_SAMPLING):
+            self.problems.append(
+                f"scheduler/scheduler_config.json: a model made for {kind}, which --scheduler does not offer: "
+                "with another sampler its images are worthless"
+            )
+
+    def _other_weights(self, name: str) -> list[str]:
+        """Weights of a component in a form that is not read: of older releases, of other libraries, without EMA."""
+        folder = self.folder / name
+        if not folder.is_dir():
+            return []
+        return sorted(path.name for path in folder.iterdir() if path.suffix in _WEIGHT_SUFFIXES)
+
+    def _hint_of_place(self) -> str:
+        """Where the model probably is: in a folder of this one, or in the snapshot of a hub's cache."""
+        patterns = ("*/model_index.json", "snapshots/*/model_index.json", "*/snapshots/*/model_index.json")
+        inner = [path.parent for pattern in patterns for path in sorted(self.folder.glob(pattern))]
+        if inner:
+            return f"did you mean {inner[-1] if len(inner) == 1 else ' or '.join(map(str, inner[:3]))}?"
+        single = sorted(path.name for path in self.folder.iterdir() if path.suffix in _WEIGHT_SUFFIXES)
+        if single:
+            return f"{single[0]} is a single file: {_CONVERT_HINT}"
+        return _LAYOUT_HINT
 
     def _find_weights(self, name: str) -> ComponentWeights | None:
         folder = self.folder / name
@@ -230,10 +281,15 @@ class _Inspection:
     def _parts(self, index: Path) -> tuple[Path, ...]:
         """The files of weights that are cut into several, from their index."""
         try:
-            names = sorted(set(read_config(index).get("weight_map", {}).values()))
+            listed = read_config(index).get("weight_map")
         except InputError as error:
             self.problems.append(error.message.removeprefix(f"{self.folder}/"))
             return ()
+        values = list(listed.values()) if isinstance(listed, dict) else []
+        if not values or not all(isinstance(name, str) and Path(name).name == name for name in values):
+            self.problems.append(f"{index.relative_to(self.folder).as_posix()} lists no files of weights")
+            return ()
+        names = sorted(set(values))
         parts = tuple(index.parent / name for name in names)
         self.missing += [part.relative_to(self.folder).as_posix() for part in parts if not part.is_file()]
         return tuple(part for part in parts if part.is_file())
@@ -265,6 +321,8 @@ def _safetensors_problem(path: Path) -> str:
                 return f"is cut short ({size:,} bytes)" if size else "is empty"
             header = json.loads(file.read(length))
         end = max((entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"), default=0)
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return "is no safetensors file"
     if 8 + length + end != size:

@@ -84,6 +84,13 @@ class DiffusionRepainter:
             results[i] = Repainted(jobs[i].image.copy(), record, (("repainted image", GIVEN_UP),), prompt)
         return [results[i] for i in range(len(jobs))]
 
+    @property
+    def device_name(self) -> str:
+        """What the images are made on, for the summary."""
+        if self._device.type == "cuda":
+            return f"{torch.cuda.get_device_name(self._device)}"
+        return f"{self._device.type}"
+
     def close(self) -> None:
         """Give back the model and its memory."""
         self.model.close()

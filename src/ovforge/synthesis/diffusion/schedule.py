@@ -109,6 +109,11 @@ class NoiseScale:
         Raises:
             InputError: a kind of noise scale or prediction that is not supported.
         """
+        config = {key: value for key, value in config.items() if value is not None}  # null: as if it were not there
+        for name in ("num_train_timesteps", "beta_start", "beta_end", "steps_offset"):
+            value = config.get(name, 0)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise InputError(f"{where}: {name} {value!r} is not a number", hint=_SUPPORTED)
         count = int(config.get("num_train_timesteps", 1000))
         first, last = float(config.get("beta_start", 0.00085)), float(config.get("beta_end", 0.012))
         kind = config.get("beta_schedule", "scaled_linear")

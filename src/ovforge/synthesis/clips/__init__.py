@@ -1,0 +1,1 @@
+"""Clips of several frames from one still image, with objects that move, and their truth."""
