@@ -260,7 +260,7 @@ class RecordDecoder:
                 if bytes(raw[field.name]) == b"null":
                     del raw[field.name]
                 elif field.kind is not NUMBER and field.kind is not BOX:
-                    raw[field.name] = json.dumps(converted[field.name]).encode()
+                    raw[field.name] = converted[field.name]
             return put_together(raw)
         return record
 
