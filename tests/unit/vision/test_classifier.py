@@ -232,7 +232,7 @@ def test_a_class_of_one_s_own(tiny: Tiny, embedded_world: World) -> None:
     assert np.abs(rows[3] - text[0] - own / np.linalg.norm(own)).max() < 1e-5
     assert np.abs(rows[4] / np.linalg.norm(rows[4]) - text[1]).max() < 1e-5
     assert any("from row 3: zebra, banana" in note for note in summary.notes)
-    assert [(drop.kind, drop.reason) for drop in summary.drops] == [("image", "is no image of a known format")]
+    assert [(drop.kind, drop.reason) for drop in summary.drops] == [("image", "is not an image of a known format")]
     with pytest.raises(InputError, match="there is a category of this name"):
         make_classifier(options(world, tiny("clip"), add=(f"cat={folder}",)))
 
