@@ -229,8 +229,8 @@ _signature = inspect.signature(_generate, eval_str=True)
 _check.__signature__ = _signature.replace(  # type: ignore[attr-defined]  # the same options as generate's
     parameters=[one for one in _signature.parameters.values() if one.name != "only_check"]
 )
-command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")(_generate)
-command(app, "check", example="ovforge pairs check my_pairs --workers 4 --partitions 4")(_check)
+generate = command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")(_generate)
+check = command(app, "check", example="ovforge pairs check my_pairs --workers 4 --partitions 4")(_check)
 
 
 @command(app, "sheet", example="ovforge pairs sheet my_pairs --out my_pairs.png --count 8")
