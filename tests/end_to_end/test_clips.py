@@ -48,7 +48,8 @@ def generate(name: str, mini: Path, *options: object, code: int = 0) -> None:
 def made(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the merged and annotated run `clips`."""
     folder = tmp_path_factory.mktemp("clips")
-    with contextlib.chdir(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
         generate("clips", mini, "--workers", 2, "--partitions", 2, "--motion", "hard", "--gap", 30)
         run("merge", "clips", "--folder", "out")
         run("annotate", "clips", "--folder", "out")
@@ -203,6 +204,11 @@ def test_replay_makes_the_same_frames(content: dict[str, Any], capsys: pytest.Ca
     assert run_app(app, ["replay", "clips", image, "--folder", "out", "--out", "again", "--json"]) == 0
     counts = json.loads(capsys.readouterr().out)["counts"]
     assert counts["equal to the run's, byte for byte"] == counts["second views"] == FRAMES - 1
+
+
+def test_only_pairs_are_scored(content: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    run("score", "clips", "--folder", "out", code=2)
+    assert "only pairs can be scored" in capsys.readouterr().err
 
 
 def test_a_run_with_other_options_is_refused(

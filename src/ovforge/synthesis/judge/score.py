@@ -79,6 +79,11 @@ def score_pairs(
     annotations = planned_annotations(options.annotations, made_by, run_folder)
     check_annotations(annotations, made_by)
     about = read_about(merged.pairs)
+    if int(about.options.get("frames", 2)) > 2:
+        raise InputError(
+            f"{options.name}: is a run of clips; only pairs can be scored",
+            hint="a clip's objects are the photograph's own pixels: nothing repainted them",
+        )
     starts, stops = _line_spans(merged.pairs)
     table = read_images(annotations, None, variants=1, limit=about.images)
     try:
