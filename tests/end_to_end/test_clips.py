@@ -17,6 +17,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from ovforge.cli.common import run_app
+from ovforge.cli.main import app as whole_app
 from ovforge.cli.pairs import app
 from ovforge.errors import InputError
 from ovforge.image_io.codec import decode_rgb
@@ -207,7 +208,8 @@ def test_replay_makes_the_same_frames(content: dict[str, Any], capsys: pytest.Ca
 
 
 def test_only_pairs_are_scored(content: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    run("score", "clips", "--folder", "out", code=2)
+    del content
+    assert run_app(whole_app, ["pairs", "score", "clips", "--folder", "out"]) == 2
     assert "only pairs can be scored" in capsys.readouterr().err
 
 
