@@ -253,9 +253,11 @@ _OPTION = re.compile(
 _QUOTED = re.compile(r"(`[^`]*`)")
 
 PYTHON_NAMES = {
+    "accept-version": "accept_versions",
     "ann": "annotations",
     "ann-out": "annotations_out",
     "exclude-ann": "exclude",
+    "for": "reader",
     "imagenet-img-dir": "imagenet_images",
     "imagenet-path": "imagenet",
     "lvis-img-dir": "lvis_images",

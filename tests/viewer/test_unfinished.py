@@ -82,6 +82,10 @@ def test_grows_while_the_run_goes_on_and_equals_the_merged_run(
             ours.motion,
             ours.keep_mask,
         )
+        # Of the preview, either says that it is one.
+        if theirs.motion["kind"] != "none":
+            assert theirs.engine == ours.engine
+            assert "not to train on" in theirs.engine["note"]
         np.testing.assert_array_equal(last.arrays.pair_motion[mine], expected.pair_motion[pair])
         # The JSON leaves out what became too small; the run's own records have all that is still in sight.
         boxes = {tuple(box) for box in last.arrays.box[last.arrays.objects(mine_row)].tolist()}

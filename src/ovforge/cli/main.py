@@ -11,13 +11,16 @@ from ovforge import __version__
 from ovforge.cli import (
     exemplars,
     exemplars_view,
+    exemplars_vision,
     imagenet,
     importing,
     lvis,
     lvis_pack,
     pairs,
+    pairs_score,
     pairs_view,
     sample_data,
+    tools,
     workflow,
 )
 from ovforge.cli.common import run_app
@@ -35,6 +38,8 @@ app = typer.Typer(
 workflow.register(app)
 lvis_pack.register(lvis.app)
 exemplars_view.register(exemplars.app)
+exemplars_vision.register(exemplars.app)
+pairs_score.register(pairs.app)
 pairs_view.register(pairs.app)
 app.add_typer(lvis.app, name="lvis")
 app.add_typer(imagenet.app, name="imagenet")
@@ -42,6 +47,7 @@ app.add_typer(exemplars.app, name="exemplars")
 app.add_typer(pairs.app, name="pairs")
 sample_data.register(app)
 importing.register(app)
+tools.register(app)
 
 
 def _show_version(value: bool) -> None:
@@ -61,6 +67,8 @@ def _options(
 
 def main() -> None:
     """Entry point of the console script."""
+    if sys.platform == "win32":
+        sys.exit("ovforge runs on Linux and macOS; on Windows, use it within WSL")
     sys.exit(run_app(app))
 
 

@@ -11,23 +11,24 @@ import cv2
 import msgspec
 
 from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError, OutputExistsError
-from ovforge.exemplars.crop_image import Crop, EmptyBoxError, SourceImage, cut_out, decode
 from ovforge.exemplars.crop_plan import PlannedClass, PlannedCrop, lists_share_their_images, plan_crops, samples_of
 from ovforge.exemplars.sheet import draw_sheet
 from ovforge.files.atomic import write_bytes
 from ovforge.files.small_files import has_size, remove_stale_files, write_small_file
 from ovforge.image_io.codec import apply_orientation
 from ovforge.image_io.header import read_orientation
-from ovforge.options.exemplars import CropForm, CropOptions
+from ovforge.options.base import by_keywords
+from ovforge.options.exemplars import CropForm, CropOptions, ExemplarIndexOptions
 from ovforge.records.crops import CLASSES_FILE, CropIndex, CroppedClass
 from ovforge.records.exemplar import DATASETS, IMAGENET, LVIS, VISUAL_GENOME
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some, shell_command
 from ovforge.records.run_layout import MANIFEST, SHARDS
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
 from ovforge.runs.plan import Plan, input_file
 from ovforge.runs.run import ShardSelection, run
 from ovforge.runs.task import Shard, ShardReport, Slot, Worker
+from ovforge.sources.crop_image import Crop, EmptyBoxError, SourceImage, cut_out, decode
 from ovforge.sources.exemplar_images import ExemplarImages, missing_hint
 
 RUN_FOLDER = "run"
@@ -41,6 +42,7 @@ IMAGES_TRIED = 20
 _OURS = re.compile(rf"((train|val)_)?\d+_({'|'.join(DATASETS)})_.+")
 
 
+@by_keywords(CropOptions)
 def crop_exemplars(
     options: CropOptions,
     executor: Executor | None = None,
@@ -92,7 +94,9 @@ def crop_exemplars(
         asked_for = (shards or ShardSelection()).of(plan.shards())
         notes.append(f"{result.done_before:,} of {len(asked_for):,} shards were done before")
     outputs = {"crops": str(options.output)}
+    split_counts = {split: sum(len(each.of(split)) for each in done) for split in SPLITS}
     if result.complete:
+        require_some(sum(split_counts.values()), "exemplar", options.output, "whose image can be read")
         if replaced:
             _remove_stale(options.output, {path for each in done for path in each.files})
         index = msgspec.json.format(msgspec.json.encode(CropIndex(options.form.value, tuple(done)))) + b"\n"
@@ -106,7 +110,6 @@ def crop_exemplars(
         )
     if options.sheet:
         outputs["contact sheets"] = str(options.output / SHEETS)
-    split_counts = {split: sum(len(each.of(split)) for each in done) for split in SPLITS}
     return StepSummary(
         step="exemplars crop",
         outputs=outputs,
@@ -119,10 +122,19 @@ def crop_exemplars(
         drops=result.drops,
         notes=tuple(notes),
         next_command=(
-            f"ovforge exemplars index --crops {options.output}" + _split_with_images(split_counts)
+            shell_command("ovforge", "exemplars", "index", crops=options.output, split=_split_to_list(split_counts))
             if result.complete
             else "the same command again, when the other parts are done"
         ),
+    )
+
+
+def _split_to_list(counts: dict[str, int]) -> str | None:
+    """The split to be listed next where it is not the default: small K leave nothing for val."""
+    return (
+        None
+        if counts.get(ExemplarIndexOptions.split)
+        else next((split for split, count in counts.items() if count), None)
     )
 
 
@@ -216,11 +228,6 @@ def _tile(planned: PlannedCrop, crop: Crop) -> tuple[str, SourceImage]:
     number = re.sub(r"^(train|val)_", "", rest.rpartition("/")[2]).partition("_")[0]
     upright = apply_orientation(decode(crop.data, name), read_orientation(crop.data, name))
     return f"{split} {number} {planned.exemplar.dataset}", upright
-
-
-def _split_with_images(counts: dict[str, int]) -> str:
-    """The option that names a split with images in it; `val`, the default, needs more exemplars than --train-shots."""
-    return "" if counts["val"] else next((f" --split {split}" for split in ("train", "all") if counts[split]), "")
 
 
 def _check(options: CropOptions) -> None:

@@ -14,6 +14,7 @@ from ovforge.exports.selection import selected
 from ovforge.exports.videos import VideoFile
 from ovforge.files.atomic_folder import atomic_folder
 from ovforge.image_io.store import open_image_store
+from ovforge.options.base import by_keywords
 from ovforge.options.exports import ExportFormat, ExportOptions
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
@@ -34,6 +35,7 @@ MODULES = {
 }
 
 
+@by_keywords(ExportOptions)
 def export_pairs(options: ExportOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Write a run's pairs or clips in another format.
 

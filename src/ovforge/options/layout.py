@@ -51,7 +51,8 @@ TRACKING_COCO_TRAIN_PLACES = (
     TRACKING_LVIS_DIR / "annotations/instances_train2017.json",  # where OVTrack's own script looks
 )
 TRACKING_CAPTIONS = TRACKING_LVIS_DIR / "annotations/captions_train2017.json"
-DIFFUSION_MODEL = Path("saved_models/stable-diffusion-v1-4")
+SAVED_MODELS = Path("saved_models")
+DIFFUSION_MODEL = SAVED_MODELS / "stable-diffusion-v1-4"
 
 # Tracking: made
 TRACKING_MERGED = TRACKING_LVIS_DIR / "annotations/lvis_v1_train+coco_mask_v1.json"
@@ -69,3 +70,7 @@ def crops_of(k: int) -> Path:
 def exemplars_of(k: int) -> Path:
     """Where the K exemplars a class that `exemplars sample` draws go."""
     return METADATA_DIR / f"lvis_image_exemplar_dict_K-{k:03d}_own.json"
+
+
+FOLDER_NAMES = ("--folder", "--save-dir", "--default_save_dir")
+"""How the option is called, at every command, that names the folder of runs and merged files."""

@@ -10,7 +10,7 @@ from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.viewer import PairsViewOptions
 from ovforge.records.reporting import Drop, Progress, no_progress
 from ovforge.sources.pair_index import PairIndex, open_pair_index
-from ovforge.viewer.run_records import read_drops
+from ovforge.viewer.run_records import read_drops, read_engine
 from ovforge.viewer.source import PairDetails, Snapshot
 
 _LOOK_AGAIN_SECONDS = 2.0
@@ -46,6 +46,7 @@ class MergedSource:
             caption=str(fields.get("caption") or ""),
             seed=seed if isinstance(seed, int) else None,
             motion=motion if isinstance(motion, dict) else {},
+            engine=read_engine(self._run_folder),
             keep_mask=kept if isinstance(kept, dict) else None,
         )
 

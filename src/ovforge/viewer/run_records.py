@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ovforge.records.reporting import Drop, Drops
 from ovforge.records.run_layout import MANIFEST
 from ovforge.runs.ledger import Ledger
 from ovforge.runs.plan import load_plan
+
+
+def read_engine(run_folder: Path) -> dict[str, Any]:
+    """Which engine made the run, and what is to be noted of it; empty where there is no plan to ask.
+
+    Raises:
+        InputError: the manifest cannot be read.
+    """
+    if not (run_folder / MANIFEST).is_file():
+        return {}
+    described = load_plan(run_folder)[0].options.get("engine", {})
+    return {key: described[key] for key in ("engine", "note") if key in described}
 
 
 def read_drops(run_folder: Path) -> tuple[Drop, ...] | None:

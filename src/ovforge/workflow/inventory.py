@@ -131,10 +131,10 @@ def _lvis(path: Path, *, split: str) -> ProbeResult:
     if split == "train" and of_val:
         return ProbeResult(
             looks_like=name,
-            problem=f"holds val images ({of_val:,} of {splits.total():,}): the val file in train's place",
+            problem=f"holds val images ({of_val:,} of {splits.total():,}): it is the val file, in train's place",
         )
     if split == "val" and splits and not of_val:
-        return ProbeResult(looks_like=name, problem="holds train images only: the train file in val's place")
+        return ProbeResult(looks_like=name, problem="holds train images only: it is the train file, in val's place")
     return ProbeResult(looks_like=name)
 
 
