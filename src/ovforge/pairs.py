@@ -37,7 +37,11 @@ def generate(name: str, *, progress: Progress | None = None, **options: Any) -> 
 
 
 def check(name: str, *, progress: Progress | None = None, **options: Any) -> StepSummary:
-    """Check all that a run will need, as `ovforge pairs check` does; the keywords are those of `generate`."""
+    """Check all that a run will need, as `ovforge pairs check` does; its options are the keywords. Writes nothing.
+
+    Raises:
+        InputError: generating, merging or annotating would refuse something; says what.
+    """
     from ovforge.cli import pairs
 
     summary: StepSummary = pairs.check.as_function(name=name, progress=progress, **options)  # type: ignore[attr-defined]

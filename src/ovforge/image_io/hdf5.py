@@ -230,9 +230,11 @@ class ImageReader:
     def read(self, name: str) -> bytes:
         """The encoded image, exactly as it was stored."""
         found = self.locate(name)
-        if isinstance(found, bytes):
-            return found
-        return _read(self._descriptor, found, self.path, name)
+        return found if isinstance(found, bytes) else self.read_at(found, name)
+
+    def read_at(self, place: Location, name: str) -> bytes:
+        """The bytes at a place that `locate` gave for `name`."""
+        return _read(self._descriptor, place, self.path, name)
 
     def locate(self, name: str) -> Location | bytes:
         """Where the bytes of `name` lie, or the bytes themselves where they are stored in pieces or compressed."""

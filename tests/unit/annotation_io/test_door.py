@@ -51,7 +51,7 @@ def windows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(json_windows, "WINDOW_BYTES", 100)
     if request.param == "workers":
         monkeypatch.setattr(parallel, "SMALL_BYTES", 0)
-        monkeypatch.setattr(parallel, "_processors", lambda: 2)
+        monkeypatch.setattr(parallel, "cpu_count", lambda: 2)
 
 
 def written(folder: Path, change: Callable[[Any], object] | None = None) -> Path:
@@ -294,7 +294,7 @@ def test_a_record_in_another_form_is_brought_into_the_usual_one() -> None:
     usual = b'{"id":5,  "x": 1.50, "image_id": 1, "area": 3}'
     assert canonical(usual) is usual
     odd = b'{"id": 5.0, "x": {"id": 1.0}, "image_id": 1, "iscrowd": false, "area": null, "y": 1.50}'
-    assert canonical(odd) == b'{"id": 5, "x": {"id": 1.0}, "image_id": 1, "iscrowd": 0, "y": 1.50}'
+    assert canonical(odd) == b'{"id":5,"x":{"id": 1.0},"image_id":1,"iscrowd":0,"y":1.50}'
 
 
 class TestCaptions:

@@ -98,9 +98,7 @@ def test_a_field_to_be_added_that_is_there_already_is_set(tmp_path: Path, proces
         (file.path,), np.zeros(2, np.int8), table.starts, table.stops, appended={"track_id": np.array([50, 60])}
     )
     write_annotation_file(tmp_path / "out.json", {"x": [edited]})
-    assert (tmp_path / "out.json").read_text() == (
-        '{"x": [{"id": 1, "track_id": 50, "x": 0}, {"id": 2, "track_id": 60}]}'
-    )
+    assert (tmp_path / "out.json").read_text() == ('{"x": [{"id":1,"track_id":50,"x":0},{"id":2,"track_id":60}]}')
 
 
 def test_a_file_that_shrinks_meanwhile_is_noticed(tmp_path: Path, processes: None) -> None:
@@ -155,7 +153,7 @@ def test_an_error_in_a_worker_stops_the_writing_and_not_for_ever(
 
 
 def test_fields_are_set_taken_out_and_renamed_in_their_places() -> None:
-    assert edit_record(b'{"a":1,"m":[1.0]}', {"b": b'"x"', "a": b"2"}) == b'{"a": 2, "m": [1.0], "b": "x"}'
-    assert edit_record(b'{"a":1,"m":[1.0],"z":0}', {"a": None}, renamed={"m": "n"}) == b'{"n": [1.0], "z": 0}'
-    assert edit_record(b'{"n":1,"m":[1.0]}', {}, renamed={"m": "n", "x": "y"}) == b'{"n": [1.0]}'
+    assert edit_record(b'{"a":1,"m":[1.0]}', {"b": b'"x"', "a": b"2"}) == b'{"a":2,"m":[1.0],"b":"x"}'
+    assert edit_record(b'{"a":1,"m":[1.0],"z":0}', {"a": None}, renamed={"m": "n"}) == b'{"n":[1.0],"z":0}'
+    assert edit_record(b'{"n":1,"m":[1.0]}', {}, renamed={"m": "n", "x": "y"}) == b'{"n":[1.0]}'
     assert json.loads(edit_record(b'{"\\u0062": 2, "a": 1}', {"b": b"3"})) == {"b": 3, "a": 1}
