@@ -1,4 +1,4 @@
-"""Cuts drawn exemplars out of their images, class by class, as a run: whoever does it, stopped or shared out."""
+"""Cuts sampled exemplars out of their images, class by class, as a run: whoever does it, stopped or shared out."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def crop_exemplars(
     shards: ShardSelection | None = None,
     progress: Progress = no_progress,
 ) -> StepSummary:
-    """Cut out all drawn exemplars and write `classes.json`, which says which folder is which class.
+    """Cut out all sampled exemplars and write `classes.json`, which says which folder is which class.
 
     The form `split` makes `train`, `val` and `all` from one list, with the category ids as folders; the form `lists`
     makes `val` and `train` from two lists, with places in the list as folders. Whole ImageNet images are copied

@@ -70,13 +70,13 @@ class ExemplarsViewOptions:
     """Which exemplars to show.
 
     Attributes:
-        file: an exemplar dictionary, or drawn exemplars.
+        file: an exemplar dictionary, or sampled exemplars.
         lvis_images: folder that holds `train2017`, or an HDF5 file of images; as with the next two, images that are
             not there are shown as missing.
         imagenet_images: ImageNet-21K, in any layout.
         visual_genome_images: folder that holds `VG_100K` and `VG_100K_2`.
         enough: classes with fewer exemplars are marked as falling short; None: 10 for a dictionary, the largest
-            class's number for drawn exemplars.
+            class's number for sampled exemplars.
     """
 
     file: Path
