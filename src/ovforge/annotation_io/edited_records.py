@@ -1,6 +1,6 @@
 """Many records of annotation files in a new order, with a few fields changed: a part of a new annotation file.
 
-What is to be done is worked out in columns; the records themselves are only met by the worker processes, which
+What is to be done is computed in columns; the records themselves are only met by the worker processes, which
 fetch them, change them and write them, a megabyte at a time.
 """
 

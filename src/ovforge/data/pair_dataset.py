@@ -66,7 +66,7 @@ class PairDataset:
         self.annotations = Path(annotations)
         self.transform = transform
         self.masks = masks
-        # A store opens itself anew after a fork or a pickle, so that no worker shares an HDF5 handle.
+        # A store reopens itself after a fork or a pickle, so that no worker shares an HDF5 handle.
         self._store = open_image_store(self.h5)
         self._index: PairIndex | None = None
         import_torch()

@@ -35,7 +35,7 @@ RUN_FOLDER = "run"
 SPLITS = ("train", "val", "all")
 SHEETS = "sheets"
 REPLACING = ".replacing"
-"""An empty file that is there while crops are made anew over those of an earlier run."""
+"""An empty file that is there while crops are made again over those of an earlier run."""
 CLASSES_A_SHARD = 4
 IMAGES_TRIED = 20
 """Images of a data set that are looked for before the work; if none is there, the folder is the wrong one."""

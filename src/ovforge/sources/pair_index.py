@@ -4,7 +4,7 @@ The JSON of `pairs annotate` is read once and laid down as plain arrays that are
 and every DataLoader worker share the same pages. Whatever the arrays do not hold (captions, matrices, masks) is
 read from the JSON itself, one record at a time, by its byte range.
 
-The index stands beside the JSON, or in the user's cache folder where that one cannot be written, and is made anew
+The index stands beside the JSON, or in the user's cache folder where that one cannot be written, and is made again
 when the JSON changes.
 """
 

@@ -1,6 +1,6 @@
 """The records of an annotation file of pairs: those of the annotation file and of the run, with their new fields.
 
-Everything is worked out in columns; the worker processes copy the records and change them (see
+Everything is computed in columns; the worker processes copy the records and change them (see
 `annotation_io.edited_records`).
 """
 

@@ -4,7 +4,7 @@ Every image is a video: itself and its second views, with the objects that are f
 before the pairs where OVTrack reads it, all images are videos of one frame with all their annotations but crowds
 (small objects are only there).
 
-Everything is worked out in columns; records are copied with their new fields by the worker processes. So a file of
+Everything is computed in columns; records are copied with their new fields by the worker processes. So a file of
 LVIS size takes seconds, and memory is that of the columns.
 """
 

@@ -139,7 +139,7 @@ def read_scores(path: Path, pairs: Path) -> dict[str, ViewScores]:
     return {view.file_name: view for view in scores.views}
 
 
-_AGAIN = "`ovforge pairs score NAME --overwrite` makes it anew"
+_AGAIN = "`ovforge pairs score NAME --overwrite` makes it again"
 
 
 def _models(options: ScoreOptions) -> dict[str, Any]:
