@@ -11,7 +11,6 @@ import cv2
 import msgspec
 
 from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError, OutputExistsError
-from ovforge.exemplars.crop_image import Crop, EmptyBoxError, SourceImage, cut_out, decode
 from ovforge.exemplars.crop_plan import PlannedClass, PlannedCrop, lists_share_their_images, plan_crops, samples_of
 from ovforge.exemplars.sheet import draw_sheet
 from ovforge.files.atomic import write_bytes
@@ -29,6 +28,7 @@ from ovforge.runs.executors.local import LocalExecutor, available_cores
 from ovforge.runs.plan import Plan, input_file
 from ovforge.runs.run import ShardSelection, run
 from ovforge.runs.task import Shard, ShardReport, Slot, Worker
+from ovforge.sources.crop_image import Crop, EmptyBoxError, SourceImage, cut_out, decode
 from ovforge.sources.exemplar_images import ExemplarImages, missing_hint
 
 RUN_FOLDER = "run"

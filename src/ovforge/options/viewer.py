@@ -27,7 +27,7 @@ class PairsViewOptions:
 
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name or self.name.startswith(".") or "\0" in self.name:
-            raise InputError(f"'{self.name}' is no name for a run", hint="give a plain name, and its folder separately")
+            raise InputError(f"'{self.name}' is not a name for a run", hint="give a plain name, and --folder=DIR")
 
     @property
     def run_folder(self) -> Path:
@@ -62,7 +62,7 @@ class PairsExportOptions:
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise InputError(f"--count {self.count}: has to be at least 1")
+            raise InputError(f"--count {self.count}: must be at least 1")
 
 
 @dataclass(frozen=True)
