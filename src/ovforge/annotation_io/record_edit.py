@@ -3,8 +3,8 @@
 A record is taken apart into its own keys and the raw bytes of their values, so a key of the same name in a nested
 object (`attributes`, `metadata`) is never met, whatever the bytes look like. Python's rules for `dict` apply: a field
 that is set keeps its place, a new one comes last, and of a key that is there twice the last value counts, at the
-first one's place, as `json.load` has it. Values keep their bytes; between the fields of an edited record stands no
-white space. Taking apart and putting together are msgspec's, so a million records take seconds.
+first one's place, as `json.load` has it. Values keep their bytes. Taking apart and putting together are msgspec's, so
+a million records take seconds.
 """
 
 from __future__ import annotations
@@ -21,16 +21,20 @@ RawFields = dict[str, Any]
 take_apart: Callable[[bytes | memoryview], RawFields] = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 """The record's own keys, and the raw JSON of their values; msgspec.DecodeError if it is no JSON object."""
 
-put_together: Callable[[Mapping[str, Any]], bytes] = msgspec.json.encode
-"""The record as JSON.
 
->>> put_together({"id": 7, "bbox": msgspec.Raw(b"[0, 1.50, 2, 3]")})
-b'{"id":7,"bbox":[0, 1.50, 2, 3]}'
-"""
+def put_together(fields: Mapping[str, Any]) -> bytes:
+    """The record as JSON, laid out as `json.dump` does: the originals' files can be met byte for byte.
+
+    >>> put_together({"id": 7, "bbox": msgspec.Raw(b"[0, 1.50, 2, 3]")})
+    b'{"id": 7, "bbox": [0, 1.50, 2, 3]}'
+    """
+    return b"{%b}" % b", ".join(
+        b"%b: %b" % (msgspec.json.encode(name), msgspec.json.encode(value)) for name, value in fields.items()
+    )
 
 
 def put_all_together(records: Iterable[RawFields]) -> bytes:
-    """Records of a list as JSON, with the commas between them."""
+    """Records of a list as JSON, with the commas between them: no white space, in half the time."""
     return msgspec.json.encode(list(records))[1:-1]
 
 
@@ -57,7 +61,7 @@ def edit_record(
         first: fields to stand in front of the record's own; where it has one of them, its own value counts.
 
     >>> edit_record(b'{"id": 1, "attributes": {"area": 2}}', {"area": b"9", "id": None})
-    b'{"attributes":{"area": 2},"area":9}'
+    b'{"attributes": {"area": 2}, "area": 9}'
     """
     fields = rename_fields(take_apart(record), renamed or {})
     for name, value in changes.items():

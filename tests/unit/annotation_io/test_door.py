@@ -294,7 +294,7 @@ def test_a_record_in_another_form_is_brought_into_the_usual_one() -> None:
     usual = b'{"id":5,  "x": 1.50, "image_id": 1, "area": 3}'
     assert canonical(usual) is usual
     odd = b'{"id": 5.0, "x": {"id": 1.0}, "image_id": 1, "iscrowd": false, "area": null, "y": 1.50}'
-    assert canonical(odd) == b'{"id":5,"x":{"id": 1.0},"image_id":1,"iscrowd":0,"y":1.50}'
+    assert canonical(odd) == b'{"id": 5, "x": {"id": 1.0}, "image_id": 1, "iscrowd": 0, "y": 1.50}'
 
 
 class TestCaptions:

@@ -153,7 +153,7 @@ def test_an_error_in_a_worker_stops_the_writing_and_not_for_ever(
 
 
 def test_fields_are_set_taken_out_and_renamed_in_their_places() -> None:
-    assert edit_record(b'{"a":1,"m":[1.0]}', {"b": b'"x"', "a": b"2"}) == b'{"a":2,"m":[1.0],"b":"x"}'
-    assert edit_record(b'{"a":1,"m":[1.0],"z":0}', {"a": None}, renamed={"m": "n"}) == b'{"n":[1.0],"z":0}'
-    assert edit_record(b'{"n":1,"m":[1.0]}', {}, renamed={"m": "n", "x": "y"}) == b'{"n":[1.0]}'
+    assert edit_record(b'{"a":1,"m":[1.0]}', {"b": b'"x"', "a": b"2"}) == b'{"a": 2, "m": [1.0], "b": "x"}'
+    assert edit_record(b'{"a":1,"m":[1.0],"z":0}', {"a": None}, renamed={"m": "n"}) == b'{"n": [1.0], "z": 0}'
+    assert edit_record(b'{"n":1,"m":[1.0]}', {}, renamed={"m": "n", "x": "y"}) == b'{"n": [1.0]}'
     assert json.loads(edit_record(b'{"\\u0062": 2, "a": 1}', {"b": b"3"})) == {"b": 3, "a": 1}

@@ -205,11 +205,11 @@ class _Any(msgspec.Struct):
 def test_values_keep_their_bytes_and_fields_their_places() -> None:
     record = b'{ "a" : 1.50 , "n":{"area":[ 1e2 ]},"area" : 2,"b":"\\u00e9"}'
     assert edit_record(record, {"area": b"3", "z": b"null"}) == (
-        b'{"a":1.50,"n":{"area":[ 1e2 ]},"area":3,"b":"\\u00e9","z":null}'
+        b'{"a": 1.50, "n": {"area":[ 1e2 ]}, "area": 3, "b": "\\u00e9", "z": null}'
     )
-    assert edit_record(record, {"n": None, "a": None}, renamed={"b": "area"}) == b'{"area":"\\u00e9"}'
+    assert edit_record(record, {"n": None, "a": None}, renamed={"b": "area"}) == b'{"area": "\\u00e9"}'
     assert edit_record(b"{}", {}) == b"{}"
-    assert edit_record(b"{}", {"a": b"1"}) == b'{"a":1}'
+    assert edit_record(b"{}", {"a": b"1"}) == b'{"a": 1}'
 
 
 @pytest.mark.parametrize("text", [b"[]", b"{", b'{"a": NaN}', b""])
