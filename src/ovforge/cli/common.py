@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ovforge.cli.from_options import GroupedCommand, expand
-from ovforge.cli.output import ForgivingStream, prepare_streams, signals_as_interrupts, write_error, write_out
+from ovforge.cli.output import (
+    ForgivingStream,
+    prepare_streams,
+    signals_as_interrupts,
+    stdout_is_broken,
+    write_error,
+    write_out,
+)
 from ovforge.cli.summary_text import as_text
 from ovforge.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, OvforgeError
 from ovforge.options.base import convert, simple_type
@@ -254,11 +261,14 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
         _print_error(error)
         return error.exit_code
     except Exception as error:
+        if isinstance(error, OSError) and stdout_is_broken():  # what typer prints itself, as the help
+            write_out("")
+            return EXIT_DONE
         # Typer's usage errors carry their own one-line message and exit code; anything else is a defect of ours.
         if not hasattr(error, "format_message"):
             raise
         if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its message is the help
-            sys.stdout.write(f"{error.format_message()}\n" if error.format_message() else "")
+            write_out(f"{error.format_message()}\n" if error.format_message() else "")
             return EXIT_USAGE
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "ovforge"
