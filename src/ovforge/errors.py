@@ -256,6 +256,7 @@ PYTHON_NAMES = {
     "ann": "annotations",
     "ann-out": "annotations_out",
     "exclude-ann": "exclude",
+    "for": "reader",
     "imagenet-img-dir": "imagenet_images",
     "imagenet-path": "imagenet",
     "lvis-img-dir": "lvis_images",

@@ -347,7 +347,7 @@ class TestGoingOn:
 
         with monkeypatch.context() as patch:
             patch.setattr(ImageNet21k, "read_size", read_size)
-            with pytest.raises(WorkError, match="failed 3 times and was set aside"):
+            with pytest.raises(WorkError, match="failed 3 times and was given up"):
                 run_index(mini, root, tmp_path)
         run_index(mini, root, tmp_path)
         assert (tmp_path / "made" / "index.json").read_bytes() == expected(mini_expected, "imagenet_lvis_image_info")

@@ -472,7 +472,7 @@ def test_a_class_that_cannot_be_read_is_set_aside_and_the_rest_is_done(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "listdir", listdir)
-        with pytest.raises(WorkError, match="failed 3 times and was set aside, last with PermissionError"):
+        with pytest.raises(WorkError, match="failed 3 times and was given up, last with PermissionError"):
             run(source, out)
     assert sorted(tree(out)) == [name for name in LAYOUT if "n02084071" not in name]
     assert "n02084071" in (out / ".prepare" / "failed" / "000001.json").read_text()

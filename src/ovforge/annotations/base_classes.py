@@ -21,8 +21,10 @@ from ovforge.annotations.frequencies import check_frequencies, excluded_categori
 from ovforge.errors import InputError, Place
 from ovforge.files.atomic import atomic_file, check_output
 from ovforge.options.annotations import BASE_CLASS_NAMES, BaseClassesOptions, IdMode
+from ovforge.options.base import by_keywords
+from ovforge.options.layout import TRACKING_BASE
 from ovforge.parallel import Workers
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some, shell_command
 
 CLASS_NAMES_ELSEWHERE = "--class-names=FILE writes the class list elsewhere"
 ALL_ELSEWHERE = "it lists other classes than the annotation file: --out=FILE writes all files to another folder"
@@ -30,6 +32,7 @@ ALL_ELSEWHERE = "it lists other classes than the annotation file: --out=FILE wri
 Ints = NDArray[np.int64]
 
 
+@by_keywords(BaseClassesOptions)
 def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Copy an annotation file without the classes of the frequencies `options.exclude`; write the others' names.
 
@@ -111,7 +114,9 @@ def base_classes(options: BaseClassesOptions, *, progress: Progress = no_progres
             "category ids": options.mode.value,
         },
         drops=drops.freeze(),
-        next_command="ovforge lvis pack-images",
+        next_command=shell_command(
+            "ovforge", "lvis", "pack-images", ann=None if options.output == TRACKING_BASE else options.output
+        ),
     )
 
 

@@ -17,11 +17,13 @@ from ovforge.annotations.counts import image_and_instance_counts
 from ovforge.errors import InputError
 from ovforge.files.atomic import atomic_file, check_output
 from ovforge.options.annotations import AddFrequenciesOptions, CategoryInfoOptions
+from ovforge.options.base import by_keywords
 from ovforge.records.reporting import EXAMPLES_KEPT, Progress, StepSummary, no_progress, require_some
 
 Ints = NDArray[np.int64]
 
 
+@by_keywords(CategoryInfoOptions)
 def category_info(options: CategoryInfoOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Write a list of the file's categories with `image_count` and `instance_count` counted anew.
 
@@ -43,6 +45,7 @@ def category_info(options: CategoryInfoOptions, *, progress: Progress = no_progr
     return _summary("lvis category-info", {"categories": str(options.output)}, counted, options.add_freq)
 
 
+@by_keywords(AddFrequenciesOptions)
 def add_frequencies(options: AddFrequenciesOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Copy an annotation file, its categories with `frequency`, `image_count` and `instance_count` counted anew.
 

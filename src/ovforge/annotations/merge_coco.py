@@ -17,9 +17,10 @@ from ovforge.annotations.coco_classes import COCO_TO_LVIS_SYNSET
 from ovforge.annotations.counts import image_and_instance_counts
 from ovforge.errors import AnnotationFileError, InputError, Place
 from ovforge.files.atomic import check_output
-from ovforge.options.annotations import MergeCocoOptions, MergeVariant
+from ovforge.options.annotations import OVTRACK_MERGED, MergeCocoOptions, MergeVariant
+from ovforge.options.base import by_keywords
 from ovforge.parallel import Workers
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some, shell_command
 
 _PAIRS_AT_ONCE = 1 << 20
 
@@ -27,6 +28,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
+@by_keywords(MergeCocoOptions)
 def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Write an LVIS file with the COCO annotations added that LVIS does not have yet.
 
@@ -136,7 +138,9 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
         },
         drops=drops.freeze(),
         notes=() if len(added) else ("no COCO annotation was added: the output holds LVIS's own",),
-        next_command="ovforge lvis base-classes",
+        next_command=shell_command(
+            "ovforge", "lvis", "base-classes", ann=None if options.output == OVTRACK_MERGED else options.output
+        ),
     )
 
 

@@ -21,9 +21,10 @@ from ovforge.image_io.codec import stored_size
 from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.image_io.listed_images import require_listed_images
 from ovforge.image_io.store import ImageStore, open_image_store
-from ovforge.options.pack import PackOptions
+from ovforge.options.base import by_keywords
+from ovforge.options.pack import DEFAULT_ANNOTATIONS, DEFAULT_OUT, PackOptions
 from ovforge.parallel import map_ordered
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some, shell_command
 
 BATCH = 8
 """Images read at once by one thread."""
@@ -31,6 +32,7 @@ READING_THREADS = 8
 """Readers ahead of the writer: opening a file on a network file system takes milliseconds of waiting."""
 
 
+@by_keywords(PackOptions)
 def pack_images(options: PackOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Copy images into one HDF5 file: those of an annotation file in its order, or all of a folder in name order.
 
@@ -66,7 +68,14 @@ def pack_images(options: PackOptions, *, progress: Progress = no_progress) -> St
         counts={"images": packed, "bytes": size},
         drops=drops.freeze(),
         notes=tuple(notes),
-        next_command="ovforge pairs generate my_pairs",
+        next_command=shell_command(
+            "ovforge",
+            "pairs",
+            "generate",
+            "my_pairs",
+            images=None if options.out == DEFAULT_OUT else options.out,
+            ann=None if options.annotations in (None, DEFAULT_ANNOTATIONS) else options.annotations,
+        ),
     )
 
 

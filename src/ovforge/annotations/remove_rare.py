@@ -9,9 +9,11 @@ from ovforge.annotation_io.door import open_annotations
 from ovforge.annotations.frequencies import check_frequencies, excluded_categories
 from ovforge.files.atomic import check_output
 from ovforge.options.annotations import RemoveRareOptions
+from ovforge.options.base import by_keywords
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 
 
+@by_keywords(RemoveRareOptions)
 def remove_rare(options: RemoveRareOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Copy an annotation file without the annotations whose class has one of the frequencies `options.exclude`.
 

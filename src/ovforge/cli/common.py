@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 import traceback
+import typing
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +22,7 @@ from ovforge.cli.from_options import GroupedCommand, expand
 from ovforge.cli.output import ForgivingStream, prepare_streams, signals_as_interrupts, write_error, write_out
 from ovforge.cli.summary_text import as_text
 from ovforge.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, OvforgeError
+from ovforge.options.base import convert, simple_type
 
 if TYPE_CHECKING:
     from ovforge.records.reporting import Progress, StepSummary
@@ -58,12 +60,17 @@ class Console:
     given: frozenset[str] = frozenset()
     """The parameters that stood on the command line; the others have their defaults."""
     verbose: bool = False
+    callback: Progress | None = None
+    """Told of the progress in the place of bars, for a caller in Python."""
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Progress]:
         """A progress callback: bars on stderr, a line a minute where that is no terminal, nothing with `--quiet`."""
         from ovforge.records.reporting import no_progress
 
+        if self.callback is not None:
+            yield self.callback
+            return
         if self.quiet:
             yield no_progress
             return
@@ -146,6 +153,7 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
             if summary is not None:
                 console.show(summary)
 
+        run.as_function = functools.partial(_call, function, own, collect)  # type: ignore[attr-defined]
         shared: dict[str, Any] = {"json_": JsonOption, "quiet": QuietOption, "debug": DebugOption}
         if signature.return_annotation is not None:
             shared |= {"verbose": VerboseOption, "skipped": SkippedOption}
@@ -188,6 +196,29 @@ class _ProgressLines:
         rate = (done - before) / (now - since) if now > since else 0.0
         left = f", {rate:.2g}/s, {timedelta(seconds=round((total - done) / rate))} left" if rate > 0 else ""
         write_error(f"{stage}: {done:,} of {total:,}{left}\n")
+
+
+def _call(
+    function: Callable[..., Any],
+    parameters: list[inspect.Parameter],
+    collect: Callable[[dict[str, Any]], dict[str, Any]],
+    *,
+    progress: Progress | None = None,
+    **keywords: Any,
+) -> Any:
+    """A command as a function of Python: its options as keywords, its summary as the result."""
+    known = {parameter.name: parameter for parameter in parameters}
+    if unknown := sorted(set(keywords) - set(known)):
+        raise TypeError(f"{function.__name__}() has no option {', '.join(unknown)}; it has {', '.join(known)}")
+    values = {}
+    for name, parameter in known.items():
+        value = keywords.get(name, parameter.default)
+        if value is inspect.Parameter.empty:
+            raise TypeError(f"{function.__name__}() needs the option {name}")
+        kind, _ = simple_type(typing.get_args(parameter.annotation)[0])
+        values[name] = convert(value, kind, f"--{name.replace('_', '-')}")
+    console = Console(quiet=True, given=frozenset(keywords), callback=progress)
+    return function(console, **collect(values))
 
 
 def _given(context: typer.Context) -> frozenset[str]:

@@ -23,13 +23,14 @@ from ovforge.options.base import Described, Options, choice, describe, option_na
 def expand(parameters: list[inspect.Parameter]) -> tuple[list[inspect.Parameter], Callable[..., dict[str, Any]]]:
     """The parameters of a command with its options dataclasses taken apart, and what puts them together again."""
     expanded: list[inspect.Parameter] = []
+    # Parameters are called as the fields: `Console.given` names those that were given.
     made: dict[str, tuple[type[Any], dict[str, Any]]] = {}
     for parameter in parameters:
         kind = parameter.annotation
         if not (isinstance(kind, type) and is_dataclass(kind) and issubclass(kind, Options)):
             expanded.append(parameter)
             continue
-        own = {f"{parameter.name}_{one.name}": one for one in fields(kind) if _is_option(one)}
+        own = {one.name: one for one in fields(kind) if _is_option(one)}
         hints = typing.get_type_hints(kind)
         expanded += [_parameter(key, one, hints[one.name]) for key, one in own.items()]
         made[parameter.name] = (kind, own)
@@ -73,6 +74,7 @@ def _parameter(key: str, one: Any, hint: Any) -> inspect.Parameter:
     default = not default if described.off else default
     if described.argument:
         more = _text(described, kind, default, one.name)
+        hint = typing.Any if "parser" in more else hint
         if not described.metavar:
             more["metavar"] = one.name.upper()
         annotation: Any = Annotated[hint, typer.Argument(**more)]
@@ -104,7 +106,8 @@ def _text(described: Described, kind: Any, default: Any, name: str) -> dict[str,
         more["rich_help_panel"] = described.panel
     if described.metavar:
         more["metavar"] = described.metavar
-    shown = "" if default in (None, False, True, (), inspect.Parameter.empty) else str(default)
+    unsaid = default is None or isinstance(default, bool) or default in ((), inspect.Parameter.empty)
+    shown = "" if unsaid else str(default)
     if isinstance(kind, type) and issubclass(kind, Enum):
         more["parser"] = _chooser(kind, name)
         more.setdefault("metavar", "[" + "|".join(str(member.value) for member in kind) + "]")

@@ -18,6 +18,7 @@ from ovforge.cli import (
     pairs,
     pairs_view,
     sample_data,
+    tools,
     workflow,
 )
 from ovforge.cli.common import run_app
@@ -42,6 +43,7 @@ app.add_typer(exemplars.app, name="exemplars")
 app.add_typer(pairs.app, name="pairs")
 sample_data.register(app)
 importing.register(app)
+tools.register(app)
 
 
 def _show_version(value: bool) -> None:
@@ -61,6 +63,8 @@ def _options(
 
 def main() -> None:
     """Entry point of the console script."""
+    if sys.platform == "win32":
+        sys.exit("ovforge runs on Linux and macOS; on Windows, use it within WSL")
     sys.exit(run_app(app))
 
 

@@ -6,13 +6,13 @@ import inspect
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ovforge.cli import pairs_export, pairs_list, pairs_replay, pairs_status, pairs_tracks
 from ovforge.cli.common import Console, command
-from ovforge.cli.diffusion_options import refuse_diffusion_options, with_diffusion_options
+from ovforge.cli.diffusion_options import refuse_diffusion_options
 from ovforge.cli.executors import (
     AddressOption,
     ExecutorOption,
@@ -48,7 +48,6 @@ def _group() -> None:
     """Tracking data: second views and their tracks."""
 
 
-@with_diffusion_options
 def _generate(
     console: Console,
     name: Annotated[str, typer.Argument(help="The run's name: its folder and its files are called so.")],
@@ -223,11 +222,13 @@ def _check(console: Console, **options: Any) -> StepSummary:
 
     Takes the options of `pairs generate`, makes a few images to estimate time and disk, and writes nothing.
     """
-    return cast("StepSummary", _generate(console, **options, only_check=True))
+    return _generate(console, **options, only_check=True)
 
 
-_parameters = [one for one in inspect.signature(_generate).parameters.values() if one.name != "only_check"]
-_check.__signature__ = inspect.signature(_generate).replace(parameters=_parameters)  # type: ignore[attr-defined]
+_signature = inspect.signature(_generate, eval_str=True)
+_check.__signature__ = _signature.replace(  # type: ignore[attr-defined]  # the same options as generate's
+    parameters=[one for one in _signature.parameters.values() if one.name != "only_check"]
+)
 command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")(_generate)
 command(app, "check", example="ovforge pairs check my_pairs --workers 4 --partitions 4")(_check)
 

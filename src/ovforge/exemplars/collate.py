@@ -17,16 +17,18 @@ from ovforge.exemplars.lvis_boxes import LvisBoxes
 from ovforge.exemplars.substitutes import substitutes_of
 from ovforge.exemplars.visual_genome_boxes import VisualGenomeBoxes, find_visual_genome
 from ovforge.files.atomic import atomic_file, check_output, write_bytes
+from ovforge.options.base import by_keywords
 from ovforge.options.exemplars import CollateOptions, Substitutes
 from ovforge.records.coverage import Coverage
 from ovforge.records.exemplar import IMAGENET, VISUAL_GENOME
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some, shell_command
 from ovforge.sources.imagenet21k import find_tree
 from ovforge.taxonomy import category_differences, lvis_classes, substitute_synsets
 
 LVIS_TRAIN = "lvis_v1_train.json"
 
 
+@by_keywords(CollateOptions)
 def collate_exemplars(options: CollateOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Collect the exemplars of every class and write the dictionary and its coverage report.
 
@@ -76,7 +78,7 @@ def collate_exemplars(options: CollateOptions, *, progress: Progress = no_progre
             *_notes(facts, sources),
             *(state.cost for state in report.sources.values() if state.cost),
         ),
-        next_command=f"ovforge exemplars sample --exemplars {options.output}",
+        next_command=shell_command("ovforge", "exemplars", "sample", exemplars=options.output),
     )
 
 

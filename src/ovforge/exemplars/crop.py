@@ -18,10 +18,11 @@ from ovforge.files.atomic import write_bytes
 from ovforge.files.small_files import has_size, remove_stale_files, write_small_file
 from ovforge.image_io.codec import apply_orientation
 from ovforge.image_io.header import read_orientation
-from ovforge.options.exemplars import CropForm, CropOptions
+from ovforge.options.base import by_keywords
+from ovforge.options.exemplars import CropForm, CropOptions, ExemplarIndexOptions
 from ovforge.records.crops import CLASSES_FILE, CropIndex, CroppedClass
 from ovforge.records.exemplar import DATASETS, IMAGENET, LVIS, VISUAL_GENOME
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some, shell_command
 from ovforge.records.run_layout import MANIFEST, SHARDS
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
@@ -39,6 +40,7 @@ IMAGES_TRIED = 20
 _OURS = re.compile(rf"((train|val)_)?\d+_({'|'.join(DATASETS)})_.+")
 
 
+@by_keywords(CropOptions)
 def crop_exemplars(
     options: CropOptions,
     executor: Executor | None = None,
@@ -65,6 +67,7 @@ def crop_exemplars(
         WorkError: some classes failed; the others are done.
     """
     _check(options)
+    _check_sampled(options)
     classes = plan_crops(options)
     _check_images(classes, options)
     run_folder = options.output / RUN_FOLDER
@@ -116,10 +119,19 @@ def crop_exemplars(
         drops=result.drops,
         notes=tuple(notes),
         next_command=(
-            f"ovforge exemplars index --crops {options.output}"
+            shell_command("ovforge", "exemplars", "index", crops=options.output, split=_split_to_list(split_counts))
             if result.complete
             else "the same command again, when the other parts are done"
         ),
+    )
+
+
+def _split_to_list(counts: dict[str, int]) -> str | None:
+    """The split to be listed next where it is not the default: small K leave nothing for val."""
+    return (
+        None
+        if counts.get(ExemplarIndexOptions.split)
+        else next((split for split, count in counts.items() if count), None)
     )
 
 
@@ -210,6 +222,19 @@ def _tile(planned: PlannedCrop, crop: Crop) -> tuple[str, SourceImage]:
     number = re.sub(r"^(train|val)_", "", rest.rpartition("/")[2]).partition("_")[0]
     upright = apply_orientation(decode(crop.data, name), read_orientation(crop.data, name))
     return f"{split} {number} {planned.exemplar.dataset}", upright
+
+
+def _check_sampled(options: CropOptions) -> None:
+    """Where the default list is missing, name those that are there."""
+    if options.exemplars != CropOptions.exemplars or options.exemplars.exists():
+        return
+    others = sorted(options.exemplars.parent.glob(options.exemplars.name.replace("K-030", "K-*")))
+    if others:
+        raise MissingInputError(
+            options.exemplars,
+            what="sampled exemplars",
+            hint=[f"there is another K: --exemplars={other}" for other in others[:3]],
+        )
 
 
 def _check(options: CropOptions) -> None:

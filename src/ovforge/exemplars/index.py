@@ -15,12 +15,14 @@ from ovforge.annotation_io.record_edit import edit_record
 from ovforge.errors import AnnotationFileError, ImageError, InputError, MissingInputError
 from ovforge.files.atomic import check_output, is_temporary
 from ovforge.image_io.header import read_size_of_file
+from ovforge.options.base import by_keywords
 from ovforge.options.exemplars import ExemplarIndexOptions
 from ovforge.records.crops import CLASSES_FILE, CropIndex
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 
 
+@by_keywords(ExemplarIndexOptions)
 def index_exemplars(options: ExemplarIndexOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Write `categories` and `images` of the cropped exemplars: size, file and class of each.
 

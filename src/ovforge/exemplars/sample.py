@@ -15,9 +15,10 @@ from ovforge.annotation_io.schema import needed
 from ovforge.errors import AnnotationFileError, InputError, ShortageError
 from ovforge.exemplars.draw import draw, draw_nested, usable_weights
 from ovforge.files.atomic import check_output, write_bytes
+from ovforge.options.base import by_keywords
 from ovforge.options.exemplars import SampleOptions, Shortage
 from ovforge.records.exemplar import LVIS, VISUAL_GENOME, Exemplar
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some, shell_command
 from ovforge.sources import visual_genome
 from ovforge.sources.exemplars import ExemplarDictionary, ExemplarRecord
 
@@ -34,6 +35,7 @@ class _Category(NamedTuple):
     synset: str
 
 
+@by_keywords(SampleOptions)
 def sample_exemplars(options: SampleOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Draw `k` exemplars of every category of `options.categories`, by the area of their boxes.
 
@@ -84,7 +86,7 @@ def sample_exemplars(options: SampleOptions, *, progress: Progress = no_progress
         },
         drops=drops.freeze(),
         notes=tuple(notes),
-        next_command=f"ovforge exemplars crop --exemplars {options.output}",
+        next_command=shell_command("ovforge", "exemplars", "crop", exemplars=options.output),
     )
 
 

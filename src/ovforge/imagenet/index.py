@@ -24,9 +24,10 @@ from ovforge.annotation_io.record_edit import edit_record
 from ovforge.errors import ArchiveError, ImageError, InputError, NothingDoneError, WorkError
 from ovforge.files.atomic import atomic_file, check_output, temporary_path
 from ovforge.imagenet.index_task import ClassRows, IndexedClass, IndexTask
+from ovforge.options.base import by_keywords
 from ovforge.options.imagenet import IndexOptions
 from ovforge.records.lvis import Category
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some, shell_command
 from ovforge.records.run_layout import MANIFEST
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.in_process import InProcessExecutor
@@ -44,6 +45,7 @@ SMALLEST_SHARD, LARGEST_SHARD, SHARDS_AIMED_AT = 4, 8, 64
 _SHOWN_DIFFERENCES = 5
 
 
+@by_keywords(IndexOptions)
 def index(
     options: IndexOptions,
     executor: Executor | None = None,
@@ -128,7 +130,7 @@ def index(
         },
         drops=drops.freeze(),
         notes=(*unfinished, *_notes_on_missing(categories, with_images, present), *_notes_on_table(categories)),
-        next_command=f"ovforge lvis category-info --bypass --add-freq --ann {options.out}",
+        next_command=shell_command("ovforge", "lvis", "category-info", "--bypass", "--add-freq", ann=options.out),
     )
 
 

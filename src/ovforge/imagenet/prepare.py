@@ -31,6 +31,7 @@ from ovforge.imagenet.archives import Archive, ClassSource, open_archive
 from ovforge.imagenet.one_class import WORK, ClassFailure, ClassReport
 from ovforge.imagenet.prepare_task import PrepareTask, read_classes
 from ovforge.imagenet.stream import prepare_stream
+from ovforge.options.base import by_keywords
 from ovforge.options.imagenet import ClassChoice, PrepareOptions, Resize
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.records.run_layout import SHARDS
@@ -50,6 +51,7 @@ _LVIS_SHARE = 0.15  # an upper guess of the share of the LVIS classes and substi
 _FOLDERS_LOOKED_AT = 200
 
 
+@by_keywords(PrepareOptions)
 def prepare(
     options: PrepareOptions,
     executor: Executor | None = None,

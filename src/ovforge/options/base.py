@@ -17,11 +17,12 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ovforge.errors import InputError
 
 _KEY = "ovforge"
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,34 @@ class Options:
             described = describe(one)
             if described is not None and isinstance(converted, int | float) and not isinstance(converted, bool):
                 _check_range(option_names(one)[0], converted, described)
+
+
+def by_keywords(kind: type[Options]) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Let a step be called with its options as keywords as well as with the options object.
+
+    >>> @dataclass(frozen=True)
+    ... class Example(Options):
+    ...     count: int = option(3, "How many.")
+    >>> @by_keywords(Example)
+    ... def step(options, *, double=False):
+    ...     return options.count * (2 if double else 1)
+    >>> step(Example(4)), step(), step(5), step(count=6, double=True)
+    (4, 3, 5, 12)
+    """
+
+    def decorate(step: Callable[..., R]) -> Callable[..., R]:
+        names = [one.name for one in fields(kind)]  # type: ignore[arg-type]
+
+        @functools.wraps(step)
+        def run(*arguments: Any, **given: Any) -> R:
+            if "options" in given or (arguments and isinstance(arguments[0], kind)):
+                return step(*arguments, **given)
+            own = {name: given.pop(name) for name in names if name in given}
+            return step(kind(*arguments, **own), **given)
+
+        return run
+
+    return decorate
 
 
 @functools.cache

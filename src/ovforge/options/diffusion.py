@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ovforge.errors import InputError
 from ovforge.options import layout
+from ovforge.options.base import Options, option
 
 DEFAULT_MODEL = layout.DIFFUSION_MODEL
 
@@ -44,82 +45,135 @@ class Foreground(str, Enum):
     """The warped objects' own pixels, pasted back through a feathered mask after decoding."""
 
 
+PANEL = "Engine diffusion"
+
+
+def parse_batch_size(text: str) -> int | None:
+    """A number, or None for `auto`.
+
+    Raises:
+        InputError: neither.
+    """
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"--batch-size={text}: must be a number from 1, or auto")
+    return int(text)
+
+
+def parse_working_size(text: str) -> tuple[int, int]:
+    """(width, height) from `768x512`.
+
+    Raises:
+        InputError: not of this form.
+    """
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise InputError(f"--working-size={text}: must be WIDTHxHEIGHT in pixels, such as 768x512")
+    return int(width), int(height)
+
+
 @dataclass(frozen=True)
-class DiffusionOptions:
+class DiffusionOptions(Options):
     """Options of the engine `diffusion`.
 
-    Attributes:
-        model: local folder in diffusers' layout with a Stable Diffusion 1.x or 2.x model.
-        device: `auto` (the first GPU if there is one), `cpu`, `cuda`, `cuda:1`. A device given by the run's
-            executor comes before it.
-        batch_size: images a batch; None finds it out, once per padded size.
-        steps: sampling steps over the whole noise range.
-        strength: share of the noise range that is run, above 0 and up to 1.
-        guidance: weight of classifier-free guidance; 0 or 1 means one conditional pass per step.
-        guidance_until: share of the U-Net calls that are guided; below 1 is faster and lossy.
-        blend_until: kept latents are blended in while the next timestep is above this one.
-        n_sample, jump_length, jump_n_sample: RePaint's resampling. Every interval is done `n_sample` times, and
-            after every `jump_length` intervals the latents go back up, until that stretch was done
-            `jump_n_sample` times.
-        no_captions: one unguided pass per step with an empty prompt.
-        compile: torch.compile the U-Net for the padded sizes that most COCO images have.
-        vae_tiling: encode and decode in tiles: less memory, faint differences at the seams.
-        cpu_offload: each component is on the GPU only while it runs.
-        cpu_threads: threads per worker when the networks run on the CPU; None: one per core. Their number changes
-            the last bits of an image, so it is fixed here and does not follow the number of workers.
-        allow_pickle: load weights from pickle files (`.bin`) where there are no safetensors.
-        width, height: an image is scaled to fit into this size before it is repainted.
+    Resampling (RePaint): every interval is done `n_sample` times, and after every `jump_length` intervals the latents
+    go back up, until that stretch was done `jump_n_sample` times.
+
+    Raises:
+        InputError: names the option, its value and the range.
     """
 
-    model: Path = DEFAULT_MODEL
-    device: str = "auto"
-    batch_size: int | None = None
-    steps: int = 50
-    strength: float = 0.75
-    guidance: float = 7.5
-    guidance_until: float = 1.0
-    scheduler: Sampler = Sampler.PNDM
-    blend_until: int = 20
-    n_sample: int = 1
-    jump_length: int = 1
-    jump_n_sample: int = 1
-    precision: Precision = Precision.AUTO
-    foreground: Foreground = Foreground.GENERATED
-    no_captions: bool = False
-    compile: bool = False
-    vae_tiling: bool = False
-    cpu_offload: bool = False
-    cpu_threads: int | None = None
-    allow_pickle: bool = False
-    width: int = 768
-    height: int = 512
+    model: Path = option(
+        DEFAULT_MODEL, "Folder of a Stable Diffusion 1.x or 2.x model in diffusers' layout.", panel=PANEL
+    )
+    device: str = option("auto", "cpu, cuda, cuda:1; auto: a GPU if there is one.", panel=PANEL)
+    batch_size: int | None = option(
+        None,
+        "Images per batch, or auto: as many as fit, up to 8. Changes the last bits.",
+        at_least=1,
+        at_most=1024,
+        parse=parse_batch_size,
+        shown="auto",
+        panel=PANEL,
+    )
+    steps: int = option(50, "Sampling steps over the whole noise range.", at_least=1, at_most=1000, panel=PANEL)
+    strength: float = option(
+        0.75,
+        "Share of the noise range that is run: 1 forgets the image's background.",
+        above=0,
+        at_most=1,
+        panel=PANEL,
+    )
+    guidance: float = option(
+        7.5,
+        "How closely the prompt is followed; 0 or 1: one pass per step, twice as fast.",
+        at_least=0,
+        at_most=100,
+        panel=PANEL,
+    )
+    guidance_until: float = option(
+        1.0, "Lossy: guide only this first share of the U-Net calls.", at_least=0, at_most=1, panel=PANEL
+    )
+    scheduler: Sampler = option(
+        Sampler.PNDM,
+        "The sampler; ovtrack: the original's, exactly. dpm++ does with 20 steps (lossy).",
+        panel=PANEL,
+    )
+    blend_until: int = option(
+        20,
+        "Keep the objects' latents while the next timestep is above this one.",
+        at_least=0,
+        at_most=1000,
+        panel=PANEL,
+    )
+    n_sample: int = option(
+        1, "Do every step so many times (RePaint's resampling).", at_least=1, at_most=100, panel=PANEL
+    )
+    jump_length: int = option(1, "Steps per stretch that is done again.", at_least=1, at_most=1000, panel=PANEL)
+    jump_n_sample: int = option(1, "How often each stretch is done.", at_least=1, at_most=100, panel=PANEL)
+    precision: Precision = option(Precision.AUTO, "Of the networks; auto: fp16 on a GPU, fp32 on the CPU.", panel=PANEL)
+    foreground: Foreground = option(
+        Foreground.GENERATED, "The objects' pixels: generated, through the VAE; exact, pasted back.", panel=PANEL
+    )
+    no_captions: bool = option(
+        False, "No caption file; with diffusion an empty prompt and one unguided pass per step.", panel=PANEL
+    )
+    compile: bool = option(
+        False, "torch.compile the U-Net for the commonest sizes: a minute each, then faster.", panel=PANEL
+    )
+    vae_tiling: bool = option(False, "Less memory; faint differences at the tiles' seams.", panel=PANEL)
+    cpu_offload: bool = option(False, "Each network on the GPU only while it runs.", panel=PANEL)
+    cpu_threads: int | None = option(
+        None,
+        "Threads per worker on the CPU, the same for any number of workers. Changes the last bits.",
+        at_least=1,
+        at_most=1024,
+        shown="one per core",
+        panel=PANEL,
+    )
+    allow_pickle: bool = option(False, "Load weights from .bin files where there are no safetensors.", panel=PANEL)
+    width: int = option(
+        768,
+        "The size that images are scaled to fit before they are repainted.",
+        "--working-size",
+        at_least=64,
+        at_most=8192,
+        parse=parse_working_size,
+        also=("height",),
+        shown="768x512",
+        metavar="WIDTHxHEIGHT",
+        panel=PANEL,
+    )
+    height: int = option(512, "See width.", "--working-size", at_least=64, at_most=8192, hidden=True)
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            InputError: names the option, its value and the range.
-        """
-        _within("--steps", self.steps, 1, 1000)
-        _within("--strength", self.strength, 0.0, 1.0, open_below=True)
-        _within("--guidance", self.guidance, 0.0, 100.0)
-        _within("--guidance-until", self.guidance_until, 0.0, 1.0)
-        _within("--blend-until", self.blend_until, 0, 1000)
-        _within("--n-sample", self.n_sample, 1, 100)
-        _within("--jump-length", self.jump_length, 1, 1000)
-        _within("--jump-n-sample", self.jump_n_sample, 1, 100)
-        _within("--working-size", self.width, 64, 8192)
-        _within("--working-size", self.height, 64, 8192)
-        if self.batch_size is not None:
-            _within("--batch-size", self.batch_size, 1, 1024)
+        super().__post_init__()
         if self.scheduler is Sampler.OVTRACK and self.resamples:
             raise InputError(
                 "--scheduler=ovtrack goes straight through: --n-sample=N and --jump-n-sample=N must be 1 with it",
                 hint="use --scheduler=pndm for resampling",
             )
-
-        if self.cpu_threads is not None:
-            _within("--cpu-threads", self.cpu_threads, 1, 1024)
 
     @property
     def resamples(self) -> bool:
@@ -130,11 +184,3 @@ class DiffusionOptions:
     def guided(self) -> bool:
         """Whether any U-Net call is guided."""
         return not self.no_captions and self.guidance not in (0.0, 1.0) and self.guidance_until > 0
-
-
-def _within(name: str, value: float, low: float, high: float, *, open_below: bool = False) -> None:
-    # Written so that NaN fails too.
-    if low <= value <= high and not (open_below and value == low):
-        return
-    span = f"above {low:g} and at most {high:g}" if open_below else f"from {low:g} to {high:g}"
-    raise InputError(f"{name} {value}: must be {span}")

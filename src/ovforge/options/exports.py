@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ovforge.errors import InputError
 from ovforge.options import layout
+from ovforge.options.base import Options, option
 
 PAIRS_FOLDER = layout.PAIRS_DIR
 
@@ -36,37 +37,27 @@ class ExportFormat(str, Enum):
 
 
 @dataclass(frozen=True)
-class ExportOptions:
-    """Options of `export_pairs`.
+class ExportOptions(Options):
+    """Options of `export_pairs`."""
 
-    Attributes:
-        name: the run's name; the files of its pairs are in `folder`.
-        to: the format.
-        folder: where the merged files are.
-        out: the folder to write; None: `folder`/exports/`name`-`to`.
-        annotations: the pairs JSON; None: `folder`/annotations/`name`.json.
-        images: HDF5 file or folder of the images; None: `folder`/`name`.h5.
-        only: a text file that lists what to export, one a line: the file name of an image, the name of a video, or a
-            video's id. None: everything.
-        copy_images: write the images, too. Without them the formats name them as they would be named.
-        shard_size: samples per tar file of a WebDataset.
-        overwrite: replace what an earlier export wrote there.
-    """
-
-    name: str
-    to: ExportFormat
-    folder: Path = PAIRS_FOLDER
-    out: Path | None = None
-    annotations: Path | None = None
-    images: Path | None = None
-    only: Path | None = None
-    copy_images: bool = True
-    shard_size: int = 1000
-    overwrite: bool = False
+    name: str = option(help="The run's name.", argument=True)
+    to: ExportFormat = option(help="The format.")
+    folder: Path = option(PAIRS_FOLDER, "Where the merged files are.", *layout.FOLDER_NAMES)
+    out: Path | None = option(None, "The folder to write.", shown="FOLDER/exports/NAME-FORMAT")
+    annotations: Path | None = option(None, "The pairs JSON.", shown="FOLDER/annotations/NAME.json")
+    images: Path | None = option(None, "HDF5 file or folder of the images.", shown="FOLDER/NAME.h5")
+    only: Path | None = option(
+        None,
+        "A text file that lists what to export, one a line: file names of images, names or ids of videos.",
+        shown="everything",
+    )
+    review: bool = option(True, "Leave out the second views that FOLDER/NAME.review.json rejects.")
+    copy_images: bool = option(True, "Write the images, too; without them the formats name them all the same.")
+    shard_size: int = option(1000, "Pairs or clips per tar file of a WebDataset.", at_least=1)
+    overwrite: bool = option(False, "Replace what an earlier export wrote.")
 
     def __post_init__(self) -> None:
-        if self.shard_size < 1:
-            raise InputError(f"--shard-size={self.shard_size}: has to be at least 1")
+        super().__post_init__()
         if not self.copy_images and self.to in (ExportFormat.WEBDATASET, ExportFormat.IMAGES):
             raise InputError(
                 f"--no-copy-images: --to={self.to.value} is made of the images", hint="leave one of the two out"

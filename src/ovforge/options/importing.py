@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from ovforge.errors import InputError
+from ovforge.options.base import Options, option
 
 
 class ImportKind(str, Enum):
@@ -31,27 +32,25 @@ class ImportKind(str, Enum):
 
 
 @dataclass(frozen=True)
-class ImportOptions:
+class ImportOptions(Options):
     """Options of `import_annotations`."""
 
-    kind: ImportKind
-    annotations: Path
-    """The annotation file of the release; for OpenImages the CSV file of boxes."""
-    out: Path
-    """The COCO/LVIS file to write."""
-    images: Path | None = None
-    """OpenImages: the folder of its images, `ID.jpg`, which tell their sizes. Not needed elsewhere."""
-    classes: Path | None = None
-    """OpenImages: `class-descriptions-boxable.csv`, label name to class name."""
-    masks: Path | None = None
-    """OpenImages: `*-annotations-object-segmentation.csv`."""
-    mask_images: Path | None = None
-    """OpenImages: the folder of the mask PNGs, with or without the releases' subfolders 0 to f."""
-    image_labels: Path | None = None
-    """OpenImages: `*-annotations-human-imagelabels-boxable.csv`; labels with confidence 0 become `neg_category_ids`."""
-    overwrite: bool = False
+    kind: ImportKind = option(help="The data set whose format is read.", argument=True)
+    annotations: Path = option(help="Its annotation file; for openimages the CSV file of boxes.", argument=True)
+    out: Path = option(help="The COCO/LVIS file to write.")
+    images: Path | None = option(None, "openimages: the folder of its images; their headers tell the sizes.")
+    classes: Path | None = option(None, "openimages: class-descriptions-boxable.csv.")
+    masks: Path | None = option(None, "openimages: the CSV file of masks.")
+    mask_images: Path | None = option(
+        None, "openimages: the folder of the masks' PNG files, with or without the releases' subfolders 0 to f."
+    )
+    image_labels: Path | None = option(
+        None, "openimages: the CSV file of image labels; absent classes become neg_category_ids."
+    )
+    overwrite: bool = option(False, "Replace an output that exists.")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         only_open_images = {
             "images": self.images, "classes": self.classes, "masks": self.masks,
             "mask_images": self.mask_images, "image_labels": self.image_labels,

@@ -5,32 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ovforge.options.base import Options, option
+from ovforge.options.layout import FOLDER_NAMES
 from ovforge.options.pairs import DEFAULT_SAVE_DIR
 
 
 @dataclass(frozen=True)
-class ReplayOptions:
-    """Options of `replay_pair`.
+class ReplayOptions(Options):
+    """Options of `replay_pair`."""
 
-    Attributes:
-        name: the run's name.
-        image: an image id or a file name.
-        save_dir: the folder that holds the run's folder.
-        out: folder that the pair is written to; None: `save_dir`/`name`/replay.
-        model, annotations, captions, images: where these are now, if not where the run last saw them.
-        device: another device than the run's.
-        anyway: go on although an input, the model or a library is not the run's own.
-        overwrite: replace what an earlier replay wrote.
-    """
-
-    name: str
-    image: str
-    save_dir: Path = DEFAULT_SAVE_DIR
-    out: Path | None = None
-    model: Path | None = None
-    device: str | None = None
-    anyway: bool = False
-    overwrite: bool = False
-    annotations: Path | None = None
-    captions: Path | None = None
-    images: Path | None = None
+    name: str = option(help="The run's name.", argument=True)
+    image: str = option(help="An image id, or a file name.", argument=True)
+    folder: Path = option(DEFAULT_SAVE_DIR, "The folder that holds the run's folder.", *FOLDER_NAMES)
+    out: Path | None = option(None, "The folder to write.", shown="replay in the run's folder")
+    model: Path | None = option(None, "Where the model is now, if it has moved.")
+    device: str | None = option(None, "Another device than the run's.")
+    anyway: bool = option(False, "Go on although an input, the model or a library has changed.")
+    overwrite: bool = option(False, "Replace what an earlier replay wrote.")
+    annotations: Path | None = option(
+        None, "Where the annotation file is now, if it has moved.", "--annotations", "--ann"
+    )
+    captions: Path | None = option(None, "Where the captions are now, if they have moved.")
+    images: Path | None = option(None, "Where the images are now, if they have moved.")

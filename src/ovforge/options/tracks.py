@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from ovforge.options import layout
+from ovforge.options.base import Options, option
 
 PAIRS_FOLDER = layout.PAIRS_DIR
 """Where the runs of `pairs generate` and the merged files are, from the root of the user's data."""
@@ -16,29 +17,27 @@ PAIRS_IMAGES = (layout.TRACKING_PACKED, layout.TRACKING_IMAGES)
 
 
 @dataclass(frozen=True)
-class MergeOptions:
-    """Options of `merge_pairs`.
+class MergeOptions(Options):
+    """Options of `merge_pairs`."""
 
-    Attributes:
-        name: the run's name; its partitions are in `folder`/`name`.
-        folder: where runs are; the merged files are written there, too, unless `out` says otherwise.
-        out: the merged `.h5`; the `.pkl` and the `.pairs.json` go beside it.
-        annotations: the annotation file that the pairs were made from; None: the one that the run's manifest names,
-            or else the default place.
-        images: folder or HDF5 file of the originals, for partitions that lack them; None: the default places.
-        partitions: how many partitions there are; None: as many as their names say.
-        variants: second views per image to merge; None: as many as there are.
-        overwrite: replace merged files that are already there.
-    """
-
-    name: str
-    folder: Path = PAIRS_FOLDER
-    out: Path | None = None
-    annotations: Path | None = None
-    images: Path | None = None
-    partitions: int | None = None
-    variants: int | None = None
-    overwrite: bool = False
+    name: str = option(help="The run's name.", argument=True)
+    folder: Path = option(PAIRS_FOLDER, "Where runs and merged files are.", *layout.FOLDER_NAMES)
+    out: Path | None = option(None, "The merged HDF5 file; .pkl and .pairs.json go beside it.", shown="FOLDER/NAME.h5")
+    annotations: Path | None = option(
+        None,
+        "The annotation file that the pairs were made from.",
+        "--annotations",
+        "--ann",
+        shown="the one that the run was started with",
+    )
+    images: Path | None = option(
+        None,
+        "Folder or HDF5 file of the originals, where the partitions lack them.",
+        shown="data/lvis/train_imgs.hdf5 or data/lvis/train2017",
+    )
+    partitions: int | None = option(None, "How many partitions there are.", at_least=1, shown="as their names say")
+    variants: int | None = option(None, "Second views per image to merge.", at_least=0, shown="all")
+    overwrite: bool = option(False, "Replace what is already there.")
 
 
 class PairObjects(str, Enum):
@@ -71,44 +70,62 @@ class Reader(str, Enum):
 
 
 @dataclass(frozen=True)
-class AnnotateOptions:
+class AnnotateOptions(Options):
     """Options of `annotate_pairs`.
 
-    Attributes:
-        name: the run's name; its merged files are in `folder`.
-        folder: where the merged files are.
-        out: the file to write; None: `folder`/annotations/`name`.json.
-        annotations: as in `MergeOptions`.
-        variants: second views per image; None: as many as were merged.
-        min_area: square pixels; only objects with a larger annotated area are followed. None: what the run was made
-            with, 64 x 64 where nobody says.
-        min_fidelity: 0 to 1; repainted objects whose fidelity is lower are skipped. None: all stay.
-        min_visibility: 0 to 1; objects of whose moved mask a smaller share is seen are skipped. None: all stay.
-        objects: which objects a pair has.
-        stills: write each image as a video of one frame with all its annotations, too: to `stills_out`.
-        masks: write the objects' masks, as compressed RLE.
-        categories: which classes the file lists. None: all for OVTR, else as given.
-        reader: whose training reads the file.
-        original: write what OVTrack's own script writes, field for field: all objects, empty pairs too, stills in the
-            same file, masks as they come; `objects`, `stills`, `masks`, `categories` and `reader` do not count.
-        overwrite: replace a file that is already there.
+    With `original`, which writes what OVTrack's own script writes (all objects, empty pairs too, stills in the same
+    file, masks as they come), `objects`, `stills`, `masks`, `categories` and `reader` do not count.
     """
 
-    name: str
-    folder: Path = PAIRS_FOLDER
-    out: Path | None = None
-    annotations: Path | None = None
-    variants: int | None = None
-    min_area: float | None = None
-    min_fidelity: float | None = None
-    min_visibility: float | None = None
-    objects: PairObjects = PairObjects.BOTH
-    stills: bool = True
-    masks: bool = True
-    categories: CategoryList | None = None
-    reader: Reader | None = None
-    original: bool = False
-    overwrite: bool = False
+    name: str = option(help="The run's name.", argument=True)
+    folder: Path = option(PAIRS_FOLDER, "Where runs and merged files are.", *layout.FOLDER_NAMES)
+    out: Path | None = option(None, "The file to write.", shown="FOLDER/annotations/NAME.json")
+    annotations: Path | None = option(
+        None,
+        "The annotation file that the pairs were made from.",
+        "--annotations",
+        "--ann",
+        shown="the one that the run was started with",
+    )
+    variants: int | None = option(None, "Second views per image.", at_least=0, shown="all that were merged")
+    min_area: float | None = option(
+        None,
+        "Only objects with a larger annotated area, in square pixels, are followed.",
+        at_least=0,
+        shown="as the run was made, 4096 where nobody says",
+    )
+    min_fidelity: float | None = option(
+        None,
+        "Skip repainted objects with a lower fidelity.",
+        at_least=0,
+        at_most=1,
+        shown="none is skipped",
+    )
+    min_visibility: float | None = option(
+        None,
+        "Skip objects of whose moved mask a smaller share is seen in the second view.",
+        at_least=0,
+        at_most=1,
+        shown="none is skipped",
+    )
+    objects: PairObjects = option(
+        PairObjects.BOTH, "Objects of a pair: those in every frame of it, or also those that left the second view."
+    )
+    stills: bool = option(
+        True,
+        "Write every image as a video of one frame with all its annotations, too: to NAME.stills.json, for OVTrack "
+        "into the file itself.",
+    )
+    masks: bool = option(True, "Write masks, of both views as compressed RLE.")
+    categories: CategoryList | None = option(
+        None,
+        "Classes of the file: as in the annotation file, without the rare ones, or all 1,203 of LVIS under LVIS's ids.",
+        shown="all for OVTR, else as given",
+    )
+    reader: Reader | None = option(None, "Whose training reads the file.", "--for", shown="any that reads COCO or TAO")
+    review: bool = option(False, "Leave out the second views that FOLDER/NAME.review.json rejects.")
+    original: bool = option(False, "What OVTrack's own script writes, field for field.")
+    overwrite: bool = option(False, "Replace what is already there.")
 
     def stills_out(self, out: Path) -> Path | None:
         """Where the one-frame videos go: the file of the pairs itself, `*.stills.json` beside it, or nowhere."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,6 +173,16 @@ def require_some(count: int, what: str, source: Path | str, which: str = "", *, 
         raise NothingDoneError(reason, place=Place(str(source)), hint=hint)
 
 
+def shell_command(*words: object, **options: object) -> str:
+    """A command as it can be pasted into a shell. Options that are None are left out; their names may have underscores.
+
+    >>> shell_command("ovforge", "pairs", "merge", "my pairs", folder="a b", out=None)
+    "ovforge pairs merge 'my pairs' --folder 'a b'"
+    """
+    given = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value is not None]
+    return shlex.join([*map(str, words), *(word for pair in given for word in pair)])
+
+
 class StepSummary(msgspec.Struct, frozen=True):
     """What a step did; every command prints one, `--json` prints it as JSON."""
 
@@ -194,6 +205,14 @@ class StepSummary(msgspec.Struct, frozen=True):
     def warnings(self) -> tuple[Drop, ...]:
         """What was kept, but with a remark."""
         return tuple(drop for drop in self.drops if drop.kept)
+
+    def to_dataframe(self) -> Any:
+        """What was skipped and warned of as a pandas data frame, one row per reason. Needs pandas."""
+        import pandas as pd
+
+        columns = ("outcome", "kind", "reason", "count", "examples")
+        rows = [("warning" if d.kept else "skipped", d.kind, d.reason, d.count, d.examples) for d in self.drops]
+        return pd.DataFrame(rows, columns=list(columns))
 
 
 _VERBS = {"is": "are", "has": "have", "was": "were", "does": "do"}

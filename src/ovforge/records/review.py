@@ -12,6 +12,8 @@ import msgspec
 
 FORMAT = "ovforge review 1"
 KEEP, REJECT = "keep", "reject"
+REJECTED = "was rejected in the review"
+"""Why a second view is skipped."""
 MOST_TAGS, LONGEST_TAG = 50, 80
 
 Verdict = Literal["", "keep", "reject"]

@@ -233,7 +233,7 @@ def load_plan(folder: Path) -> tuple[Plan, str]:
 
     Raises:
         MissingInputError: there is no run in `folder`.
-        InputError: the manifest is not one of ours.
+        InputError: the manifest is not one that ovforge wrote.
     """
     path = folder / MANIFEST
     try:

@@ -63,7 +63,7 @@ class ShardSelection:
 
 
 class FailedShard(msgspec.Struct, frozen=True):
-    """A shard that was set aside; kept in `failed/NNNNNN.json` until it is done."""
+    """A shard that failed ATTEMPTS times; kept in `failed/NNNNNN.json` until it is done."""
 
     shard: int
     first_item: int
@@ -81,7 +81,7 @@ class RunResult:
     entries: dict[int, LedgerEntry]
     """The finished shards by number, in order."""
     failed: tuple[FailedShard, ...]
-    """The shards set aside by this call."""
+    """The shards that failed in this call."""
     ledger: Ledger
     done_before: int
     """How many of the shards asked for were done when this call began."""
@@ -118,7 +118,7 @@ class RunResult:
         return sum(entry.report.items for entry in self.entries.values())
 
     def check(self) -> None:
-        """Raise the WorkError of the shards that were set aside, if any."""
+        """Raise the WorkError of the shards that failed, if any."""
         if self.failed:
             raise _failure(self.folder, self.failed)
 
@@ -250,7 +250,7 @@ def _run(
     if lost:
         raise WorkError(
             f"{folder}: the files of {len(lost)} finished shards are not there (first: shard {lost[0].index})",
-            hint="was the folder changed meanwhile? run the same command again: these shards are done anew",
+            hint="was the folder changed meanwhile? run the same command again: these shards are done again",
         )
     if raise_failed:
         result.check()
@@ -258,7 +258,7 @@ def _run(
 
 
 def failed_path(folder: Path, index: int) -> Path:
-    """Where is told why a shard was set aside."""
+    """The report of a failed shard."""
     return folder / FAILED / f"{index:06d}.json"
 
 
@@ -276,7 +276,7 @@ def _failure(folder: Path, failed: tuple[FailedShard, ...]) -> WorkError:
     more = f"; {len(failed) - 1} more" if len(failed) > 1 else ""
     return WorkError(
         f"{failed_path(folder, failed[0].shard)}: shard {failed[0].shard} failed {failed[0].tries} times "
-        f"and was set aside, last with {last}{more}",
+        f"and was given up, last with {last}{more}",
         hint=f"everything else is done; the tracebacks are in {folder / FAILED}; run the same command again to retry",
     )
 

@@ -49,7 +49,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     running: int
     """Shards that a living worker is at."""
     failed: int
-    """Shards set aside; the same command again tries them."""
+    """Failed shards; the same command again retries them."""
     waiting: int
     items: int
     items_done: int

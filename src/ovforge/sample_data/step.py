@@ -15,6 +15,7 @@ import numpy as np
 
 from ovforge.errors import WorkError
 from ovforge.files.atomic_folder import atomic_folder
+from ovforge.options.base import by_keywords
 from ovforge.options.sample_data import SampleDataOptions
 from ovforge.records.reporting import Progress, StepSummary, no_progress
 from ovforge.sample_data import labels, visual_genome
@@ -40,6 +41,7 @@ _LINKS = {
 """The tracking job's place of a file or folder -> the detection job's place of the same."""
 
 
+@by_keywords(SampleDataOptions)
 def sample_data(options: SampleDataOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Write the sample data set below `options.folder`, whole or not at all; the same bytes every time.
 

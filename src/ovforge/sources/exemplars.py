@@ -1,4 +1,4 @@
-"""Reads exemplar dictionaries and drawn exemplars; their records may hold polygons, so they stay raw bytes."""
+"""Reads exemplar dictionaries and sampled exemplars; their records may hold polygons, so they stay raw bytes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ExemplarDictionary:
             view,
             dict[str, msgspec.Raw],
             reason="is no exemplar dictionary, a JSON object from synset to a list of records",
-            hint="make it again with `ovforge exemplars collate`; drawn exemplars go to `ovforge exemplars crop`",
+            hint="make it again with `ovforge exemplars collate`; sampled exemplars go to `ovforge exemplars crop`",
         )
 
     def __contains__(self, synset: str) -> bool:
@@ -92,12 +92,12 @@ def read_drawn(path: Path) -> Iterator[DrawnClass]:
     Raises:
         MissingInputError, AnnotationFileError: it is not there, or malformed; names the class and the record.
     """
-    view = map_file(path, what="drawn exemplars", hint="`ovforge exemplars sample` makes them")
+    view = map_file(path, what="sampled exemplars", hint="`ovforge exemplars sample` makes them")
     classes: list[Any] | dict[str, Any] = decode_json(
         path,
         view,
         list[msgspec.Raw] | dict[str, msgspec.Raw],
-        reason="holds no drawn exemplars, a list of one list per class",
+        reason="holds no sampled exemplars, a list of one list per class",
         hint="make them again with `ovforge exemplars sample`",
     )
     named = classes.items() if isinstance(classes, dict) else ((None, raw) for raw in classes)

@@ -299,7 +299,7 @@ def shard_size(table: int) -> int:
 
 
 def _check_folder(options: GenerateOptions) -> None:
-    """Refuse partitions that are there, but not from a run of ours."""
+    """Refuse partitions that are there, but not from a run of ovforge."""
     if options.overwrite or (options.folder / MANIFEST).exists():
         return
     for path in list_partition_files(options.folder):

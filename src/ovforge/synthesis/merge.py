@@ -29,6 +29,7 @@ from ovforge.files.atomic import atomic_path, check_output
 from ovforge.files.restricted_pickle import ListWriter, load_list
 from ovforge.image_io.hdf5 import ImageReader, ImageSource, ImageWriter, Location, copy_images
 from ovforge.image_io.store import ImageStore, open_image_store
+from ovforge.options.base import by_keywords
 from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.options.tracks import PAIRS_FOLDER, PAIRS_IMAGES, MergeOptions
 from ovforge.records.reporting import Drop, Drops, Progress, StepSummary, no_progress, require_some
@@ -50,6 +51,7 @@ _SHOWN = 5
 _EVERY = 500  # images between two calls of `progress`
 
 
+@by_keywords(MergeOptions)
 def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Merge a run's partitions into `NAME.h5`, `NAME.pkl` and, where it has records, `NAME.pairs.json`.
 

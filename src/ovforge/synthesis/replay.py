@@ -18,6 +18,7 @@ from ovforge.errors import InputError, MissingInputError, PlanMismatchError
 from ovforge.files.atomic import check_output, write_bytes
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.image_io.store import open_image_store
+from ovforge.options.base import by_keywords
 from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_CAPTIONS, DEFAULT_IMAGES
 from ovforge.options.replay import ReplayOptions
 from ovforge.records.pairs import VariantRecord
@@ -33,6 +34,7 @@ from ovforge.synthesis.partitions import partition_problem
 from ovforge.synthesis.repaint import Engine
 
 
+@by_keywords(ReplayOptions)
 def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Make all second views of one image again and write them to a folder, with their record.
 
@@ -44,7 +46,7 @@ def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> 
         InputError: there is no such image in the run, or it cannot be used.
     """
     del progress
-    run_folder = check_run_name(options.save_dir, options.name)
+    run_folder = check_run_name(options.folder, options.name)
     plan, _ = load_plan(run_folder)
     places = _Places.of(plan, options)
     engine = engine_of_run(plan, run_folder, model=options.model, device=options.device)
@@ -94,7 +96,7 @@ class _Places:
         Raises:
             MissingInputError: some are not to be found; names all of them at once.
         """
-        folder = options.save_dir / options.name
+        folder = options.folder / options.name
         wanted = {
             "annotations": (options.annotations, DEFAULT_ANNOTATIONS),
             "captions": (options.captions, DEFAULT_CAPTIONS),
@@ -130,7 +132,7 @@ def _replay(
 ) -> StepSummary:
     source = table.image(index)
     settings = settings_from_description(plan.options, plan.seed)
-    stored, partition = _stored(plan, index, options.save_dir / options.name)
+    stored, partition = _stored(plan, index, options.folder / options.name)
     names = view_names(source.file_name, settings.views, settings.frames)
     record_path = out / f"{Path(source.file_name).stem}.json"
     for path in (out / source.file_name, record_path, *(out / name for name in names)):

@@ -20,11 +20,10 @@ from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.labels import Labels
 from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.records.reporting import Drops
+from ovforge.records.review import REJECTED
 from ovforge.records.run_layout import PartitionFiles, variant_name, view_name
 from ovforge.synthesis.pair_columns import Entries, EntryFields, Ints, entry_columns, join_entries, read_pair_columns
 from ovforge.synthesis.pair_file import About, read_about
-
-REJECTED = "was rejected in the review"
 
 
 @dataclass(frozen=True)

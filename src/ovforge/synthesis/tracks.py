@@ -24,6 +24,7 @@ from ovforge.errors import AnnotationFileError, MissingInputError
 from ovforge.files.atomic import check_output
 from ovforge.files.byte_file import FileRange
 from ovforge.files.review_file import read_review
+from ovforge.options.base import by_keywords
 from ovforge.options.tracks import AnnotateOptions, PairObjects
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
@@ -43,6 +44,7 @@ NO_MASKS = "objects have no segmentation: the run did not keep the masks of seco
 Sections = dict[str, bytes | FileRange | Iterable[Records]]
 
 
+@by_keywords(AnnotateOptions)
 def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Write the annotation file of a merged run.
 

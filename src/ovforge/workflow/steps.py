@@ -63,8 +63,8 @@ class Step:
         return self.typed or f"ovforge {self.name}"
 
 
-class StepState(msgspec.Struct, frozen=True):
-    """One step, as it stands."""
+class StepState(msgspec.Struct, frozen=True, rename={"status": "standing"}):
+    """One step, as it stands. The report of `doctor --json` calls its status `standing`."""
 
     name: str
     job: str

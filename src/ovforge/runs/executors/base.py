@@ -10,7 +10,7 @@ from ovforge.runs.task import Shard
 from ovforge.runs.worker import Attempt, Job
 
 ATTEMPTS = 3
-"""A shard that fails this often is set aside."""
+"""A shard that fails this often is given up until the next call."""
 
 
 @dataclass(frozen=True)

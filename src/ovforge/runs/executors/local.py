@@ -139,7 +139,7 @@ class _WorkerPool:
 
     def __post_init__(self) -> None:
         self.queue = deque(self.shards)
-        self.elsewhere = ClaimedShards(self.job.folder)
+        self.claimed = ClaimedShards(self.job.folder)
         self.deaths_at_start = 0
         try:
             self.job_bytes = pickle.dumps(self.job)
@@ -152,7 +152,7 @@ class _WorkerPool:
         while self.workers:
             for pipe in wait(list(self.workers)):
                 worker = self.workers.get(pipe)  # type: ignore[call-overload]
-                if worker is None:  # sent home by the message before this one
+                if worker is None:  # shut down after the message before this one
                     continue
                 try:
                     message = worker.pipe.recv()
@@ -177,7 +177,7 @@ class _WorkerPool:
                 self._handle_exit(worker)
 
     def _hand_out(self, worker: _WorkerProcess) -> None:
-        """Give `member` its next shard, or send it home."""
+        """Give `worker` its next shard, or shut it down."""
         if not self.queue:
             self._dismiss(worker)
             return
@@ -187,7 +187,7 @@ class _WorkerPool:
 
     def _next(self) -> Shard:
         """The first shard that no other run in this folder is at; if all are taken, the first."""
-        taken = self.elsewhere.shards()
+        taken = self.claimed.shards()
         place = next((i for i, shard in enumerate(self.queue) if shard.index not in taken), 0) if taken else 0
         shard = self.queue[place]
         del self.queue[place]
@@ -243,14 +243,14 @@ class _WorkerPool:
         name = devices[index % len(devices)] if devices else None
         slot = Slot(index, "cpu" if name == "cpu" else "cuda:0" if name else None)
         context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, slot), name=f"ovforge-worker-{index}", daemon=True)
+        pipe, worker_end = context.Pipe()
+        process = context.Process(target=serve, args=(worker_end, slot), name=f"ovforge-worker-{index}", daemon=True)
         with _environment(_worker_environment(name, self.executor.workers)), _interrupt_held_back():
             process.start()
-        theirs.close()  # the worker's end must live in the worker alone, so that its death closes the pipe
-        self.workers[ours] = _WorkerProcess(slot, process, ours)
+        worker_end.close()  # the worker's end must live in the worker alone, so that its death closes the pipe
+        self.workers[pipe] = _WorkerProcess(slot, process, pipe)
         with contextlib.suppress(OSError):
-            ours.send_bytes(self.job_bytes)
+            pipe.send_bytes(self.job_bytes)
 
     def _dismiss(self, worker: _WorkerProcess) -> None:
         """Nothing left for it now. It waits, idle, while others may still give a shard back."""

@@ -1,9 +1,9 @@
 """Shards on a Ray cluster: one that is there, or one started on the spot.
 
 Ray places the work, notices workers and nodes that die, and starts actors anew; ovforge hands out shards and keeps
-the ledger. Without GPUs every shard is a Ray task, which Ray retries elsewhere by itself. With GPUs every worker is
+the ledger. Without GPUs every shard is a Ray task, which Ray retries by itself. With GPUs every worker is
 an actor, which keeps its model between shards; an actor whose node is lost gives its shard back to the others, so
-that the work goes on with what is left of the cluster.
+that the work continues with what is left of the cluster.
 
 The run's folder and the inputs must be on a file system that all nodes share, under the same paths, and ovforge
 installed on all of them: results go through files, never through Ray's object store.

@@ -46,7 +46,7 @@ class RayShardWorker:
         if self._opened is None:
             job, worker = _open(self._packed, self._cores, device="cuda:0", report=self._advance)
             heartbeat = Heartbeat(job.folder, 0)
-            heartbeat.__enter__()  # left when the actor ends: its file is then taken for what it is, a leftover
+            heartbeat.__enter__()  # left when the actor ends: its file is then recognised as stale
             self._opened = (job, worker, heartbeat)
 
     def _advance(self, items: int) -> None:

@@ -1,0 +1,67 @@
+"""The commands as functions: keywords, text for paths, and the same checks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ovforge
+from ovforge.errors import InputError, OutputExistsError
+from ovforge.options.annotations import RemoveRareOptions
+from ovforge.records.reporting import Drop, StepSummary
+
+
+def test_options_are_keywords_or_an_object(mini: Path, tmp_path: Path) -> None:
+    source = mini / "lvis/lvis_v1_train.json"
+    first = ovforge.lvis.remove_rare(annotations=str(source), out=str(tmp_path / "a.json"))
+    second = ovforge.lvis.remove_rare(RemoveRareOptions(source, tmp_path / "b.json"))
+    assert first.counts == second.counts
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    with pytest.raises(OutputExistsError, match="overwrite=True replaces it"):
+        ovforge.lvis.remove_rare(annotations=source, out=tmp_path / "a.json")
+
+
+def test_the_generating_command_is_a_function(mini: Path, tmp_path: Path) -> None:
+    seen = []
+    summary = ovforge.pairs.generate(
+        name="run",
+        save_dir=str(tmp_path),
+        images=str(mini / "coco/train2017"),
+        ann=str(mini / "lvis/lvis_v1_train.json"),
+        engine="warp",
+        workers=1,
+        limit=2,
+        progress=lambda *told: seen.append(told),
+    )
+    assert summary.counts["images"] == 2
+    assert seen
+    merged = ovforge.pairs.merge("run", folder=str(tmp_path))
+    assert merged.counts["images"] == 2
+    with pytest.raises(InputError, match=r"engine='wrap'.*\n.*did you mean warp"):
+        ovforge.pairs.generate(name="run", engine="wrap")
+    with pytest.raises(TypeError, match="has no option imagse"):
+        ovforge.pairs.generate(name="run", imagse="a")
+
+
+def test_importing_loads_no_heavy_library() -> None:
+    code = (
+        "import sys, ovforge; dir(ovforge);"
+        "print([m for m in ('numpy', 'cv2', 'h5py', 'torch', 'ray', 'typer', 'loky') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'pears'"):
+        _ = ovforge.pears
+
+
+def test_a_summary_as_a_data_frame() -> None:
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    summary = StepSummary("step", drops=(Drop("image", "is missing", 2, ("a", "b")),))
+    assert summary.to_dataframe().to_dict("records") == [
+        {"outcome": "skipped", "kind": "image", "reason": "is missing", "count": 2, "examples": ("a", "b")}
+    ]
