@@ -112,7 +112,7 @@ def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rul
         drops.add_all(
             "object", NOT_IN_BOTH + (IGNORED if rules.regions else ""), [f"annotation {one}" for one in lost.tolist()]
         )
-    is_wanted = live.any(axis=1) | (variants == 0)
+    is_wanted: Bools = np.asarray(live.any(axis=1)) if variants else np.ones(count, np.bool_)
     has_video = is_wanted.copy()
     if not rules.empty_pairs:
         has_video[:] = False

@@ -91,9 +91,7 @@ def open_second_views(
     return _pickled(merged.pkl, names, variants, scratch / "entries.json")
 
 
-def without_rejected(
-    views: SecondViews, names: Sequence[str], rejected: Collection[str], drops: Drops
-) -> SecondViews:
+def without_rejected(views: SecondViews, names: Sequence[str], rejected: Collection[str], drops: Drops) -> SecondViews:
     """The second views without those that a review rejects; a clip goes as a whole if one of its frames is rejected.
 
     Args:
