@@ -30,7 +30,7 @@ def test_the_generating_command_is_a_function(mini: Path, tmp_path: Path) -> Non
         name="run",
         save_dir=str(tmp_path),
         images=str(mini / "coco/train2017"),
-        ann=str(mini / "lvis/lvis_v1_train.json"),
+        annotations=str(mini / "lvis/lvis_v1_train.json"),
         engine="warp",
         workers=1,
         limit=2,

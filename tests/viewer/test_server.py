@@ -191,7 +191,7 @@ def test_bytes_that_are_no_image_are_not_handed_out(pairs_folder: Path, tmp_path
     ("arguments", "told"),
     [
         (["pairs", "view", "nothing"], "nothing: a run of pairs not found"),
-        (["pairs", "view", "../demo"], "'../demo' is no name for a run"),
+        (["pairs", "view", "../demo"], "'../demo' is not a name for a run"),
         (["exemplars", "view", "nothing.json"], "nothing.json: exemplars not found"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Cuts drawn exemplars out of their images, class by class, as a run: whoever does it, stopped or shared out."""
+"""Cuts sampled exemplars out of their images, class by class, as a run: whoever does it, stopped or shared out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import cv2
 import msgspec
 
 from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError, OutputExistsError
-from ovforge.exemplars.crop_image import Crop, EmptyBoxError, SourceImage, cut_out, decode
 from ovforge.exemplars.crop_plan import PlannedClass, PlannedCrop, lists_share_their_images, plan_crops, samples_of
 from ovforge.exemplars.sheet import draw_sheet
 from ovforge.files.atomic import write_bytes
@@ -29,13 +28,14 @@ from ovforge.runs.executors.local import LocalExecutor, available_cores
 from ovforge.runs.plan import Plan, input_file
 from ovforge.runs.run import ShardSelection, run
 from ovforge.runs.task import Shard, ShardReport, Slot, Worker
+from ovforge.sources.crop_image import Crop, EmptyBoxError, SourceImage, cut_out, decode
 from ovforge.sources.exemplar_images import ExemplarImages, missing_hint
 
 RUN_FOLDER = "run"
 SPLITS = ("train", "val", "all")
 SHEETS = "sheets"
 REPLACING = ".replacing"
-"""An empty file that is there while crops are made anew over those of an earlier run."""
+"""An empty file that is there while crops are made again over those of an earlier run."""
 CLASSES_A_SHARD = 4
 IMAGES_TRIED = 20
 """Images of a data set that are looked for before the work; if none is there, the folder is the wrong one."""
@@ -50,7 +50,7 @@ def crop_exemplars(
     shards: ShardSelection | None = None,
     progress: Progress = no_progress,
 ) -> StepSummary:
-    """Cut out all drawn exemplars and write `classes.json`, which says which folder is which class.
+    """Cut out all sampled exemplars and write `classes.json`, which says which folder is which class.
 
     The form `split` makes `train`, `val` and `all` from one list, with the category ids as folders; the form `lists`
     makes `val` and `train` from two lists, with places in the list as folders. Whole ImageNet images are copied

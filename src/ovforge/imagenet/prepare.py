@@ -59,7 +59,7 @@ def prepare(
     shards: ShardSelection | None = None,
     progress: Progress = no_progress,
 ) -> StepSummary:
-    """Bring ImageNet-21K into its layout; run again, it goes on where it was stopped.
+    """Bring ImageNet-21K into its layout; run again, it resumes where it was stopped.
 
     Args:
         options: what to make of which source, where.

@@ -24,7 +24,7 @@ from ovforge.synthesis.motion import draw_motion
 Matrices = NDArray[np.float64]
 """float64 (frames, 3, 3)."""
 Generators = Callable[[str], np.random.Generator]
-"""The generator for a purpose, made anew at each call."""
+"""The generator for a purpose, made again at each call."""
 
 SHIFTS_BELONG, GROWTH_BELONGS = 0.6, 0.25
 """Share of a step size's variance that a whole path has in common: what is fast stays fast, but what grows fast soon
