@@ -1,6 +1,6 @@
 """How clips move compared with real footage, and what rendering them costs compared with encoding them.
 
-    python benchmarks/bench_clips.py DATA [--motion video] [--seeds 8] [--video VIDEO] [--no-cost]
+    python benchmarks/bench_clips.py DATA [--motion video] [--seeds 24] [--video VIDEO] [--no-cost]
 
 DATA is a folder with `lvis/lvis_v1_train.json` and `coco/train2017`. Prints markdown tables:
 
@@ -201,7 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--motion", choices=sorted(PRESETS), default="video")
-    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=24)
     parser.add_argument("--frames", type=int, default=5)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--video", type=Path)

@@ -253,6 +253,7 @@ _OPTION = re.compile(
 _QUOTED = re.compile(r"(`[^`]*`)")
 
 PYTHON_NAMES = {
+    "accept-version": "accept_versions",
     "ann": "annotations",
     "ann-out": "annotations_out",
     "exclude-ann": "exclude",

@@ -20,7 +20,7 @@ from ovforge.synthesis.merge import merge_pairs as merge
 from ovforge.synthesis.replay import replay_pair as replay
 from ovforge.synthesis.tracks import annotate_pairs as annotate
 
-__all__ = ["annotate", "export", "generate", "merge", "replay", "sheet"]
+__all__ = ["annotate", "check", "export", "generate", "merge", "replay", "sheet"]
 
 
 def generate(name: str, *, progress: Progress | None = None, **options: Any) -> StepSummary:
@@ -33,6 +33,18 @@ def generate(name: str, *, progress: Progress | None = None, **options: Any) -> 
     from ovforge.cli import pairs
 
     summary: StepSummary = pairs.generate.as_function(name=name, progress=progress, **options)  # type: ignore[attr-defined]
+    return summary
+
+
+def check(name: str, *, progress: Progress | None = None, **options: Any) -> StepSummary:
+    """Check all that a run will need, as `ovforge pairs check` does; its options are the keywords. Writes nothing.
+
+    Raises:
+        InputError: generating, merging or annotating would refuse something; says what.
+    """
+    from ovforge.cli import pairs
+
+    summary: StepSummary = pairs.check.as_function(name=name, progress=progress, **options)  # type: ignore[attr-defined]
     return summary
 
 

@@ -185,7 +185,7 @@ class TestCommands:
         [
             (["collate", "--lvis-dir", "a", "--imagenet-dir", "b", "--visual-genome-dir", "c"], "not found"),
             (["sample"], "exemplar_dict.json: exemplar dictionary not found"),
-            (["crop"], "drawn exemplars not found"),
+            (["crop"], "sampled exemplars not found"),
             (["index", "--crops", "nothing"], "folder of cropped exemplars not found"),
             (["sample", "--shortage", "maybe"], "--shortage"),
             (["crop", "--form", "other"], "--form"),
@@ -211,3 +211,13 @@ class TestCommands:
         )
         assert done.returncode == 0, done.stderr
         assert "--sheet" in done.stdout
+
+
+def test_another_k_is_named_where_the_default_list_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datasets/metadata").mkdir(parents=True)
+    (tmp_path / "datasets/metadata/lvis_image_exemplar_dict_K-005_own.json").write_text("[]")
+    assert run_app(app, ["crop"]) == 2
+    assert "--exemplars datasets/metadata/lvis_image_exemplar_dict_K-005_own.json" in capsys.readouterr().err

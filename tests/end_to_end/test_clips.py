@@ -17,6 +17,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from ovforge.cli.common import run_app
+from ovforge.cli.main import app as whole_app
 from ovforge.cli.pairs import app
 from ovforge.errors import InputError
 from ovforge.image_io.codec import decode_rgb
@@ -48,7 +49,8 @@ def generate(name: str, mini: Path, *options: object, code: int = 0) -> None:
 def made(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the merged and annotated run `clips`."""
     folder = tmp_path_factory.mktemp("clips")
-    with contextlib.chdir(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
         generate("clips", mini, "--workers", 2, "--partitions", 2, "--motion", "hard", "--gap", 30)
         run("merge", "clips", "--folder", "out")
         run("annotate", "clips", "--folder", "out")
@@ -145,6 +147,28 @@ def test_every_annotated_object_that_is_seen_has_its_box(content: dict[str, Any]
     assert hidden
 
 
+def test_a_crowd_region_moves_with_the_camera_and_stays_a_region(
+    mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = json.loads((mini / "coco/annotations/instances_train2017.json").read_bytes())
+    given["images"] = [image for image in given["images"] if image["id"] == 149]
+    given["annotations"] = [one for one in given["annotations"] if one["image_id"] == 149]
+    (crowd,) = [one["id"] for one in given["annotations"] if one["iscrowd"]]
+    Path("ann.json").write_text(json.dumps(given))
+    run(
+        "generate", "crowd", "--folder", "out", "--ann", "ann.json", "--images", mini / "coco/train2017", "--frames", 4,
+        "--workers", 1,
+    )  # fmt: skip
+    run("merge", "crowd", "--folder", "out")
+    run("annotate", "crowd", "--folder", "out")
+    content = json.loads(Path("out/annotations/crowd.json").read_bytes())
+    regions = [one for one in content["annotations"] if one["ori_ann_id"] == crowd]
+    assert [one["iscrowd"] for one in regions] == [1] * 4
+    assert len({one["track_id"] for one in regions}) == 1
+    assert all(image["motion"]["kind"] == "clip" for image in content["images"][1:])
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_run_does_not_depend_on_who_does_it(
     made: Path, mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
@@ -181,6 +205,12 @@ def test_replay_makes_the_same_frames(content: dict[str, Any], capsys: pytest.Ca
     assert run_app(app, ["replay", "clips", image, "--folder", "out", "--out", "again", "--json"]) == 0
     counts = json.loads(capsys.readouterr().out)["counts"]
     assert counts["equal to the run's, byte for byte"] == counts["second views"] == FRAMES - 1
+
+
+def test_only_pairs_are_scored(content: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    del content
+    assert run_app(whole_app, ["pairs", "score", "clips", "--folder", "out"]) == 2
+    assert "only pairs can be scored" in capsys.readouterr().err
 
 
 def test_a_run_with_other_options_is_refused(

@@ -309,9 +309,9 @@ def test_a_second_call_has_nothing_to_do_and_another_plan_is_refused(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["a/b"], "'a/b' is no name for a run"),
-        ([".."], "no name for a run"),
-        (["demo", "--partitions", "0"], "--partitions 0: has to be at least 1"),
+        (["a/b"], "'a/b' is not a name for a run"),
+        ([".."], "not a name for a run"),
+        (["demo", "--partitions", "0"], "--partitions 0: must be at least 1"),
         (["demo", "--partitions", "41"], "there are only 40 images"),
         (["demo", "--variants", "0"], "--variants 0"),
         (["demo", "--quality", "101"], "--quality 101"),

@@ -30,7 +30,7 @@ def test_the_generating_command_is_a_function(mini: Path, tmp_path: Path) -> Non
         name="run",
         save_dir=str(tmp_path),
         images=str(mini / "coco/train2017"),
-        ann=str(mini / "lvis/lvis_v1_train.json"),
+        annotations=str(mini / "lvis/lvis_v1_train.json"),
         engine="warp",
         workers=1,
         limit=2,
@@ -38,6 +38,8 @@ def test_the_generating_command_is_a_function(mini: Path, tmp_path: Path) -> Non
     )
     assert summary.counts["images"] == 2
     assert seen
+    checked = ovforge.pairs.check(name="run", save_dir=str(tmp_path), workers=1)
+    assert "the run that is there would be resumed" in checked.notes
     merged = ovforge.pairs.merge("run", folder=str(tmp_path))
     assert merged.counts["images"] == 2
     with pytest.raises(InputError, match=r"engine='wrap'.*\n.*did you mean warp"):

@@ -1,4 +1,4 @@
-"""Keeping, rejecting and tagging pairs in a real browser, from the grid and from a pair, also from two pages at once."""
+"""Keeping, rejecting and tagging pairs in a real browser, from grid and pair, also from two pages at once."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def test_bytes_that_are_no_image_are_not_handed_out(pairs_folder: Path, tmp_path
     ("arguments", "told"),
     [
         (["pairs", "view", "nothing"], "nothing: there is no run of this name in data/tao/ovtrack"),
-        (["pairs", "view", "../demo"], "'../demo' is no name for a run"),
+        (["pairs", "view", "../demo"], "'../demo' is not a name for a run"),
         (["exemplars", "view", "nothing.json"], "nothing.json: exemplars not found"),
     ],
 )

@@ -2,7 +2,7 @@
 
 A training file holds a million records in a gigabyte; as Python objects they take ten. Here only the fields that a
 step names are decoded, into columns, and records that a step does not change are copied byte for byte: fields,
-numbers and key order that nobody here has heard of come through as they were. Memory stays within a few windows
+numbers and key order unknown to ovforge come through as they were. Memory stays within a few windows
 (see `json_windows`) plus the columns.
 """
 
@@ -91,7 +91,7 @@ class RecordTable:
         return tuple(self._columns)
 
     def add_column(self, field: str, values: NDArray[Any]) -> None:
-        """Add a column that was worked out from others."""
+        """Add a column that was computed from others."""
         self._columns[field] = values
 
     def raw(self, index: int) -> bytes:

@@ -30,7 +30,7 @@ def write_annotation_file(path: Path, sections: Mapping[str, Section], *, overwr
     """Write an annotation file, whole or not at all, laid out as `json.dump` does: one line, `", "` and `": "`.
 
     A section is a raw JSON value, or an iterable of records (each item one record or several with their commas),
-    which is written as a list while it is drawn. Edited records are worked out by several processes.
+    which is written as a list while it is drawn. Edited records are computed by several processes.
 
     Raises:
         OutputExistsError: `path` exists and `overwrite` is false.

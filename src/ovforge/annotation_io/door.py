@@ -155,7 +155,7 @@ def open_annotations(
         wanted["categories"] = _fields("categories", ("id", *categories), optional)
     with_spans = set(wanted if spans is None else spans)
     if annotations is not None and {"area", "bbox"} & set(wanted["annotations"].names):
-        with_spans.add("annotations")  # a missing one is worked out from the record
+        with_spans.add("annotations")  # a missing one is computed from the record
     if names:
         with_spans.add("images")
     file = AnnotationFile(path, wanted, spans=with_spans)

@@ -1,24 +1,23 @@
 """Many records of annotation files in a new order, with a few fields changed: a part of a new annotation file.
 
-What is to be done is worked out in columns; the records themselves are only met by the worker processes, which
+What is to be done is computed in columns; the records themselves are only met by the worker processes, which
 fetch them, change them and write them, a megabyte at a time.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.annotation_io.record_edit import BETWEEN, put_together, rename_fields, take_apart
+from ovforge.annotation_io.record_edit import RawFields, put_all_together, rename_fields, take_apart
 from ovforge.errors import AnnotationFileError
 from ovforge.records.reporting import Progress, no_progress
 
@@ -132,12 +131,12 @@ def edited(records: EditedRecords, goes_on: bool) -> list[bytes]:
     """
     pieces = []
     for start, stop in _edges(records, _CACHE_BYTES):
-        before = BETWEEN if goes_on or start else b""
-        pieces.append(before + BETWEEN.join(_apply_edits(records.rows(start, stop))))
+        before = b", " if goes_on or start else b""
+        pieces.append(before + put_all_together(_apply_edits(records.rows(start, stop))))
     return pieces
 
 
-def _apply_edits(batch: EditedRecords) -> list[bytes]:
+def _apply_edits(batch: EditedRecords) -> list[RawFields]:
     try:
         records = [take_apart(record) for record in _fetched(batch)]
     except msgspec.DecodeError:  # they were read as JSON before
@@ -151,33 +150,33 @@ def _apply_edits(batch: EditedRecords) -> list[bytes]:
     for name, texts in batch.texts.items():
         for record, text in zip(records, texts, strict=True):
             if text is not None:
-                record[name] = text
+                record[name] = msgspec.Raw(text)
     for name, values in (*batch.numbers.items(), *batch.appended.items()):
-        kept = (values == KEEP).tolist()
-        for record, text, keep in zip(records, _decimals(values), kept, strict=True):
-            if not keep:
-                record[name] = text
+        for record, value in zip(records, values.tolist(), strict=True):
+            if value != KEEP:
+                record[name] = value
     for name, choice in batch.chosen.items():
+        choices = [msgspec.Raw(value) for value in choice.values]
         for record, number in zip(records, choice.which.tolist(), strict=True):
             if number >= 0:
-                record[name] = choice.values[number]
+                record[name] = choices[number]
     for name, (convert, arguments) in batch.converted.items():
         for record, given in zip(records, map(tuple, arguments.tolist()), strict=True):
-            if given[0] != KEEP and name in record and (new := convert(bytes(record[name]), given)) is not None:
-                record[name] = new
+            if given[0] != KEEP and name in record and (new := convert(_json(record[name]), given)) is not None:
+                record[name] = msgspec.Raw(new)
     for name, new_ids in batch.id_lists.items():
         for record in records:
             if (ids := record.get(name)) is not None and (old := msgspec.json.decode(ids)):
-                record[name] = json.dumps([new_ids[one] for one in old if one in new_ids]).encode()
+                record[name] = [new_ids[one] for one in old if one in new_ids]
     if batch.tails is not None:
         for record, tail in zip(records, batch.tails, strict=True):
             if tail:
                 record.update(take_apart(b"{%b}" % tail.lstrip(b", ")))
-    return list(map(put_together, records))
+    return records
 
 
-def _decimals(values: Ints) -> list[bytes]:
-    return msgspec.json.encode(values.tolist())[1:-1].split(b",") if len(values) else []
+def _json(value: Any) -> bytes:
+    return bytes(value) if isinstance(value, msgspec.Raw) else msgspec.json.encode(value)
 
 
 def _fetched(batch: EditedRecords) -> list[bytes]:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.record_edit import put_together, take_apart
+from ovforge.records.scores import SCORES
 
 MAX_ID = 2**62 - 1
 LONGEST_SIDE = 2**31 - 1
@@ -172,6 +173,7 @@ SECTIONS: dict[str, dict[str, Field]] = {
         Field("caption", TEXT, "", '"A dog on a bench."'),
         Field("track_id", ID, REQUIRED, "12"),
         Field("fidelity", NUMBER, NAN, "0.93"),
+        *(Field(score, NUMBER, NAN, "0.97") for score in SCORES),
     ),
     "categories": _table(
         Field("id", ID, REQUIRED, "18"),
@@ -258,7 +260,7 @@ class RecordDecoder:
                 if bytes(raw[field.name]) == b"null":
                     del raw[field.name]
                 elif field.kind is not NUMBER and field.kind is not BOX:
-                    raw[field.name] = json.dumps(converted[field.name]).encode()
+                    raw[field.name] = converted[field.name]
             return put_together(raw)
         return record
 

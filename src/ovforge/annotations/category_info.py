@@ -25,9 +25,9 @@ Ints = NDArray[np.int64]
 
 @by_keywords(CategoryInfoOptions)
 def category_info(options: CategoryInfoOptions, *, progress: Progress = no_progress) -> StepSummary:
-    """Write a list of the file's categories with `image_count` and `instance_count` counted anew.
+    """Write a list of the file's categories with `image_count` and `instance_count` recounted.
 
-    With `add_freq`, `frequency` is worked out anew too. Other fields and the order of fields stay as they are.
+    With `add_freq`, `frequency` is recomputed too. Other fields and the order of fields stay as they are.
 
     Raises:
         OutputExistsError: the output is there and `overwrite` is false.
@@ -47,7 +47,7 @@ def category_info(options: CategoryInfoOptions, *, progress: Progress = no_progr
 
 @by_keywords(AddFrequenciesOptions)
 def add_frequencies(options: AddFrequenciesOptions, *, progress: Progress = no_progress) -> StepSummary:
-    """Copy an annotation file, its categories with `frequency`, `image_count` and `instance_count` counted anew.
+    """Copy an annotation file, its categories with `frequency`, `image_count` and `instance_count` recounted.
 
     Everything else stays as it is. The steps that take classes out by their frequency can then work on a file that
     had none.
@@ -93,7 +93,7 @@ def _check_thresholds(options: CategoryInfoOptions | AddFrequenciesOptions) -> N
 
 
 def _open(options: CategoryInfoOptions | AddFrequenciesOptions) -> Annotations:
-    # What is counted anew is not asked for.
+    # What is recounted is not asked for.
     if options.bypass:
         return open_annotations(options.annotations, images=("pos_category_ids",), categories=(), spans={"categories"})
     return open_annotations(options.annotations, images=(), annotations=(), categories=(), spans={"categories"})

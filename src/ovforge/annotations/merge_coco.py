@@ -36,7 +36,7 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
     the image's `neg_category_ids`, and no LVIS object of that class in the image has an IoU of
     `options.iou_threshold` or more with it. Annotations are grouped by image, images in the order of their first
     LVIS annotation, then those that LVIS has not annotated; in an image LVIS comes before COCO. All get new ids from
-    1 on. `image_count` and `instance_count` of the categories are counted anew. In the box variant no annotation has
+    1 on. `image_count` and `instance_count` of the categories are recounted. In the box variant no annotation has
     a `segmentation`.
 
     Raises:

@@ -8,6 +8,7 @@ file, as the last field of each image, because OVTrack's own scripts ask for it.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,12 +16,12 @@ from pathlib import Path
 from ovforge.annotation_io.annotation_writer import Section, write_annotation_file
 from ovforge.annotation_io.door import Annotations, open_annotations
 from ovforge.annotation_io.record_edit import edit_record
-from ovforge.errors import ImageError, InputError
+from ovforge.errors import ImageError, InputError, StorageError
 from ovforge.files.atomic import atomic_path, check_output
 from ovforge.image_io.codec import stored_size
 from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.image_io.listed_images import require_listed_images
-from ovforge.image_io.store import ImageStore, open_image_store
+from ovforge.image_io.store import ImageStore, is_utf8, open_image_store
 from ovforge.options.base import by_keywords
 from ovforge.options.pack import DEFAULT_ANNOTATIONS, DEFAULT_OUT, PackOptions
 from ovforge.parallel import map_ordered
@@ -28,6 +29,8 @@ from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress,
 
 BATCH = 8
 """Images read at once by one thread."""
+RETRY_SECONDS = (0.2, 1.0, 3.0)
+"""Pauses before an image that the disk could not give is read again."""
 READING_THREADS = 8
 """Readers ahead of the writer: opening a file on a network file system takes milliseconds of waiting."""
 
@@ -48,7 +51,9 @@ def pack_images(options: PackOptions, *, progress: Progress = no_progress) -> St
     drops = Drops()
     with open_image_store(options.images) as store:
         if options.annotations is None or options.named is None:
-            packed, size = _pack(store, store.names(), options, drops, progress)
+            found = store.names()
+            drops.add_all("image", "its name is not UTF-8", [name for name in found if not is_utf8(name)])
+            packed, size = _pack(store, [name for name in found if is_utf8(name)], options, drops, progress)
         else:
             with open_annotations(options.annotations, images=("name",)) as source:
                 names = source.images["name"].tolist()
@@ -116,13 +121,28 @@ def _read(store: ImageStore, names: Sequence[str]) -> list[tuple[str, bytes | Im
     found: list[tuple[str, bytes | ImageError]] = []
     for name in names:
         try:
-            data = store.read(name)
+            data = _read_again(store, name)
             stored_size(data, name)
         except ImageError as error:
             found.append((name, error))
         else:
             found.append((name, data))
     return found
+
+
+def _read_again(store: ImageStore, name: str) -> bytes:
+    """An image's bytes; what a disk could not give is asked for again, since half an hour of packing hangs on it.
+
+    Raises:
+        ImageError: see `ImageStore.read`.
+        StorageError: the disk failed every time.
+    """
+    for pause in RETRY_SECONDS:
+        try:
+            return store.read(name)
+        except StorageError:
+            time.sleep(pause)
+    return store.read(name)
 
 
 def _write_named(source: Annotations, target: Path, *, overwrite: bool) -> None:

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
     def view(
         console: Console,
         file: Annotated[
-            Path, typer.Argument(help="An exemplar dictionary, or drawn exemplars (a K-shot file).")
+            Path, typer.Argument(help="An exemplar dictionary, or sampled exemplars (a K-shot file).")
         ] = EXEMPLAR_DICT,
         *,
         lvis_img_dir: Annotated[
@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
             int | None,
             typer.Option(
                 min=1,
-                help="With fewer different exemplars a class falls short. Default: 10; for drawn exemplars, K.",
+                help="With fewer different exemplars a class falls short. Default: 10; for sampled exemplars, K.",
                 show_default=False,
             ),
         ] = None,

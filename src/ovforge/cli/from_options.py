@@ -141,6 +141,10 @@ def _parser(parse: Callable[[str], Any]) -> Callable[[Any], Any]:
     return read
 
 
+LAST = ("Run", "What is printed")
+"""Groups of options that every command may have; they stand after its own."""
+
+
 class GroupedCommand(TyperCommand):
     """A command whose help shows its options in groups, those without a group first."""
 
@@ -152,7 +156,8 @@ class GroupedCommand(TyperCommand):
                 continue
             heading = "Arguments" if parameter.param_type_name == "argument" else "Options"
             groups.setdefault(getattr(parameter, "rich_help_panel", None) or heading, []).append(record)
-        for heading, records in groups.items():
+        last = {heading: place for place, heading in enumerate(LAST)}
+        for heading, records in sorted(groups.items(), key=lambda group: last.get(group[0], -1)):
             if records:
                 with formatter.section(heading):
                     formatter.write_dl(records)

@@ -11,11 +11,13 @@ from ovforge import __version__
 from ovforge.cli import (
     exemplars,
     exemplars_view,
+    exemplars_vision,
     imagenet,
     importing,
     lvis,
     lvis_pack,
     pairs,
+    pairs_score,
     pairs_view,
     sample_data,
     tools,
@@ -36,6 +38,8 @@ app = typer.Typer(
 workflow.register(app)
 lvis_pack.register(lvis.app)
 exemplars_view.register(exemplars.app)
+exemplars_vision.register(exemplars.app)
+pairs_score.register(pairs.app)
 pairs_view.register(pairs.app)
 app.add_typer(lvis.app, name="lvis")
 app.add_typer(imagenet.app, name="imagenet")

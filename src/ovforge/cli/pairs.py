@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
-from enum import Enum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ovforge.cli import pairs_export, pairs_list, pairs_replay, pairs_status, pairs_tracks
 from ovforge.cli.common import Console, command
 from ovforge.cli.diffusion_options import refuse_diffusion_options
-from ovforge.cli.executors import (
-    AddressOption,
-    ExecutorOption,
-    ShardsOption,
-    WorkersOption,
-    make_executor,
-    resolve_auto,
-    select_shards,
-)
+from ovforge.cli.executors import executor_of, resolve_auto, select_shards
 from ovforge.errors import InputError
 from ovforge.options.diffusion import DiffusionOptions
-from ovforge.options.executors import ExecutorName
-from ovforge.options.labels import Outside
-from ovforge.options.pairs import DEFAULT_ANNOTATIONS, DEFAULT_SAVE_DIR, PAIR_FRAMES, ClipMotion, GenerateOptions
+from ovforge.options.executors import ExecutorOptions
+from ovforge.options.pairs import EngineChoice, EngineName, GenerateOptions, SheetOptions
 from ovforge.records.reporting import StepSummary
 
 if TYPE_CHECKING:
+    from ovforge.runs.executors.base import Executor
     from ovforge.synthesis.repaint import Engine
 
 app = typer.Typer(help="Tracking data: second views and their tracks.", no_args_is_help=True)
-
-
-class EngineName(str, Enum):
-    """Who makes what is seen around the moved image."""
-
-    FILL = "fill"
-    DIFFUSION = "diffusion"
-    WARP = "warp"
 
 
 @app.callback()
@@ -48,228 +29,103 @@ def _group() -> None:
     """Tracking data: second views and their tracks."""
 
 
-def _generate(
+@command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")
+def generate(
     console: Console,
-    name: Annotated[str, typer.Argument(help="The run's name: its folder and its files are called so.")],
+    choice: EngineChoice,
+    options: GenerateOptions,
+    work: ExecutorOptions,
+    diffusion: DiffusionOptions,
     *,
-    engine: Annotated[
-        EngineName,
-        typer.Option(
-            help="fill: the moved image stays, its completed background is seen around it; needs no model. diffusion: "
-            "Stable Diffusion repaints all but the objects. warp: a preview, not to train on; objects may be seen "
-            "twice, the second time without a label."
-        ),
-    ] = EngineName.FILL,
-    outside: Annotated[
-        Outside | None,
-        typer.Option(
-            help="What is seen where the moved image does not reach, before the engine repaints: the completed "
-            "background, or the original with its objects, as in OVTrack.",
-            show_default="completed; original for warp and --scheduler ovtrack",
-        ),
-    ] = None,
-    executor: ExecutorOption = ExecutorName.LOCAL,
-    address: AddressOption = None,
-    workers: WorkersOption = 0,
-    partitions: Annotated[int, typer.Option("--partitions", "--total-p", help="HDF5 files to publish.")] = 1,
-    variants: Annotated[int, typer.Option("--variants", "--repeat_num", help="Second views per image.")] = 1,
-    frames: Annotated[
-        int,
-        typer.Option(help="2: pairs. 3 to 64: clips of so many frames, in which objects move; the image is the first."),
-    ] = PAIR_FRAMES,
-    motion: Annotated[
-        ClipMotion | None,
-        typer.Option(
-            help="How clips move. video: as real footage; hard: more than that; ovtrack: every frame is a second "
-            "view of its own, and no object moves by itself.",
-            show_default="video",
-        ),
-    ] = None,
-    gap: Annotated[
-        float | None,
-        typer.Option(help="How many video frames two frames of a clip are apart, 1 to 60.", show_default="15"),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same inputs: same pairs.")] = 0,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Throw away the run of this name and start anew.")
-    ] = False,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            "--images",
-            help="Folder or HDF5 file of the images; data/lvis/train_imgs.hdf5 or else data/lvis/train2017.",
-        ),
-    ] = None,
-    ann: Annotated[
-        Path | None,
-        typer.Option(
-            "--ann",
-            "--annotations",
-            "--coco_lvis_path",
-            help=f"LVIS or COCO annotations; {DEFAULT_ANNOTATIONS}.",
-            show_default=False,
-        ),
-    ] = None,
-    captions: Annotated[
-        Path | None,
-        typer.Option(
-            help="COCO captions, for the prompts; data/lvis/annotations/captions_train2017.json if it is there, "
-            "else class names."
-        ),
-    ] = None,
-    save_dir: Annotated[
-        Path,
-        typer.Option(
-            "--folder", "--save-dir", "--out", "--default_save_dir", help="Folder that the run's folder goes to."
-        ),
-    ] = DEFAULT_SAVE_DIR,
-    min_area: Annotated[
-        float | None,
-        typer.Option(
-            "--min-area",
-            help="Where the engine repaints: keep objects larger than this, in square pixels. fill and warp keep all.",
-            show_default="4096",
-        ),
-    ] = None,
-    masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Store warped masks and the kept region.")] = True,
-    quality: Annotated[int, typer.Option(help="JPEG quality of the second views.")] = 95,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many images, for a trial.")] = None,
-    shard_size: Annotated[int | None, typer.Option("--shard-size", help="Images per unit of work.")] = None,
-    shards: ShardsOption = None,
-    accept_version: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--accept-version",
-            metavar="LIBRARY",
-            help="Resume although this library has another version than at the run's start; again for more.",
-            show_default=False,
-        ),
-    ] = None,
-    retry_skipped: Annotated[
-        bool, typer.Option("--retry-skipped", help="Make again the images that could not be used before.")
-    ] = False,
     only_check: Annotated[
         bool, typer.Option("--check", help="Only check, as `pairs check` does; nothing is written.")
     ] = False,
-    remake_changed: Annotated[
-        bool,
-        typer.Option("--remake-changed", help="Make again the images that a corrected annotation file changes."),
-    ] = False,
-    diffusion: DiffusionOptions,
 ) -> StepSummary:
     """Make a second view of every image: moved, its objects labelled, the background completed or repainted.
 
     A run that was stopped resumes when it is named again; options that are not given are the run's own then.
     """
-    options = GenerateOptions(
-        name=name,
-        save_dir=save_dir,
-        images=images,
-        annotations=ann,
-        captions=captions,
-        no_captions=diffusion.no_captions,
-        partitions=partitions,
-        variants=variants,
-        frames=frames,
-        motion=motion,
-        gap=gap,
-        seed=seed,
-        min_area=min_area,
-        outside=outside,
-        masks=masks,
-        quality=quality,
-        limit=limit,
-        shard_size=shard_size,
-        overwrite=overwrite,
-        accept_versions=tuple(accept_version or ()),
-        retry_skipped=retry_skipped,
-        remake_changed=remake_changed,
-    )
-    from ovforge.runs.executors.local import available_cores
+    from ovforge.parallel import cpu_count
     from ovforge.synthesis.generate import generate_pairs
 
-    engine, diffusion = _of_run(options, engine, diffusion, console.given)
-    device = None
-    if engine is EngineName.DIFFUSION:
-        device = resolve_auto(executor, address, diffusion.device)
-        diffusion = replace(diffusion, device=device)
-    pool = make_executor(executor, workers=workers, address=address, device=device)
+    if only_check:
+        return _check(console, choice, options, work, diffusion)
+    options, engine, executor, _ = _prepare(console, choice, options, work, diffusion)
     with console.progress() as progress:
-        if only_check:
-            from ovforge.synthesis.check import check_pairs
-
-            return check_pairs(
-                options,
-                _engine(engine, diffusion),
-                workers=pool.workers or available_cores(),
-                device=device,
-                given=console.given,
-                progress=progress,
-            )
         return generate_pairs(
             options,
-            _engine(engine, diffusion),
-            pool,
-            threads=max(1, available_cores() // (pool.workers or available_cores())),
-            shards=select_shards(shards),
+            engine,
+            executor,
+            threads=max(1, cpu_count() // (executor.workers or cpu_count())),
+            shards=select_shards(work.shards),
             given=console.given,
             progress=progress,
         )
 
 
-def _check(console: Console, **options: Any) -> StepSummary:
+@command(app, "check", example="ovforge pairs check my_pairs --workers 4 --partitions 4")
+def check(
+    console: Console, choice: EngineChoice, options: GenerateOptions, work: ExecutorOptions, diffusion: DiffusionOptions
+) -> StepSummary:
     """Check all that generating, merging and annotating a run will need; say what it will skip, write and take.
 
     Takes the options of `pairs generate`, makes a few images to estimate time and disk, and writes nothing.
     """
-    return _generate(console, **options, only_check=True)
+    return _check(console, choice, options, work, diffusion)
 
 
-_signature = inspect.signature(_generate, eval_str=True)
-_check.__signature__ = _signature.replace(  # type: ignore[attr-defined]  # the same options as generate's
-    parameters=[one for one in _signature.parameters.values() if one.name != "only_check"]
-)
-command(app, "generate", example="ovforge pairs generate my_pairs --workers 4 --partitions 4")(_generate)
-command(app, "check", example="ovforge pairs check my_pairs --workers 4 --partitions 4")(_check)
+def _check(
+    console: Console, choice: EngineChoice, options: GenerateOptions, work: ExecutorOptions, diffusion: DiffusionOptions
+) -> StepSummary:
+    from ovforge.parallel import cpu_count
+    from ovforge.synthesis.check import check_pairs
+
+    options, engine, executor, device = _prepare(console, choice, options, work, diffusion)
+    with console.progress() as progress:
+        return check_pairs(
+            options,
+            engine,
+            workers=executor.workers or cpu_count(),
+            device=device,
+            given=console.given,
+            progress=progress,
+        )
+
+
+def _prepare(
+    console: Console, choice: EngineChoice, options: GenerateOptions, work: ExecutorOptions, diffusion: DiffusionOptions
+) -> tuple[GenerateOptions, Engine, Executor, str | None]:
+    """What a run is made with: its options, its engine, who does the work, and on which device."""
+    options = replace(options, no_captions=diffusion.no_captions)
+    engine, diffusion = _of_run(options, choice.engine, diffusion, console.given)
+    device = None
+    if engine is EngineName.DIFFUSION:
+        device = resolve_auto(work.executor, work.address, diffusion.device)
+        diffusion = replace(diffusion, device=device)
+    return options, _engine(engine, diffusion), executor_of(work, device=device), device
 
 
 @command(app, "sheet", example="ovforge pairs sheet my_pairs --out my_pairs.png --count 8")
-def sheet(
-    console: Console,
-    name: Annotated[str, typer.Argument(help="The run's name; it has to be merged and annotated.")],
-    *,
-    folder: Annotated[Path, typer.Option("--folder", "--save-dir", help="Where the merged files are.")] = (
-        DEFAULT_SAVE_DIR
-    ),
-    out: Annotated[Path | None, typer.Option(help="The PNG to write; NAME.png in that folder.")] = None,
-    count: Annotated[int, typer.Option(min=1, max=500, help="How many pairs.")] = 8,
-    seed: Annotated[int, typer.Option(help="Which pairs.")] = 0,
-    columns: Annotated[int, typer.Option(min=1, max=10, help="Pairs side by side; clips are strips.")] = 2,
-    mp4: Annotated[
-        Path | None, typer.Option("--mp4", help="Write each clip on the sheet as a video to this folder, too.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
-) -> StepSummary:
+def sheet(console: Console, options: SheetOptions) -> StepSummary:
     """Draw pairs side by side, or clips as strips, on one sheet, boxes and labels coloured by track."""
     del console
     from ovforge.records.run_layout import check_run_name
     from ovforge.synthesis.contact_sheet import contact_sheet
 
-    check_run_name(folder, name)
-    path = out or folder / f"{name}.png"
+    check_run_name(options.folder, options.name)
     drawn = contact_sheet(
-        folder / f"{name}.h5",
-        folder / "annotations" / f"{name}.json",
-        path,
-        count=count,
-        seed=seed,
-        columns=columns,
-        mp4=mp4,
-        overwrite=overwrite,
+        options.folder / f"{options.name}.h5",
+        options.folder / "annotations" / f"{options.name}.json",
+        options.output,
+        count=options.count,
+        seed=options.seed,
+        columns=options.columns,
+        mp4=options.mp4,
+        overwrite=options.overwrite,
     )
     return StepSummary(
         step="pairs sheet",
-        outputs={"sheet": str(path)} | ({"videos": str(mp4)} if mp4 else {}),
+        outputs={"sheet": str(options.output)} | ({"videos": str(options.mp4)} if options.mp4 else {}),
         counts={"pairs": drawn},
     )
 

@@ -36,7 +36,7 @@ def _status(
         Path,
         typer.Option("--folder", "--save-dir", "--default_save_dir", help="The folder that holds the run's folder."),
     ] = layout.PAIRS_DIR,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every two seconds, until all is done.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh it every two seconds, until all is done.")] = False,
 ) -> None:
     """How far a run is: shards done, running, failed; speed, time left, and where the slow ones are.
 
@@ -112,7 +112,7 @@ def _table(state: RunStatus) -> RenderableType:
             )
         parts.append(at_work)
     for lost in state.lost:
-        parts.append(Text(f"not heard of any more: process {lost.pid} on {lost.host}, slot {lost.slot}"))
+        parts.append(Text(f"no longer heard from: process {lost.pid} on {lost.host}, slot {lost.slot}"))
     for shard, problem in state.problems.items():
         parts.append(Text(f"failed: shard {shard:06d}: {problem}"))
     if state.failed:

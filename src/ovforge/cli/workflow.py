@@ -77,6 +77,13 @@ def _lines(report: DoctorReport) -> Iterator[str]:
         yield "runs of pairs"
         for run in report.runs:
             yield f"  {run.name}: {run.describe()}"
+    if report.vision_models:
+        yield ""
+        yield "vision models"
+        for model in report.vision_models:
+            good_for = f"good for {', '.join(model.uses)}" if model.uses else "cannot be used"
+            problem = f" ({model.problem})" if model.problem else ""
+            yield f"  [{'x' if model.uses else '!'}] {model.what}, {good_for}{problem}: {model.place}"
     if report.next_command:
         yield ""
         yield f"next: {report.next_command}"

@@ -28,6 +28,7 @@ class ClipDataset(PairDataset):
     - `boxes` float32 (n, 4) as x1, y1, x2, y2 in pixels, of what is seen of each object; `labels` int64 (n,), the
       category ids of the JSON; `track_ids` int64 (n,); `areas` float32 (n,);
     - `visibility` float32 (n,), 0 to 1, and `occluded` bool (n,); 1 and False where the JSON says nothing;
+    - `ignore` float32 (m, 4), the boxes of regions that are neither object nor background;
     - with `masks`, `masks` uint8 (n, height, width);
     - `image_id` and `file_name`.
 

@@ -30,9 +30,10 @@ class PairDataset:
 
     - `a` and `b`, each a dictionary of `boxes` float32 (n, 4) as x1, y1, x2, y2 in pixels; `labels` int64 (n,), the
       category ids of the JSON; `track_ids` int64 (n,); `areas` float32 (n,); `fidelity` float32 (n,), NaN where the
-      run has none; `ignore` float32 (m, 4), the boxes of regions that are neither object nor background; and, with
-      `masks`, `masks` uint8 (n, height, width) of the objects whose masks were kept (an object without one has a mask
-      of zeros);
+      run has none; `ignore` float32 (m, 4), the boxes of regions that are neither object nor background; each score
+      that `pairs score` gave (`sharpness`, `boundary`, `colour`, `repeated`, `same`, `margin`, `found`), float32 (n,),
+      NaN where an object has none; and, with `masks`, `masks` uint8 (n, height, width) of the objects whose masks were
+      kept (an object without one has a mask of zeros);
     - `match` int64 (n of a,): for each object of `a` the place of the same object in `b`, or -1 where it left;
     - `image_ids` and `file_names` of the two views.
 
@@ -65,7 +66,7 @@ class PairDataset:
         self.annotations = Path(annotations)
         self.transform = transform
         self.masks = masks
-        # A store opens itself anew after a fork or a pickle, so that no worker shares an HDF5 handle.
+        # A store reopens itself after a fork or a pickle, so that no worker shares an HDF5 handle.
         self._store = open_image_store(self.h5)
         self._index: PairIndex | None = None
         import_torch()
@@ -136,6 +137,7 @@ class PairDataset:
             "track_ids": torch.from_numpy(np.array(index.track_id[span], dtype=np.int64)),
             "areas": torch.from_numpy(np.array(index.area[span], dtype=np.float32)),
             "fidelity": torch.from_numpy(np.array(index.fidelity[span], dtype=np.float32)),
+            **{name: torch.from_numpy(np.array(values)) for name, values in index.scores(span).items()},
             "ignore": torch.from_numpy(regions),
         }
         if self.masks:

@@ -1,4 +1,4 @@
-"""Cuts drawn exemplars out of their images, class by class, as a run: whoever does it, stopped or shared out."""
+"""Cuts sampled exemplars out of their images, class by class, as a run: whoever does it, stopped or shared out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import cv2
 import msgspec
 
 from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError, OutputExistsError
-from ovforge.exemplars.crop_image import Crop, EmptyBoxError, SourceImage, cut_out, decode
 from ovforge.exemplars.crop_plan import PlannedClass, PlannedCrop, lists_share_their_images, plan_crops, samples_of
 from ovforge.exemplars.sheet import draw_sheet
 from ovforge.files.atomic import write_bytes
@@ -29,11 +28,14 @@ from ovforge.runs.executors.local import LocalExecutor, available_cores
 from ovforge.runs.plan import Plan, input_file
 from ovforge.runs.run import ShardSelection, run
 from ovforge.runs.task import Shard, ShardReport, Slot, Worker
+from ovforge.sources.crop_image import Crop, EmptyBoxError, SourceImage, cut_out, decode
 from ovforge.sources.exemplar_images import ExemplarImages, missing_hint
 
 RUN_FOLDER = "run"
 SPLITS = ("train", "val", "all")
 SHEETS = "sheets"
+REPLACING = ".replacing"
+"""An empty file that is there while crops are made again over those of an earlier run."""
 CLASSES_A_SHARD = 4
 IMAGES_TRIED = 20
 """Images of a data set that are looked for before the work; if none is there, the folder is the wrong one."""
@@ -48,7 +50,7 @@ def crop_exemplars(
     shards: ShardSelection | None = None,
     progress: Progress = no_progress,
 ) -> StepSummary:
-    """Cut out all drawn exemplars and write `classes.json`, which says which folder is which class.
+    """Cut out all sampled exemplars and write `classes.json`, which says which folder is which class.
 
     The form `split` makes `train`, `val` and `all` from one list, with the category ids as folders; the form `lists`
     makes `val` and `train` from two lists, with places in the list as folders. Whole ImageNet images are copied
@@ -67,11 +69,11 @@ def crop_exemplars(
         WorkError: some classes failed; the others are done.
     """
     _check(options)
-    _check_sampled(options)
     classes = plan_crops(options)
     _check_images(classes, options)
     run_folder = options.output / RUN_FOLDER
     plan = _plan(classes, options)
+    replaced = options.overwrite or (options.output / REPLACING).exists()
     if not options.overwrite:
         _ask_again_for_lost_crops(options.output, (shards or ShardSelection()).of(plan.shards()))
     _remove_stale_files(options.output)
@@ -95,10 +97,11 @@ def crop_exemplars(
     split_counts = {split: sum(len(each.of(split)) for each in done) for split in SPLITS}
     if result.complete:
         require_some(sum(split_counts.values()), "exemplar", options.output, "whose image can be read")
-        if options.overwrite:
+        if replaced:
             _remove_stale(options.output, {path for each in done for path in each.files})
         index = msgspec.json.format(msgspec.json.encode(CropIndex(options.form.value, tuple(done)))) + b"\n"
         write_bytes(options.output / CLASSES_FILE, index, overwrite=True)
+        (options.output / REPLACING).unlink(missing_ok=True)
         outputs["classes"] = str(options.output / CLASSES_FILE)
     else:
         notes.append(
@@ -156,6 +159,9 @@ class _Cropper:
 
     def run(self, shard: Shard, out: Path) -> ShardReport:
         """Write the crops of the shard's classes, then the receipt."""
+        if self._options.overwrite:
+            (self._options.output / REPLACING).touch()
+            (self._options.output / CLASSES_FILE).unlink(missing_ok=True)  # from here on the crops are unfinished
         drops = Drops(keep_names=True)
         counts = {"cut": 0, "copied": 0}
         receipt = [
@@ -224,19 +230,6 @@ def _tile(planned: PlannedCrop, crop: Crop) -> tuple[str, SourceImage]:
     return f"{split} {number} {planned.exemplar.dataset}", upright
 
 
-def _check_sampled(options: CropOptions) -> None:
-    """Where the default list is missing, name those that are there."""
-    if options.exemplars != CropOptions.exemplars or options.exemplars.exists():
-        return
-    others = sorted(options.exemplars.parent.glob(options.exemplars.name.replace("K-030", "K-*")))
-    if others:
-        raise MissingInputError(
-            options.exemplars,
-            what="sampled exemplars",
-            hint=[f"there is another K: --exemplars={other}" for other in others[:3]],
-        )
-
-
 def _check(options: CropOptions) -> None:
     if options.form is CropForm.SPLIT and options.train_exemplars is not None:
         raise InputError("the form split makes train and val from one list", hint="choose --form=lists for two")
@@ -244,10 +237,17 @@ def _check(options: CropOptions) -> None:
         return
     if options.output.exists() and not options.output.is_dir():
         raise OutputExistsError(options.output)
+    if _is_stopped_before_its_first_shard(options.output):
+        return
     for split in SPLITS:
         folder = options.output / split
         if folder.is_dir() and any(folder.iterdir()):
             raise OutputExistsError(folder)
+
+
+def _is_stopped_before_its_first_shard(output: Path) -> bool:
+    """Whether crops were being replaced here by a run that was stopped so early that it left no plan."""
+    return (output / REPLACING).exists() and not (output / RUN_FOLDER / MANIFEST).exists()
 
 
 def _check_images(classes: list[PlannedClass], options: CropOptions) -> None:
@@ -303,6 +303,7 @@ def _ask_again_for_lost_crops(output: Path, shards: list[Shard]) -> None:
         files = {file: size for each in _read_receipt(path) for file, size in each.files.items()}
         if not all(has_size(output / file, size) for file, size in files.items()):
             path.unlink(missing_ok=True)
+            (output / CLASSES_FILE).unlink(missing_ok=True)  # until they are made again
 
 
 def _remove_stale_files(output: Path) -> None:

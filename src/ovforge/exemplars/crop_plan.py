@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from ovforge.errors import AnnotationFileError, InputError
+from ovforge.errors import AnnotationFileError, InputError, MissingInputError
 from ovforge.exemplars.substitutes import substitutes_of
+from ovforge.image_io.read_file import exists
 from ovforge.options.exemplars import CropForm, CropOptions
 from ovforge.records.exemplar import Exemplar
 from ovforge.sources.exemplars import DrawnClass, read_drawn
@@ -45,17 +46,30 @@ def plan_crops(options: CropOptions) -> list[PlannedClass]:
         MissingInputError, AnnotationFileError: a list is not there or malformed.
         InputError: two lists that do not belong together.
     """
-    val = list(read_drawn(options.exemplars))
+    val = _read(options.exemplars)
     if options.form is CropForm.SPLIT:
         return _split_plan(val, options)
     train_path = options.train_exemplars or options.exemplars
-    train = list(read_drawn(train_path))
+    train = _read(train_path)
     if [drawn.synset for drawn in val] != [drawn.synset for drawn in train]:
         raise InputError(
             f"{options.exemplars} has {len(val):,} classes and {train_path} {len(train):,}, or other ones",
             hint="draw both with `ovforge exemplars sample` from the same categories, in the same form",
         )
     return [_lists_class(*pair) for pair in zip(val, train, strict=True)]
+
+
+def _read(path: Path) -> list[DrawnClass]:
+    if not exists(path):
+        drawn = sorted(path.parent.glob("lvis_image_exemplar_dict_K-*.json"))
+        if drawn:
+            raise MissingInputError(
+                path,
+                what="list of sampled exemplars",
+                hint=f"here is {drawn[0]}: give it as --exemplars={drawn[0]}"
+                + (f" (or {', '.join(other.name for other in drawn[1:4])})" if len(drawn) > 1 else ""),
+            )
+    return list(read_drawn(path))
 
 
 def _split_plan(classes: list[DrawnClass], options: CropOptions) -> list[PlannedClass]:

@@ -17,7 +17,7 @@ TWO_TO_53 = float(1 << 53)
 def draw(areas: Sequence[float], k: int, *, seed: int, shortage: Shortage) -> list[int]:
     """Draw k places of `areas` (square pixels), each with a chance proportional to its area, without replacement.
 
-    Large objects make better exemplars. The generator is made anew from `seed` for every class, so that a class's
+    Large objects make better exemplars. The generator is made again from `seed` for every class, so that a class's
     draw depends on no other class. The draws are those of MM-OVOD's and OVMR's scripts, number by number.
 
     A place whose area is not a positive number is never drawn. With fewer than k others, `shortage` decides; ERROR

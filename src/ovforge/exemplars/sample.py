@@ -14,13 +14,16 @@ from ovforge.annotation_io.door import read_table
 from ovforge.annotation_io.schema import needed
 from ovforge.errors import AnnotationFileError, InputError, ShortageError
 from ovforge.exemplars.draw import draw, draw_nested, usable_weights
+from ovforge.exemplars.pick import pick_diverse, pick_typical
 from ovforge.files.atomic import check_output, write_bytes
 from ovforge.options.base import by_keywords
-from ovforge.options.exemplars import SampleOptions, Shortage
+from ovforge.options.exemplars import Pick, SampleOptions, Shortage
 from ovforge.records.exemplar import LVIS, VISUAL_GENOME, Exemplar
+from ovforge.records.features import feature_key
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some, shell_command
 from ovforge.sources import visual_genome
 from ovforge.sources.exemplars import ExemplarDictionary, ExemplarRecord
+from ovforge.sources.features import FeatureFolder
 
 NAMED = 20
 """How many short classes a note or an error names."""
@@ -54,6 +57,7 @@ def sample_exemplars(options: SampleOptions, *, progress: Progress = no_progress
     drops = Drops()
     notes: list[str] = []
     excluded = None if options.exclude is None else _excluded(options.exclude, options, notes)
+    features = None if options.pick is Pick.AREA or options.features is None else FeatureFolder(options.features)
 
     drawn: list[list[dict[str, Any]]] = []
     short: dict[str, int] = {}
@@ -62,12 +66,15 @@ def sample_exemplars(options: SampleOptions, *, progress: Progress = no_progress
         records = dictionary.records(category.synset) if category.synset in dictionary else []
         if excluded is not None:
             records = _without(records, excluded, drops)
+        if features is not None:
+            records = _with_feature(records, features, drops)
         usable = _count_usable(records, drops)
         if usable < options.k:
             short[category.synset] = usable
         if usable == 0:
             drops.warn("synset", "has no exemplar, so its list stays empty", category.synset)
-        drawn.append([_drawn(records[place]) for place in _places(category, records, options)])
+        places = _places(category, records, options) if features is None else _picked(records, features, options)
+        drawn.append([_drawn(records[place]) for place in places])
     progress("classes", len(categories), len(categories))
 
     _report_short(short, options, notes)
@@ -101,6 +108,17 @@ def _check(options: SampleOptions) -> None:
             "a nested draw cannot be drawn again as a whole when a class is short",
             hint="give --shortage=repeat, --shortage=fewer or --shortage=error with --nested",
         )
+    if options.pick is not Pick.AREA:
+        if options.features is None:
+            raise InputError(
+                f"--pick={options.pick.value} needs the exemplars' features",
+                hint="`ovforge exemplars embed` makes them; give their folder with --features=FOLDER",
+            )
+        if options.shortage is Shortage.REDRAW:
+            raise InputError(
+                f"--pick={options.pick.value} draws nothing, so nothing can be drawn again",
+                hint="give --shortage=repeat, --shortage=fewer or --shortage=error with --pick=typical",
+            )
 
 
 def _categories(path: Path) -> list[_Category]:
@@ -135,6 +153,28 @@ def _places(category: _Category, records: list[ExemplarRecord], options: SampleO
         return draw(areas, options.k, seed=options.seed, shortage=options.shortage)
     identities = [f"{category.synset}:{record.key.identity}" for record in records]
     return draw_nested(identities, areas, options.k, seed=options.seed, shortage=options.shortage)
+
+
+def _picked(records: list[ExemplarRecord], features: FeatureFolder, options: SampleOptions) -> list[int]:
+    """Places by what the exemplars look like; those whose box has no area are not picked."""
+    weights = usable_weights([record.key.area for record in records])
+    usable = [place for place, weight in enumerate(weights.tolist()) if weight > 0]
+    keys = [feature_key(records[place].key) for place in usable]
+    rule = pick_typical if options.pick is Pick.TYPICAL else pick_diverse
+    picked = [usable[place] for place in rule(features.take(keys), keys, options.k)]
+    if options.shortage is Shortage.REPEAT and picked:
+        return [picked[turn % len(picked)] for turn in range(options.k)]
+    return picked
+
+
+def _with_feature(records: list[ExemplarRecord], features: FeatureFolder, drops: Drops) -> list[ExemplarRecord]:
+    kept = []
+    for record in records:
+        if feature_key(record.key) in features:
+            kept.append(record)
+        else:
+            drops.add("exemplar", "has no feature", record.key.identity)
+    return kept
 
 
 def _drawn(record: ExemplarRecord) -> dict[str, Any]:

@@ -4,7 +4,7 @@ The layout is OVTrack's, so that its own loader reads the files: datasets lie in
 uint8. Generated images of the original scripts are scalar fixed-length byte strings (`|S12345`), other tools write
 bytes of variable length; the reader takes all of them, and the writer writes one-dimensional uint8 only.
 
-Datasets are stored contiguously and allocated when they are created. So the library keeps the books, while the bytes
+Datasets are stored contiguously and allocated when they are created. So the library keeps the index, while the bytes
 of the images go from file to file with plain reads and writes at known offsets. As the library is told to take its
 own room by the megabyte, thousands of images lie one after the other and are copied in large pieces. The same
 images added in the same order give the same bytes, always.
@@ -230,9 +230,11 @@ class ImageReader:
     def read(self, name: str) -> bytes:
         """The encoded image, exactly as it was stored."""
         found = self.locate(name)
-        if isinstance(found, bytes):
-            return found
-        return _read(self._descriptor, found, self.path, name)
+        return found if isinstance(found, bytes) else self.read_at(found, name)
+
+    def read_at(self, place: Location, name: str) -> bytes:
+        """The bytes at a place that `locate` gave for `name`."""
+        return _read(self._descriptor, place, self.path, name)
 
     def locate(self, name: str) -> Location | bytes:
         """Where the bytes of `name` lie, or the bytes themselves where they are stored in pieces or compressed."""

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from ovforge.errors import ImageError, MissingImageError, StorageError
 
+LARGEST_FILE = 512 << 20
+"""Bytes; a larger file is no image, and is not read into memory."""
+
 _DATA_FAULTS = {
     errno.ELOOP: "is a link to itself",
     errno.EISDIR: "is a folder",
@@ -47,25 +50,31 @@ def open_regular_file(path: Path | str, name: Path | str) -> tuple[int, int]:
     return descriptor, found.st_size
 
 
-def read_image_file(path: Path | str, name: Path | str, *, largest: int | None = None) -> bytes:
+def read_image_file(path: Path | str, name: Path | str) -> bytes:
     """All bytes of a file of a data set; errors call it `name`.
-
-    Args:
-        largest: a file of more bytes is not read.
 
     Raises:
         MissingImageError: it is not there, in a folder that is there.
-        ImageError: it is no plain file, or larger than `largest`.
+        ImageError: it is no plain file, or larger than LARGEST_FILE.
         StorageError: the disk or network file system failed.
     """
     try:
         descriptor, length = open_regular_file(path, name)
         with open(descriptor, "rb", buffering=0) as file:
-            if largest is not None and length > largest:
-                raise ImageError(name, "is too large for an image file", detail=f"{length:,} bytes")
+            check_file_size(length, name)
             return file.read()
     except OSError as error:
         raise read_failure(error, path, name) from error
+
+
+def check_file_size(size: int, name: Path | str) -> None:
+    """Refuse what no image is as large as.
+
+    Raises:
+        ImageError: more than LARGEST_FILE bytes.
+    """
+    if size > LARGEST_FILE:
+        raise ImageError(name, "is too large for an image file", detail=f"{size:,} bytes")
 
 
 def read_failure(error: OSError, path: Path | str, name: Path | str) -> ImageError | StorageError:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ovforge.errors import ImageError, InputError, MissingInputError, StorageError
 from ovforge.image_io.hdf5 import ImageReader, is_hdf5
-from ovforge.image_io.read_file import exists, is_folder, read_image_file
+from ovforge.image_io.read_file import check_file_size, exists, is_folder, read_image_file
 
 
 class ImageStore(Protocol):
@@ -118,7 +118,12 @@ class Hdf5Store(_Closing):
         if not is_plain_name(name):
             raise ImageError(repr(name), "is not a file name", detail=f"in {self.path}")
         try:
-            return self._open().read(name)
+            reader = self._open()
+            place = reader.locate(name)
+            if isinstance(place, bytes):
+                return place
+            check_file_size(place.size, name)
+            return reader.read_at(place, name)
         except (StorageError, OSError) as error:
             self.close()  # a handle that has gone stale stays so; the next try opens the file again
             if isinstance(error, OSError):

@@ -10,7 +10,7 @@ from typing import Any
 from ovforge.errors import ImageError, MissingImageError, MissingInputError, StorageError
 from ovforge.files.tar_archive import Member, read_members
 from ovforge.image_io.header import read_header_at
-from ovforge.image_io.read_file import exists, is_folder, read_failure
+from ovforge.image_io.read_file import check_file_size, exists, is_folder, read_failure
 from ovforge.image_io.store import is_plain_name
 
 _OPEN_TARS = 64
@@ -88,6 +88,7 @@ class TarStore:
             StorageError: the disk or network file system failed.
         """
         descriptor, member = self._open(name)
+        check_file_size(member.size, self._shown(name))
         try:
             data = os.pread(descriptor, member.size, member.offset)
         except OSError as error:

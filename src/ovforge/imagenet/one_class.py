@@ -18,7 +18,7 @@ from ovforge.files.atomic import temporary_path
 from ovforge.files.tar_archive import Member, read_members
 from ovforge.image_io.codec import LONGEST_JPEG_SIDE, PIXEL_LIMIT, check_decodable, decode_rgb, encode_jpeg
 from ovforge.image_io.header import read_header
-from ovforge.image_io.read_file import read_image_file
+from ovforge.image_io.read_file import check_file_size, read_image_file
 from ovforge.image_io.store import has_image_suffix, is_utf8
 from ovforge.imagenet.archives import ClassSource
 from ovforge.options.imagenet import PrepareOptions, Resize
@@ -26,9 +26,6 @@ from ovforge.sources.imagenet21k import SMALL, STATE, TRAIN, VAL
 
 WORK = "work"
 """Below STATE: classes that are being made, each in a folder of its own."""
-
-LARGEST_FILE = 512 << 20
-"""Bytes; a larger file is no image, and is not read into memory."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -158,7 +155,7 @@ def _from_tar(options: PrepareOptions, source: ClassSource) -> _Files:
 
     def copy(name: str, target: Path) -> int:
         member = members[name]
-        _check_bytes(name, member.size)
+        check_file_size(member.size, name)
         with open(source.path, "rb", buffering=0) as file:
             data = os.pread(file.fileno(), member.size, member.offset)
         if len(data) < member.size:
@@ -171,7 +168,7 @@ def _from_tar(options: PrepareOptions, source: ClassSource) -> _Files:
 def _from_folder(options: PrepareOptions, source: ClassSource) -> _Files:
     def copy(name: str, target: Path) -> int:
         path = source.path / name
-        data = read_image_file(path, name, largest=LARGEST_FILE)
+        data = read_image_file(path, name)
         result = fit_size(data, name, options.resize)
         if options.link and result is data:
             with contextlib.suppress(OSError):  # another disk, or one without hard links: copy
@@ -182,17 +179,12 @@ def _from_folder(options: PrepareOptions, source: ClassSource) -> _Files:
     return sorted(os.listdir(source.path)), [], copy  # noqa: PTH208  (names are wanted, not paths)
 
 
-def _check_bytes(name: str, size: int) -> None:
-    if size > LARGEST_FILE:
-        raise ImageError(name, "is too large for an image file", detail=f"{size:,} bytes")
-
-
 def fit_size(data: bytes, name: str, resize: Resize) -> bytes:
     """The bytes of an image as they go into the tree: as they are, or resized as JPEG of quality 95.
 
     Bilinear without smoothing, as ImageNet-21K-P is made; an image whose longer edge is below the size stays as
     it is. Images are turned upright by EXIF where they are resized. What is decoded and what comes out of it is at most
-    PIXEL_LIMIT pixels each, so a process needs some 600 MB at most.
+    PIXEL_LIMIT pixels each, so a process needs some 700 MB at most.
 
     Raises:
         ImageError: broken or cut short; a strip so narrow that it would become longer than a JPEG can be. Without

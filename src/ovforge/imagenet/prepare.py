@@ -59,7 +59,7 @@ def prepare(
     shards: ShardSelection | None = None,
     progress: Progress = no_progress,
 ) -> StepSummary:
-    """Bring ImageNet-21K into its layout; run again, it goes on where it was stopped.
+    """Bring ImageNet-21K into its layout; run again, it resumes where it was stopped.
 
     Args:
         options: what to make of which source, where.
@@ -264,8 +264,11 @@ def _size_of(classes: tuple[ClassSource, ...]) -> float:
     looked_at = folders[:: max(1, len(folders) // _FOLDERS_LOOKED_AT)]
     found = 0
     for source in looked_at:
-        with contextlib.suppress(OSError):  # it is an estimate; a class that cannot be read is reported later
-            found += sum(entry.stat().st_size for entry in os.scandir(source.path) if entry.is_file())
+        # It is an estimate: what cannot be read is reported later.
+        with contextlib.suppress(OSError), os.scandir(source.path) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    found += entry.stat().st_size
     return sum(source.size or 0 for source in classes) + found * len(folders) / max(1, len(looked_at))
 
 

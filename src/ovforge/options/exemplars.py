@@ -36,6 +36,17 @@ class Shortage(str, Enum):
     """Nothing is written; the short classes are named."""
 
 
+class Pick(str, Enum):
+    """By what exemplars are chosen."""
+
+    AREA = "area"
+    """Sampled by the area of their boxes, as the original does."""
+    TYPICAL = "typical"
+    """Those nearest to the mean feature of their class."""
+    DIVERSE = "diverse"
+    """The most typical one, then those least like all that were taken."""
+
+
 class CropForm(str, Enum):
     """How the crops are laid out in folders."""
 
@@ -102,6 +113,8 @@ class SampleOptions(Options):
         layout.VISUAL_GENOME_DIR, "Its image_data.json says which images are COCO's; see --exclude-ann."
     )
     with_names: bool = option(False, "Write a dictionary keyed by synset, not a list.")
+    pick: Pick = option(Pick.AREA, "By area as the original does, or by features: typical or diverse ones.")
+    features: Path | None = option(None, "What embed wrote; for --pick typical and diverse.", metavar="FOLDER")
     overwrite: bool = option(False, "Replace an existing output.")
 
     @property

@@ -51,7 +51,8 @@ TRACKING_COCO_TRAIN_PLACES = (
     TRACKING_LVIS_DIR / "annotations/instances_train2017.json",  # where OVTrack's own script looks
 )
 TRACKING_CAPTIONS = TRACKING_LVIS_DIR / "annotations/captions_train2017.json"
-DIFFUSION_MODEL = Path("saved_models/stable-diffusion-v1-4")
+SAVED_MODELS = Path("saved_models")
+DIFFUSION_MODEL = SAVED_MODELS / "stable-diffusion-v1-4"
 
 # Tracking: made
 TRACKING_MERGED = TRACKING_LVIS_DIR / "annotations/lvis_v1_train+coco_mask_v1.json"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ovforge.errors import InputError
 from ovforge.options import layout
+from ovforge.options.base import Options, option
 from ovforge.options.labels import Outside
 
 PAIR_FRAMES = 2
@@ -23,6 +24,7 @@ DEFAULT_MIN_AREA = 64.0**2
 """Square pixels (OVTrack)."""
 MOST_FRAMES, MOST_GAP = 64, 60
 DEFAULT_GAP = 15.0
+INPUTS, IMAGES, RUN = "Inputs", "Images", "Run"
 
 
 class ClipMotion(str, Enum):
@@ -36,84 +38,135 @@ class ClipMotion(str, Enum):
     """Every frame is a second view of its own, as OVTrack draws them; no object moves by itself."""
 
 
+class EngineName(str, Enum):
+    """Who makes what is seen around the moved image."""
+
+    FILL = "fill"
+    DIFFUSION = "diffusion"
+    WARP = "warp"
+
+
 @dataclass(frozen=True)
-class GenerateOptions:
+class EngineChoice(Options):
+    """Which engine a run has; each has its own options."""
+
+    engine: EngineName = option(
+        EngineName.FILL,
+        "fill: the moved image stays, its completed background is seen around it; needs no model. diffusion: Stable "
+        "Diffusion repaints all but the objects. warp: a preview, not to train on; objects may be seen twice, the "
+        "second time without a label.",
+        panel=IMAGES,
+    )
+
+
+@dataclass(frozen=True)
+class GenerateOptions(Options):
     """Options of `pairs generate`; the engine has its own.
 
-    Attributes:
-        name: the name of the run: its folder and its files are called so.
-        save_dir: the folder that holds the run's folder.
-        images: folder or HDF5 file of the images; None: the first of DEFAULT_IMAGES that is there.
-        annotations: LVIS or COCO annotation file; None: DEFAULT_ANNOTATIONS.
-        captions: COCO caption file; None: DEFAULT_CAPTIONS if it is there, else prompts from class names.
-        no_captions: use no caption file, even if DEFAULT_CAPTIONS is there.
-        partitions: how many HDF5 files the run is published in.
-        variants: second views per image.
-        frames: 2 makes pairs; 3 to 64: clips of so many frames, the image itself the first.
-        motion: how clips move; None: VIDEO.
-        gap: how many video frames two frames of a clip are apart; None: DEFAULT_GAP.
-        seed: the same seed, inputs and options give the same pairs, on any number of workers.
-        min_area: square pixels; an engine that repaints keeps objects with a larger annotated area. None:
-            DEFAULT_MIN_AREA. The others keep every object.
-        outside: what is seen where the moved image does not reach. None: as the engine's default is.
-        masks: store the warped masks and the kept region with each second view.
-        quality: JPEG quality of the second views.
-        limit: only the first so many images, for a trial; None: all.
-        shard_size: images per unit of work; None: an eighth of what 8 workers would get, 8 to 128.
-        overwrite: throw away a run of the same name that was started with other options or inputs.
-        accept_versions: libraries whose version may differ from the one that the run was started with.
-        retry_skipped: make those images again that an earlier call could not use.
-        remake_changed: make those images again of which a corrected annotation file says something else.
-
-    On resuming, what is None (images, annotations, captions, limit, shard_size) is taken from the run.
+    On resuming, what was not given is taken from the run.
     """
 
-    name: str
-    save_dir: Path = DEFAULT_SAVE_DIR
-    images: Path | None = None
-    annotations: Path | None = None
-    captions: Path | None = None
-    no_captions: bool = False
-    partitions: int = 1
-    variants: int = 1
-    frames: int = PAIR_FRAMES
-    motion: ClipMotion | None = None
-    gap: float | None = None
-    seed: int = 0
-    min_area: float | None = None
-    outside: Outside | None = None
-    masks: bool = True
-    quality: int = 95
-    limit: int | None = None
-    shard_size: int | None = None
-    overwrite: bool = False
-    accept_versions: tuple[str, ...] = ()
-    retry_skipped: bool = False
-    remake_changed: bool = False
+    name: str = option(help="The run's name: its folder and its files are called so.", argument=True)
+    save_dir: Path = option(
+        DEFAULT_SAVE_DIR, "The folder that the run's folder goes to.", *layout.FOLDER_NAMES, "--out", panel=INPUTS
+    )
+    images: Path | None = option(
+        None,
+        "Folder or HDF5 file of the images.",
+        shown="data/lvis/train_imgs.hdf5 or else data/lvis/train2017",
+        panel=INPUTS,
+    )
+    annotations: Path | None = option(
+        None,
+        "LVIS or COCO annotations.",
+        "--ann",
+        "--annotations",
+        "--coco_lvis_path",
+        shown=str(DEFAULT_ANNOTATIONS),
+        panel=INPUTS,
+    )
+    captions: Path | None = option(
+        None,
+        "COCO captions, for the prompts.",
+        shown=f"{DEFAULT_CAPTIONS} if it is there, else class names",
+        panel=INPUTS,
+    )
+    no_captions: bool = option(False, "Use no caption file, even if the default one is there.", hidden=True)
+    partitions: int = option(1, "HDF5 files to publish.", "--partitions", "--total-p", at_least=1, panel=RUN)
+    variants: int = option(1, "Second views per image.", "--variants", "--repeat_num", at_least=1, panel=IMAGES)
+    frames: int = option(
+        PAIR_FRAMES,
+        "2: pairs. 3 to 64: clips of so many frames, in which objects move; the image is the first.",
+        at_least=PAIR_FRAMES,
+        at_most=MOST_FRAMES,
+        panel=IMAGES,
+    )
+    motion: ClipMotion | None = option(
+        None,
+        "How clips move. video: as real footage; hard: more than that; ovtrack: every frame is a second view of its "
+        "own, and no object moves by itself.",
+        shown="video",
+        panel=IMAGES,
+    )
+    gap: float | None = option(
+        None,
+        "How many video frames two frames of a clip are apart, 1 to 60.",
+        at_least=1,
+        at_most=MOST_GAP,
+        shown=f"{DEFAULT_GAP:g}",
+        panel=IMAGES,
+    )
+    seed: int = option(0, "Same seed, same inputs: same pairs.", panel=IMAGES)
+    min_area: float | None = option(
+        None,
+        "Where the engine repaints: keep objects larger than this, in square pixels. fill and warp keep all.",
+        at_least=0,
+        shown=f"{DEFAULT_MIN_AREA:g}",
+        panel=IMAGES,
+    )
+    outside: Outside | None = option(
+        None,
+        "What is seen where the moved image does not reach, before the engine repaints: the completed background, or "
+        "the original with its objects, as in OVTrack.",
+        shown="completed; original for warp and --scheduler ovtrack",
+        panel=IMAGES,
+    )
+    masks: bool = option(True, "Store warped masks and the kept region.", panel=IMAGES)
+    quality: int = option(95, "JPEG quality of the second views.", at_least=1, at_most=100, panel=IMAGES)
+    limit: int | None = option(None, "Only the first so many images, for a trial.", at_least=1, panel=INPUTS)
+    shard_size: int | None = option(
+        None,
+        "Images per unit of work.",
+        at_least=1,
+        shown="an eighth of what 8 workers would get, 8 to 128",
+        panel=RUN,
+    )
+    overwrite: bool = option(False, "Throw away the run of this name and start again.", panel=RUN)
+    accept_versions: tuple[str, ...] = option(
+        (),
+        "Resume although this library has another version than at the run's start; again for more.",
+        "--accept-version",
+        metavar="LIBRARY",
+        panel=RUN,
+    )
+    retry_skipped: bool = option(False, "Make again the images that could not be used before.", panel=RUN)
+    remake_changed: bool = option(False, "Make again the images that a corrected annotation file changes.", panel=RUN)
 
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name or self.name.startswith(".") or "\0" in self.name:
             raise InputError(
-                f"'{self.name}' is no name for a run", hint="give a plain name, and its folder with --folder=DIR"
+                f"'{self.name}' is not a name for a run", hint="give a plain name, and its folder with --save-dir=DIR"
             )
-        _at_least(1, "--partitions", self.partitions)
-        _at_least(1, "--variants", self.variants)
-        _at_least(0, "--min-area", self.min_area)
-        _at_least(1, "--limit", self.limit)
-        _at_least(1, "--shard-size", self.shard_size)
+        super().__post_init__()
         self._check_clips()
         if self.no_captions and self.captions is not None:
             raise InputError("--captions and --no-captions exclude each other", hint="leave one of them out")
-        if not 1 <= self.quality <= 100:
-            raise InputError(f"--quality {self.quality}: has to be from 1 to 100")
 
     def _check_clips(self) -> None:
-        if not PAIR_FRAMES <= self.frames <= MOST_FRAMES:
-            raise InputError(f"--frames {self.frames}: has to be from {PAIR_FRAMES} to {MOST_FRAMES}")
         if self.frames == PAIR_FRAMES:
             hint = "--frames 5 makes clips of five frames"
             if self.motion is not None:
-                raise InputError(f"--motion {ClipMotion(self.motion).value}: is for clips only", hint=hint)
+                raise InputError(f"--motion={self.motion.value}: is for clips only", hint=hint)
             if self.gap is not None:
                 raise InputError(f"--gap {self.gap:g}: is for clips only", hint=hint)
             return
@@ -127,11 +180,9 @@ class GenerateOptions:
                 f"--min-area {self.min_area:g}: clips keep and label every object",
                 hint="leave small ones out afterwards: `ovforge pairs annotate --min-area`",
             )
-        if self.gap is not None and not 1 <= self.gap <= MOST_GAP:
-            raise InputError(f"--gap {self.gap:g}: has to be from 1 to {MOST_GAP} video frames")
         if self.motion == ClipMotion.OVTRACK and self.gap is not None:
             raise InputError(
-                f"--gap {self.gap:g}: has no meaning for --motion ovtrack, whose frames are drawn one by one"
+                f"--gap {self.gap:g}: has no meaning for --motion=ovtrack, whose frames are drawn one by one"
             )
 
     @property
@@ -140,6 +191,20 @@ class GenerateOptions:
         return self.save_dir / self.name
 
 
-def _at_least(lowest: int, option: str, value: float | None) -> None:
-    if value is not None and not value >= lowest:
-        raise InputError(f"{option} {value}: has to be at least {lowest}")
+@dataclass(frozen=True)
+class SheetOptions(Options):
+    """Options of `pairs sheet`."""
+
+    name: str = option(help="The run's name; it has to be merged and annotated.", argument=True)
+    folder: Path = option(DEFAULT_SAVE_DIR, "Where the merged files are.", *layout.FOLDER_NAMES)
+    out: Path | None = option(None, "The PNG to write.", shown="FOLDER/NAME.png")
+    count: int = option(8, "How many pairs.", at_least=1, at_most=500)
+    seed: int = option(0, "Which pairs.")
+    columns: int = option(2, "Pairs side by side; clips are strips.", at_least=1, at_most=10)
+    mp4: Path | None = option(None, "Write each clip on the sheet as a video to this folder, too.")
+    overwrite: bool = option(False, "Replace the file if it is there.")
+
+    @property
+    def output(self) -> Path:
+        """Where the sheet goes."""
+        return self.out or self.folder / f"{self.name}.png"

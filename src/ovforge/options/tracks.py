@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from ovforge.errors import InputError
 from ovforge.options import layout
 from ovforge.options.base import Options, option
+from ovforge.options.rejection import RejectAs, Rule, parse_rules
 
 PAIRS_FOLDER = layout.PAIRS_DIR
 """Where the runs of `pairs generate` and the merged files are, from the root of the user's data."""
@@ -111,6 +113,15 @@ class AnnotateOptions(Options):
     objects: PairObjects = option(
         PairObjects.BOTH, "Objects of a pair: those in every frame of it, or also those that left the second view."
     )
+    reject: str = option(
+        "",
+        "Reject objects by their scores, see `pairs score`: same<0.6,boundary<0.3,repeated>0.5.",
+        metavar="RULE",
+        shown="none is rejected",
+    )
+    reject_as: RejectAs | None = option(
+        None, "Rejected objects become ignore regions (iscrowd 1), or are skipped.", shown="ignore"
+    )
     stills: bool = option(
         True,
         "Write every image as a video of one frame with all its annotations, too: to NAME.stills.json, for OVTrack "
@@ -126,6 +137,23 @@ class AnnotateOptions(Options):
     review: bool = option(False, "Leave out the second views that FOLDER/NAME.review.json rejects.")
     original: bool = option(False, "What OVTrack's own script writes, field for field.")
     overwrite: bool = option(False, "Replace what is already there.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.original and self.reject_as is RejectAs.IGNORE:
+            raise InputError(
+                "OVTrack's own file has no ignore regions, so objects cannot be rejected as such there",
+                hint="--reject-as=skip skips them",
+            )
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules by which objects are rejected.
+
+        Raises:
+            InputError: one is malformed.
+        """
+        return parse_rules(self.reject) if self.reject else ()
 
     def stills_out(self, out: Path) -> Path | None:
         """Where the one-frame videos go: the file of the pairs itself, `*.stills.json` beside it, or nowhere."""

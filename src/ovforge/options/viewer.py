@@ -82,7 +82,7 @@ class PairsViewOptions:
 
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name or self.name.startswith(".") or "\0" in self.name:
-            raise InputError(f"'{self.name}' is no name for a run", hint="give a plain name, and its folder separately")
+            raise InputError(f"'{self.name}' is not a name for a run", hint="give a plain name, and --folder=DIR")
 
     @property
     def run_folder(self) -> Path:
@@ -117,7 +117,7 @@ class PairsExportOptions:
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise InputError(f"--count {self.count}: has to be at least 1")
+            raise InputError(f"--count {self.count}: must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,13 @@ class ExemplarsViewOptions:
     """Which exemplars to show.
 
     Attributes:
-        file: an exemplar dictionary, or drawn exemplars.
+        file: an exemplar dictionary, or sampled exemplars.
         lvis_images: folder that holds `train2017`, or an HDF5 file of images; as with the next two, images that are
             not there are shown as missing.
         imagenet_images: ImageNet-21K, in any layout.
         visual_genome_images: folder that holds `VG_100K` and `VG_100K_2`.
         enough: classes with fewer exemplars are marked as falling short; None: 10 for a dictionary, the largest
-            class's number for drawn exemplars.
+            class's number for sampled exemplars.
     """
 
     file: Path

@@ -56,4 +56,4 @@ class WorkflowOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.name is not None and (not self.name or Path(self.name).name != self.name):
-            raise InputError(f"'{self.name}' is no name for a run", hint="give a plain name without folders")
+            raise InputError(f"'{self.name}' is not a name for a run", hint="give a plain name without folders")

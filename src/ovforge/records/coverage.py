@@ -22,6 +22,9 @@ class ClassCoverage(msgspec.Struct, frozen=True):
     """Those whose images were added."""
     why: tuple[str, ...] = ()
     """For a class with fewer than `enough`: what each source has to say."""
+    leave_one_out: float | None = None
+    """The share of its exemplars that look most like the class's others, as `exemplars check` found; None: not checked,
+    or fewer than two."""
 
 
 class SourceState(msgspec.Struct, frozen=True):

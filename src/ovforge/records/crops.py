@@ -12,7 +12,7 @@ class CroppedClass(msgspec.Struct, frozen=True):
 
     folder: str
     category_id: int | None
-    """The id in the drawn exemplars; None for a class without any."""
+    """The id in the sampled exemplars; None for a class without any."""
     synset: str | None
     """The class's own synset; None where neither the exemplars nor the packaged table tell it."""
     files: dict[str, int] = {}

@@ -52,7 +52,7 @@ class AnnotationKey(msgspec.Struct, frozen=True, gc=False):
 
 
 class BoxedAnnotation(msgspec.Struct, frozen=True, gc=False):
-    """An annotation without its outline."""
+    """An annotation without its mask."""
 
     id: int
     image_id: int

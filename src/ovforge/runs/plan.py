@@ -244,12 +244,12 @@ def load_plan(folder: Path) -> tuple[Plan, str]:
         manifest = msgspec.json.decode(data, type=_Manifest)
     except msgspec.MsgspecError as error:
         raise InputError(
-            f"{path}: not the manifest of a run ({error})", hint="give --overwrite to start the run anew"
+            f"{path}: not the manifest of a run ({error})", hint="give --overwrite to start the run over"
         ) from None
     if manifest.format != _FORMAT:
         raise InputError(
             f"{path}: written in the format '{manifest.format}', this release knows '{_FORMAT}'",
-            hint="go on with the release that started the run, or give --overwrite to start anew",
+            hint="go on with the release that started the run, or give --overwrite to start over",
         )
     plan = msgspec.structs.replace(manifest.plan, inputs={**manifest.plan.inputs, **_corrected_inputs(folder)})
     return plan, hashlib.sha256(data).hexdigest()[:16]

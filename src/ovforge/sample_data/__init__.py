@@ -1,6 +1,6 @@
 """A small, real, freely licensed data set in the exact layout of both jobs.
 
-The photographs are scikit-image's (extra `sample`); the outlines, classes and sentences are ovforge's own, made by eye
+The photographs are scikit-image's (extra `sample`); the polygons, classes and sentences are ovforge's own, made by eye
 on those photographs. `images` says which view of which photograph each image is.
 """
 

@@ -20,7 +20,7 @@ class SourceImage:
         size: (width, height) in pixels.
         captions: two sentences.
         unlabelled: LVIS synsets of which objects are seen but not outlined; they become
-            `not_exhaustive_category_ids`. The outlines are left to COCO, so that merging has something to add.
+            `not_exhaustive_category_ids`. The polygons are left to COCO, so that merging has something to add.
         outlined: how many objects of an `unlabelled` synset are outlined all the same.
         crowd_from: COCO outlines so many objects of a class one by one; all further ones are one crowd region.
     """

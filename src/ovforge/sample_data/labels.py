@@ -30,7 +30,7 @@ _COCO_OF = {
     "table.n.02": 67,
     "wall_clock.n.01": 85,
 }
-"""LVIS synset of an outline -> COCO class of the same object. COCO has one class for tables and one for clocks."""
+"""LVIS synset of a polygon -> COCO class of the same object. COCO has one class for tables and one for clocks."""
 
 _ABSENT = (
     ("dog.n.01", "banjo.n.01", "pizza.n.01"),
@@ -41,7 +41,7 @@ _ABSENT = (
 """Classes that are on none of the photographs; each image names one of these groups as looked for and not there."""
 
 _COCO_TOLERANCE = 2.0
-"""COCO's outlines are coarser than LVIS's: points are left away as long as none is further off, in pixels."""
+"""COCO's polygons are coarser than LVIS's: points are left away as long as none is further off, in pixels."""
 
 
 def lvis(sample_images: Sequence[SourceImage]) -> Record:
@@ -136,7 +136,7 @@ def _polygon_shape(labelled: LabelledObject, size: tuple[int, int]) -> Record:
 
 
 def _crowd_shape(labelled_objects: Iterable[LabelledObject], size: tuple[int, int]) -> Record:
-    """One region over all `outlines`, as COCO writes crowds: RLE down the columns, first of zeros."""
+    """One region over all polygons, as COCO writes crowds: RLE down the columns, first of zeros."""
     width, height = size
     flat = [rounded(polygon) for labelled in labelled_objects for polygon in labelled.polygons]
     region = masks.merge(masks.frPyObjects(flat, height, width))

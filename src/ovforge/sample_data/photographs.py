@@ -35,7 +35,7 @@ class Photograph:
 
     Attributes:
         file: its name in the folder `skimage/data`.
-        sha256: of the file's bytes; the outlines hold for these pixels only.
+        sha256: of the file's bytes; the polygons hold for these pixels only.
         width, height: in pixels.
         shows: what is on it.
         source: who took it or gave it, as scikit-image's documentation says.
@@ -139,7 +139,7 @@ def load(photograph: Photograph, folder: Path) -> NDArray[np.uint8]:
 
     Raises:
         MissingInputError: the wheel lacks the file.
-        InputError: it cannot be read, or is another file than the one that the outlines were drawn on.
+        InputError: it cannot be read, or is another file than the one that the polygons were drawn on.
         ImageError: it cannot be decoded.
     """
     path = folder / photograph.file
@@ -155,7 +155,7 @@ def load(photograph: Photograph, folder: Path) -> NDArray[np.uint8]:
         ) from error
     if hashlib.sha256(data).hexdigest() != photograph.sha256:
         raise InputError(
-            f"{path}: not the photograph that the outlines were drawn on",
+            f"{path}: not the photograph that the polygons were drawn on",
             hint="scikit-image 0.22 and 0.26 carry it: `pip install --force-reinstall scikit-image`",
         )
     pixels = cv2.imdecode(np.frombuffer(_without_colour_profile(data), np.uint8), cv2.IMREAD_UNCHANGED)

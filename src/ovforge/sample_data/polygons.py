@@ -1,4 +1,4 @@
-"""The outlines of the objects on the photographs, drawn by eye for ovforge, and where they lie in an image."""
+"""The polygons of the objects on the photographs, drawn by eye for ovforge, and where they lie in an image."""
 
 from __future__ import annotations
 

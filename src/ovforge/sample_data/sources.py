@@ -11,7 +11,7 @@ SOURCES_FILE = "SOURCES.md"
 _HEAD = """\
 # Sample data of ovforge: sources and licences
 
-Six photographs that come with scikit-image, and outlines, boxes, classes and sentences made for ovforge. A data set
+Six photographs that come with scikit-image, and polygons, boxes, classes and sentences made for ovforge. A data set
 to try the tools with, not to train or to compare with.
 
 ## Photographs

@@ -1,4 +1,4 @@
-"""The step `sample-data`: photographs and outlines in, a data set in the exact layout of both jobs out."""
+"""The step `sample-data`: photographs and polygons in, a data set in the exact layout of both jobs out."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def sample_data(options: SampleDataOptions, *, progress: Progress = no_progress)
     Raises:
         MissingExtraError: scikit-image, which carries the photographs, is not installed.
         OutputExistsError: the folder is not empty and `overwrite` is false.
-        InputError: the folder cannot be replaced, or the photographs are others than the outlines were drawn on.
+        InputError: the folder cannot be replaced, or the photographs are others than the polygons were drawn on.
         WorkError: the folder cannot be written.
     """
     photographs = photograph_folder()

@@ -4,7 +4,7 @@ The JSON of `pairs annotate` is read once and laid down as plain arrays that are
 and every DataLoader worker share the same pages. Whatever the arrays do not hold (captions, matrices, masks) is
 read from the JSON itself, one record at a time, by its byte range.
 
-The index stands beside the JSON, or in the user's cache folder where that one cannot be written, and is made anew
+The index stands beside the JSON, or in the user's cache folder where that one cannot be written, and is made again
 when the JSON changes.
 """
 
@@ -17,6 +17,7 @@ import secrets
 import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,10 @@ from ovforge.annotation_io.ordering import find_positions
 from ovforge.errors import AnnotationFileError, MissingInputError, WorkError
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import Progress, no_progress
+from ovforge.records.scores import SCORES
 from ovforge.sources.pair_arrays import ARRAYS, ObjectColumns, PairArrays, arrange, motion_row
 
-VERSION = 3
+VERSION = 4
 _READ_AS = "a pairs JSON is what `ovforge pairs annotate NAME` writes"
 
 
@@ -43,7 +45,7 @@ class _Motion(msgspec.Struct, frozen=True):
 
 
 _IMAGES = ("frame_name", "width", "height", "video_id", "frame_id", "motion")
-_ANNOTATIONS = ("track_id", "bbox", "area", "fidelity", "iscrowd")
+_ANNOTATIONS = ("track_id", "bbox", "area", "fidelity", "iscrowd", *SCORES)
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -53,7 +55,7 @@ class _Header(msgspec.Struct, frozen=True):
     categories: list[Category]
 
 
-_SPANS = ("image_record", "object_record", "region_start", "region_box")
+_SPANS = ("image_record", "object_record", "object_scores", "region_start", "region_box")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class PairIndex(PairArrays):
     Attributes:
         path: the JSON.
         stamp: its size and its time of change, when it was read.
+        object_scores: float32 (objects, scores): see `scores`.
         image_record, object_record: int64 (images, 2), (objects, 2): byte ranges of the records in the JSON.
         region_start: int64 (images + 1,): image row i has the ignore regions region_start[i]:region_start[i + 1]
             (`iscrowd` 1). They are no objects.
@@ -73,12 +76,24 @@ class PairIndex(PairArrays):
     stamp: tuple[int, int]
     image_record: NDArray[np.int64]
     object_record: NDArray[np.int64]
+    object_scores: NDArray[np.float32]
     region_start: NDArray[np.int64]
     region_box: NDArray[np.float32]
 
     def regions(self, row: int) -> NDArray[np.float32]:
         """The boxes of the ignore regions of image row `row`, (n, 4)."""
         return self.region_box[int(self.region_start[row]) : int(self.region_start[row + 1])]
+
+    def scores(self, objects: slice) -> dict[str, NDArray[np.float32]]:
+        """What `pairs score` said of some objects, by the score's name; NaN where nothing was measured.
+
+        Scores that no object of the JSON has are not in it.
+        """
+        return {SCORES[column]: self.object_scores[objects, column] for column in self._measured}
+
+    @cached_property
+    def _measured(self) -> list[int]:
+        return np.flatnonzero(~np.isnan(self.object_scores).all(axis=0)).tolist() if len(self.object_scores) else []
 
     def image_fields(self, row: int) -> dict[str, Any]:
         """The JSON record of image row `row`, whole: caption, seed and motion stand in it."""
@@ -228,6 +243,7 @@ def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list
     )
     spans: dict[str, NDArray[Any]] = {
         "image_record": np.column_stack([images.starts, images.stops]).astype(np.int64)[rows],
+        "object_scores": np.column_stack([np.asarray(objects[name], np.float32)[order] for name in SCORES]),
         "object_record": np.column_stack([objects.starts, objects.stops]).astype(np.int64)[order],
         "region_start": np.concatenate([[0], np.cumsum(per_image)]).astype(np.int64),
         "region_box": np.ascontiguousarray(objects["bbox"][regions], np.float32).reshape(-1, 4),

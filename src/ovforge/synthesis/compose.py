@@ -74,10 +74,10 @@ def move_masks(masks: LabelMaps, motion: Motion) -> LabelMaps:
 
 def without_objects(image: NDArray[np.uint8], objects: Sequence[Rle]) -> NDArray[np.uint8]:
     """The image, uint8 RGB (height, width, 3), without these objects: what is behind them is completed."""
-    return complete_background(image, outlines(objects, image.shape[1], image.shape[0]))
+    return complete_background(image, object_mask(objects, image.shape[1], image.shape[0]))
 
 
-def outlines(objects: Sequence[Rle], width: int, height: int) -> NDArray[np.uint8]:
+def object_mask(objects: Sequence[Rle], width: int, height: int) -> NDArray[np.uint8]:
     """Where objects are and a margin around them, uint8 (height, width), 1 or 0."""
     if not objects:
         return np.zeros((height, width), np.uint8)

@@ -2,7 +2,7 @@
 
 Every record holds a fingerprint of what the annotation file said of its image, as far as pixels depend on it: its size,
 its objects' ids, areas, crowd flags and polygons, and for engines that read them its captions or class names. An
-annotation file that was corrected in something else is taken over by writing labels anew; an image whose
+annotation file that was corrected in something else is taken over by writing labels again; an image whose
 fingerprint has changed has to be made again, and only its shard.
 """
 
@@ -65,7 +65,7 @@ def skipped_images(run_folder: Path) -> list[int]:
 def take_corrections(run_folder: Path, now: Plan, table: ImageTable, *, reads_prompts: bool, remake: bool) -> list[str]:
     """Have a run resume with an annotation or caption file that was corrected since its start; notes of what it did.
 
-    Labels of what is done are written anew; images whose size, objects or prompts have changed are made again, if
+    Labels of what is done are rewritten; images whose size, objects or prompts have changed are made again, if
     `remake` allows it.
 
     Raises:
@@ -122,7 +122,7 @@ def relabel(record: PairRecord, source: SourceImage) -> PairRecord:
 
 
 def relabel_partitions(run_folder: Path, table: ImageTable, labels: str) -> int:
-    """Write `.pkl` and `.pairs.json` of every published partition anew, with the annotation file's fields of now; how
+    """Write `.pkl` and `.pairs.json` of every published partition again, with the annotation file's fields of now; how
     many partitions needed it. Images are not touched.
 
     Args:

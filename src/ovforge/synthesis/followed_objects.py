@@ -40,6 +40,21 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
+class Rejected:
+    """What rules over scores say of the second views' objects.
+
+    Attributes:
+        broken: for each entry the first rule that it breaks, or -1.
+        reasons: what is said of those that break each rule.
+        ignore: the rejected become ignore regions, whether others that are not followed do or not.
+    """
+
+    broken: Ints
+    reasons: tuple[str, ...]
+    ignore: bool
+
+
+@dataclass(frozen=True)
 class Rules:
     """Which objects are followed.
 
@@ -64,6 +79,8 @@ class Rules:
     empty_pairs: bool
     first_track: int
     first_video: int
+    rejected: Rejected | None = None
+    """Which objects of second views their scores reject."""
 
 
 class Tracks(NamedTuple):
@@ -136,7 +153,15 @@ def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rul
 
     first, second = np.flatnonzero(kept_original), order[kept[order]]
     regions = _Regions.none()
-    if rules.regions:
+    rejected = rules.rejected
+    if rules.regions or (rejected is not None and rejected.ignore):
+        not_regions, not_kept = followed[first], order[~kept[order]]
+        if rejected is not None and not rules.regions:  # the rejected alone, and where they come from
+            not_kept = not_kept[(rejected.broken[not_kept] >= 0) & (original[not_kept] >= 0)]
+            lost = np.setdiff1d(followed[original[not_kept]], not_regions)
+            not_regions = np.setdiff1d(np.append(objects.rows, objects.crowd_rows), lost)
+        elif rejected is not None and not rejected.ignore:
+            not_kept = not_kept[rejected.broken[not_kept] < 0]
         next_id = int(first_id[-1] + sizes[-1]) if len(sizes) else objects.largest_id + 1
         track_of_row = np.full(len(table["id"]), -1)
         track_of_row[followed] = track
@@ -144,8 +169,8 @@ def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rul
         regions = _regions(
             objects,
             views,
-            followed[first],
-            order[~kept[order]],
+            not_regions,
+            not_kept,
             has_video=has_video,
             track_of_row=track_of_row,
             next_id=next_id,
@@ -295,11 +320,18 @@ def _kept(names: _EntryNames, original: Ints, rules: Rules, drops: Drops, order:
         (f"is smaller than {rules.min_moved_area:g} square pixels in the second view{ignored}", small),
         (f"has a fidelity below {rules.min_fidelity:g}{ignored}", entries.fidelity < rules.min_fidelity),
         (f"has a visibility below {rules.min_visibility:g}{ignored}", entries.visibility < rules.min_visibility),
+        *_rejections(rules.rejected),
     ):
         dropped = order[(kept & without)[order]]
         kept[dropped] = False
         drops.add_all("object", reason, names.of(dropped))
     return kept
+
+
+def _rejections(rejected: Rejected | None) -> Iterator[tuple[str, Bools]]:
+    if rejected is not None:
+        ignored = IGNORED if rejected.ignore else ""
+        yield from ((f"{reason}{ignored}", rejected.broken == rule) for rule, reason in enumerate(rejected.reasons))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The motion between an image and its second view, drawn anew for every variant.
+"""The motion between an image and its second view, drawn for every variant.
 
 The ranges are OVTrack's: an affine or a perspective with equal chance, a horizontal flip for one half, another
 brightness and contrast for one fifth. Angles and shares as in its augmentation: rotation and shear about the

@@ -23,7 +23,7 @@ from ovforge.options.pairs import DEFAULT_GAP, PAIR_FRAMES, ClipMotion
 from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drop, Drops
 from ovforge.records.run_layout import variant_name
-from ovforge.synthesis.compose import Composed, compose, outlines, to_image_size, to_working_size, without_objects
+from ovforge.synthesis.compose import Composed, compose, object_mask, to_image_size, to_working_size, without_objects
 from ovforge.synthesis.fidelity import fidelity
 from ovforge.synthesis.labelling import LabelledObject, Labelling, label_objects
 from ovforge.synthesis.masks import LabelMaps, as_json_rle, stack, window_as_json_rle
@@ -236,7 +236,7 @@ def _without_removed(
     """The image with the background where objects are removed. The kept objects' own pixels stay."""
     if not labelling.removed:
         return image
-    where = outlines(labelling.removed, image.shape[1], image.shape[0])
+    where = object_mask(labelling.removed, image.shape[1], image.shape[0])
     where &= cv2.bitwise_not(masks.union(labelling.kept))
     return np.asarray(cv2.copyTo(background, where, image.copy()), np.uint8)
 

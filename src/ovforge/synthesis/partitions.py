@@ -121,7 +121,7 @@ def _check_same_run(files: PartitionFiles, plan: Plan, images: int) -> None:
 
 
 def _enter_shards(ledger: Ledger, shards: Sequence[Shard], files: PartitionFiles) -> None:
-    """Have the ledger say that `shards` are in `files`; lost entries are written anew from the partition's records."""
+    """Have the ledger say that `shards` are in `files`; lost entries are rewritten from the partition's records."""
     if not any(ledger.entry_if_done(shard) is None for shard in shards):
         return
     missing = {shard.index for shard in shards if ledger.read(shard) is None}
@@ -313,4 +313,4 @@ def _stored(image: Copied) -> StoredImage:
     return StoredImage(*image)
 
 
-_AGAIN = "remove the file and run `ovforge pairs generate` again: it makes this shard anew"
+_AGAIN = "remove the file and run `ovforge pairs generate` again: it makes this shard again"

@@ -129,7 +129,7 @@ def _recorded(merged: PartitionFiles, about: About, names: Sequence[str], varian
     if about.pkl_size != merged.pkl.stat().st_size:
         raise InputError(
             f"{path}: belongs to another {merged.pkl.name} than the one beside it",
-            hint=f"`ovforge pairs merge {merged.h5.stem} --overwrite` makes them anew",
+            hint=f"`ovforge pairs merge {merged.h5.stem} --overwrite` makes them again",
         )
     if about.images > len(names):
         raise InputError(f"{path}: has {about.images:,} images, the annotation file {len(names):,}")

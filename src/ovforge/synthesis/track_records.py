@@ -1,6 +1,6 @@
 """The records of an annotation file of pairs: those of the annotation file and of the run, with their new fields.
 
-Everything is worked out in columns; the worker processes copy the records and change them (see
+Everything is computed in columns; the worker processes copy the records and change them (see
 `annotation_io.edited_records`).
 """
 
@@ -64,6 +64,8 @@ class PairRecords:
     """More fields of each second view of the run; empty if nothing is known of them."""
     first_track: int = 0
     first_video: int = 0
+    score_tails: list[bytes] = field(default_factory=list)
+    """More fields of each second view's object: its scores; empty if there are none."""
 
     @property
     def is_full(self) -> bool:
@@ -196,6 +198,9 @@ class PairRecords:
             more["removed"] = (*masks.get("removed", ()), "image_name")
             if not self.masks:
                 more["renamed"] = {}
+        if self.score_tails:
+            rows = zip(tracks.row.tolist(), is_original.tolist(), strict=True)
+            more["tails"] = [b"" if original else self.score_tails[row] for row, original in rows]
         return EditedRecords(
             (self.path, self.views.records),
             (~is_original).astype(np.int8),
@@ -289,8 +294,15 @@ def class_lists(images: ImageColumns, used: Ints, classes: Classes) -> ClassList
     }
 
 
-def image_tails(views: SecondViews) -> tuple[bytes, list[bytes]]:
-    """What images of a full file say of how they were made: one that is no second view, and each second view."""
+def image_tails(views: SecondViews, extras: Sequence[bytes] = ()) -> tuple[bytes, list[bytes]]:
+    """What images of a full file say of how they were made: one that is no second view, and each second view.
+
+    Args:
+        extras: per second view what a detector found besides, as a JSON field; empty where there was none.
+    """
+    if extras:
+        tail, tails = image_tails(views)
+        return tail + b', "extra": null', [mine + extra for mine, extra in zip(tails, extras, strict=True)]
     if views.extras is None:
         return b"", []
     has_mask = [_NO_MASK[:-4] in extra for extra in views.extras]

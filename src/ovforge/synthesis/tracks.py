@@ -4,7 +4,7 @@ Every image is a video: itself and its second views, with the objects that are f
 before the pairs where OVTrack reads it, all images are videos of one frame with all their annotations but crowds
 (small objects are only there).
 
-Everything is worked out in columns; records are copied with their new fields by the worker processes. So a file of
+Everything is computed in columns; records are copied with their new fields by the worker processes. So a file of
 LVIS size takes seconds, and memory is that of the columns.
 """
 
@@ -25,14 +25,18 @@ from ovforge.files.atomic import check_output
 from ovforge.files.byte_file import FileRange
 from ovforge.files.review_file import read_review
 from ovforge.options.base import by_keywords
+from ovforge.options.rejection import RejectAs
 from ovforge.options.tracks import AnnotateOptions, PairObjects
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, review_file, tracks_file
 from ovforge.runs.plan import load_plan
 from ovforge.synthesis.annotated_columns import image_columns, listed_classes, object_columns
-from ovforge.synthesis.followed_objects import MIN_MOVED_AREA, PAIR_MIN_AREA, Rules, follow
+from ovforge.synthesis.followed_objects import MIN_MOVED_AREA, PAIR_MIN_AREA, Rejected, Rules, follow
 from ovforge.synthesis.image_table import open_for_pairs
+from ovforge.synthesis.judge import scores_path
+from ovforge.synthesis.judge.judged_objects import JudgedObjects, judged_objects
+from ovforge.synthesis.judge.rejection import broken_rules
 from ovforge.synthesis.run_inputs import check_annotations, check_labels, planned_annotations
 from ovforge.synthesis.second_views import SecondViews, open_second_views, without_rejected
 from ovforge.synthesis.track_records import PairRecords, class_lists, image_tails
@@ -86,17 +90,18 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
             classes = None if options.original else listed_classes(file, options.listed)
             objects = object_columns(file, views.used, classes)
             require_some(len(objects.rows), "object", path, "in the images of the run")
-            tracks = follow(images, objects, views, _rules(options, views), drops)
+            judged = judged_objects(scores_path(options.folder, options.name), merged.pairs, images.names, views)
+            tracks = follow(images, objects, views, _rules(options, views, judged), drops)
             records = PairRecords(
                 path, images, objects, views, tracks, classes, None, masks=True, tails=views.extras or [],
-                progress=progress,
+                progress=progress, score_tails=[] if options.original else judged.tails,
             )  # fmt: skip
             notes: list[str] = []
             if classes is None:
                 sections = _originals_sections(file.file, records)
             else:
                 lists = class_lists(images, views.used, classes)
-                tail, tails = image_tails(views)
+                tail, tails = image_tails(views, judged.extras)
                 has_masks = bool(views.entries.has_mask[tracks.row[~tracks.is_original]].all())
                 if options.masks and not has_masks:
                     notes.append(NO_MASKS)
@@ -125,7 +130,7 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
     )
 
 
-def _rules(options: AnnotateOptions, views: SecondViews) -> Rules:
+def _rules(options: AnnotateOptions, views: SecondViews, judged: JudgedObjects) -> Rules:
     min_area = options.min_area if options.min_area is not None else views.min_area
     knows_all = views.knows_all_that_is_seen and not options.original
     return Rules(
@@ -138,6 +143,18 @@ def _rules(options: AnnotateOptions, views: SecondViews) -> Rules:
         empty_pairs=options.original,
         first_track=0 if options.original else 1,
         first_video=0 if options.original else 1,
+        rejected=_rejected(options, judged),
+    )
+
+
+def _rejected(options: AnnotateOptions, judged: JudgedObjects) -> Rejected | None:
+    if not options.rules:
+        return None
+    reject_as = options.reject_as or (RejectAs.SKIP if options.original else RejectAs.IGNORE)
+    return Rejected(
+        broken_rules(options.rules, judged.columns),
+        tuple(rule.reason for rule in options.rules),
+        reject_as is RejectAs.IGNORE,
     )
 
 

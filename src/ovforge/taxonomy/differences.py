@@ -32,7 +32,7 @@ def category_differences(categories: Iterable[CategoryFacts]) -> tuple[str, ...]
     """Say in what `categories` differ from LVIS v1, one line a difference; empty for the same classes.
 
     The data set's own id, name, synset and frequency are the ones to use: this is for reporting. A frequency may
-    differ for a good reason, because it was counted anew on other annotations. The lines come in the order of
+    differ for a good reason, because it was recounted on other annotations. The lines come in the order of
     `categories`, the table's missing classes last, in one line.
     """
     differences: list[str] = []

@@ -49,7 +49,7 @@ class ExemplarClass:
 
 
 class ExemplarSource:
-    """An exemplar dictionary (synset -> records) or drawn exemplars (a list of lists)."""
+    """An exemplar dictionary (synset -> records) or sampled exemplars (a list of lists)."""
 
     def __init__(self, options: ExemplarsViewOptions, *, progress: Progress = no_progress) -> None:
         """Open and count the file.

@@ -36,7 +36,7 @@ def as_shown(data: bytes, name: str, size: tuple[int, int]) -> tuple[bytes, str]
     """The bytes of an image as a browser shows it under the boxes of annotations of `size`, and their kind.
 
     Browsers turn an image by its EXIF orientation. One that has none is handed out as it is stored, any other the way
-    up that its annotations are drawn, encoded anew.
+    up that its annotations are drawn, re-encoded.
 
     Raises:
         ImageError: none that a page shows, or a damaged one. Anything else in a run's files stays there.

@@ -36,7 +36,7 @@ from ovforge.sources.pair_arrays import ObjectColumns, PairArrays, arrange, moti
 from ovforge.viewer.run_records import read_drops
 from ovforge.viewer.source import PairDetails, Snapshot
 
-_AGAIN = "remove the file and run `ovforge pairs generate` with the run's own options: it makes this shard anew"
+_AGAIN = "remove the file and run `ovforge pairs generate` with the run's own options: it makes this shard again"
 _OPEN_FILES = 8
 _LOOK_AGAIN_SECONDS = 2.0
 
@@ -156,7 +156,7 @@ class UnfinishedSource:
 
     def _refresh(self) -> Snapshot:
         plan, plan_id = load_plan(self._folder)
-        if plan_id != self._plan_id:  # the first look, or the run was started anew
+        if plan_id != self._plan_id:  # the first look, or the run was started over
             self._plan, self._plan_id = plan, plan_id
             self._chunks, self._known, self._spans = [], set(), {}
             self._snapshot, self._partitions = None, []

@@ -12,10 +12,21 @@ from ovforge.options import layout
 from ovforge.options.workflow import WorkflowOptions
 from ovforge.synthesis.diffusion import inspect_model_folder
 from ovforge.synthesis.run_list import PairsRun, list_runs
+from ovforge.vision.model_folder import inspect_vision_folder
 from ovforge.workflow.environment import Environment, read_environment
 from ovforge.workflow.inventory import MODEL_SITE, InputState, take_inventory
 from ovforge.workflow.readers import ReaderFileState, look_up, steps_for
 from ovforge.workflow.steps import StepState, StepStatus, survey
+
+
+class VisionModelState(msgspec.Struct, frozen=True):
+    """A vision model below `saved_models`, and what it is good for."""
+
+    place: str
+    what: str
+    uses: tuple[str, ...]
+    """Some of `image`, `text`, `detect`; empty if it cannot be used."""
+    problem: str
 
 
 class DoctorReport(msgspec.Struct, frozen=True):
@@ -30,6 +41,7 @@ class DoctorReport(msgspec.Struct, frozen=True):
     """The files that the reader's configuration names; empty where no reader was named."""
     runs: tuple[PairsRun, ...]
     environment: Environment
+    vision_models: tuple[VisionModelState, ...]
     next_command: str
 
 
@@ -54,6 +66,7 @@ def doctor(options: WorkflowOptions) -> DoctorReport:
         files=look_up(options),
         runs=tuple(list_runs(options.root / layout.PAIRS_DIR)),
         environment=read_environment(options.root),
+        vision_models=_vision_models(options),
         next_command=_next_command(steps, options),
     )
 
@@ -76,6 +89,17 @@ def _model(options: WorkflowOptions) -> InputState:
         site=MODEL_SITE,
         download="the whole repository, safetensors",
     )
+
+
+def _vision_models(options: WorkflowOptions) -> tuple[VisionModelState, ...]:
+    """The folders of transformers below `saved_models`: those with a config.json of their own."""
+    states = []
+    for path in sorted((options.root / layout.SAVED_MODELS).glob("*/config.json")):
+        found = inspect_vision_folder(path.parent)
+        place = str(path.parent.relative_to(options.root))
+        what = found.title or f"model of the type '{found.model_type}'"
+        states.append(VisionModelState(place, what, found.uses, "; ".join((*found.problems, *found.notes))))
+    return tuple(states)
 
 
 def _is_used(state: InputState, options: WorkflowOptions) -> bool:

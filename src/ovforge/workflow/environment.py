@@ -17,11 +17,12 @@ from ovforge.runs.executors.local import available_cores, visible_gpus
 EXTRAS = {
     "sample": ("scikit-image",),
     "diffusion": ("torch", "diffusers", "transformers", "accelerate", "safetensors"),
+    "vision": ("torch", "transformers", "safetensors", "pillow"),
     "ray": ("ray",),
     "viewer": ("starlette", "uvicorn", "jinja2"),
     "torch": ("torch",),
 }
-_MODULES = {"scikit-image": "skimage"}
+_MODULES = {"scikit-image": "skimage", "pillow": "PIL"}
 
 
 class ExtraState(msgspec.Struct, frozen=True):

@@ -51,7 +51,7 @@ def windows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(json_windows, "WINDOW_BYTES", 100)
     if request.param == "workers":
         monkeypatch.setattr(parallel, "SMALL_BYTES", 0)
-        monkeypatch.setattr(parallel, "_processors", lambda: 2)
+        monkeypatch.setattr(parallel, "cpu_count", lambda: 2)
 
 
 def written(folder: Path, change: Callable[[Any], object] | None = None) -> Path:

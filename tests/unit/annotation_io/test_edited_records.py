@@ -98,9 +98,7 @@ def test_a_field_to_be_added_that_is_there_already_is_set(tmp_path: Path, proces
         (file.path,), np.zeros(2, np.int8), table.starts, table.stops, appended={"track_id": np.array([50, 60])}
     )
     write_annotation_file(tmp_path / "out.json", {"x": [edited]})
-    assert (tmp_path / "out.json").read_text() == (
-        '{"x": [{"id": 1, "track_id": 50, "x": 0}, {"id": 2, "track_id": 60}]}'
-    )
+    assert (tmp_path / "out.json").read_text() == ('{"x": [{"id":1,"track_id":50,"x":0},{"id":2,"track_id":60}]}')
 
 
 def test_a_file_that_shrinks_meanwhile_is_noticed(tmp_path: Path, processes: None) -> None:

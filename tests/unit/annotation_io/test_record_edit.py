@@ -18,7 +18,7 @@ from ovforge.annotation_io import edited_records
 from ovforge.annotation_io.annotation_file import AnnotationFile
 from ovforge.annotation_io.annotation_writer import write_annotation_file
 from ovforge.annotation_io.edited_records import KEEP, Choice, Conversion, EditedRecords
-from ovforge.annotation_io.record_edit import edit_record, put_together, raw_fields, take_apart
+from ovforge.annotation_io.record_edit import edit_record, raw_fields, take_apart
 
 EXAMPLES = int(os.environ.get("OVFORGE_EDIT_EXAMPLES", "300"))
 
@@ -210,14 +210,6 @@ def test_values_keep_their_bytes_and_fields_their_places() -> None:
     assert edit_record(record, {"n": None, "a": None}, renamed={"b": "area"}) == b'{"area": "\\u00e9"}'
     assert edit_record(b"{}", {}) == b"{}"
     assert edit_record(b"{}", {"a": b"1"}) == b'{"a": 1}'
-
-
-def test_many_forms_of_records_take_no_memory_for_ever() -> None:
-    from ovforge.annotation_io import record_edit
-
-    for number in range(3 * record_edit._MOST_FORMS):
-        put_together(take_apart(b'{"%d": 1}' % number))
-    assert len(record_edit._forms) <= record_edit._MOST_FORMS
 
 
 @pytest.mark.parametrize("text", [b"[]", b"{", b'{"a": NaN}', b""])

@@ -131,8 +131,8 @@ def test_odd_numbers_unknown_fields_and_decoys_come_through_the_editing_steps(tm
     path.write_bytes(raw)
     base_classes(BaseClassesOptions(path, out))
     text = out.read_bytes()
-    assert b'"area": 1e-07, "segmentation": [[1.10, 2e0, 123456789012345678901234567890]]' in text
-    assert b'"category_id": 1, "bbox": [0, 0, 4, 4], "area": 16, "extra": {"category_id": 1}' in text
+    assert b'"area":1e-07,"segmentation":[[1.10, 2e0, 123456789012345678901234567890]]' in text
+    assert b'"category_id":1,"bbox":[0, 0, 4, 4],"area":16,"extra":{"category_id": 1}' in text
     assert b'"name": "d\\u006fg"' in text
     assert json.loads(text)["images"][0]["neg_category_ids"] == [1]
 

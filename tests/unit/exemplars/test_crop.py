@@ -31,8 +31,6 @@ from ovforge.errors import (
     PlanMismatchError,
 )
 from ovforge.exemplars import crop_exemplars
-from ovforge.exemplars.crop_box import crop_rectangle
-from ovforge.exemplars.crop_image import EmptyBoxError, cut_out, decode
 from ovforge.exemplars.crop_plan import plan_crops
 from ovforge.files.machine import machine_name
 from ovforge.options.exemplars import CropForm, CropOptions
@@ -41,6 +39,8 @@ from ovforge.records.reporting import StepSummary
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.run import ShardSelection
+from ovforge.sources.crop_box import crop_rectangle
+from ovforge.sources.crop_image import EmptyBoxError, cut_out, decode
 
 from .conftest import BOB, DOG, SPINNER, World, jpeg
 

@@ -46,7 +46,7 @@ def index(crops: Path, categories: Any, **more: Any) -> tuple[dict[str, Any], An
 
 
 def test_the_originals_file(mini: Path, unpacked: Callable[[str], Path], tmp_path: Path) -> None:
-    """The categories are numbered otherwise than in the drawn exemplars: they are found by their synset."""
+    """The categories are numbered otherwise than in the sampled exemplars: they are found by their synset."""
     crop_exemplars(
         CropOptions(
             unpacked("sample_exemplars/lvis_image_exemplar_dict_K-030_ovmr_min1.json.gz"),

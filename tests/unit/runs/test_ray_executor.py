@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from ovforge.errors import InputError, MissingExtraError, WorkError
@@ -71,11 +73,12 @@ def test_the_same_files_as_with_processes(tmp_path: Path, executor: RayExecutor)
 def test_a_step_of_the_package_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`imagenet index`, all of it through Ray."""
     monkeypatch.setattr(importlib.import_module("ovforge.imagenet.index"), "HEAD_START_SECONDS", 0.0)
+    photograph = cv2.imencode(".jpg", np.zeros((4, 5, 3), np.uint8))[1].tobytes()
     for wnid, count in (("n02084071", 3), ("n02121620", 2)):
         folder = tmp_path / "tree" / wnid
         folder.mkdir(parents=True)
         for number in range(count):
-            (folder / f"{wnid}_{number}.JPEG").write_bytes(b"GIF89a\x05\x00\x04\x00\x00\x00\x00;")
+            (folder / f"{wnid}_{number}.JPEG").write_bytes(photograph)
     categories = [{"id": i, "name": s, "synset": s, "frequency": "f"} for i, s in ((7, "dog.n.01"), (3, "cat.n.01"))]
     (tmp_path / "lvis.json").write_text(json.dumps({"categories": categories, "images": [], "annotations": []}))
     made = {}

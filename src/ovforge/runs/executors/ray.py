@@ -1,6 +1,6 @@
 """Shards on a Ray cluster: one that is there, or one started on the spot.
 
-Ray places the work, notices workers and nodes that die, and starts actors anew; ovforge hands out shards and keeps
+Ray places the work, notices workers and nodes that die, and restarts actors; ovforge hands out shards and keeps
 the ledger. Without GPUs every shard is a Ray task, which Ray retries by itself. With GPUs every worker is
 an actor, which keeps its model between shards; an actor whose node is lost gives its shard back to the others, so
 that the work continues with what is left of the cluster.
@@ -99,7 +99,7 @@ class RayExecutor:
     def _with_actors(
         self, ray: Any, data: Any, shards: Sequence[Shard], report: Callable[[Outcome], None], room: _Waiting
     ) -> None:
-        # Calls wait while Ray starts a lost actor anew; only the call that hands over a shard is not repeated there.
+        # Calls wait while Ray restarts a lost actor; only the call that hands over a shard is not repeated there.
         options = {"num_cpus": self.cpus_per_worker, "num_gpus": self.gpus_per_worker}
         options |= {"max_restarts": -1, "max_task_retries": -1}
         count = min(len(shards), self.workers or self._shares_of_gpus(ray))

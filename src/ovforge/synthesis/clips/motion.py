@@ -24,7 +24,7 @@ from ovforge.synthesis.motion import draw_motion
 Matrices = NDArray[np.float64]
 """float64 (frames, 3, 3)."""
 Generators = Callable[[str], np.random.Generator]
-"""The generator for a purpose, made anew at each call."""
+"""The generator for a purpose, made again at each call."""
 
 SHIFTS_BELONG, GROWTH_BELONGS = 0.6, 0.25
 """Share of a step size's variance that a whole path has in common: what is fast stays fast, but what grows fast soon
@@ -55,7 +55,7 @@ class Preset:
     zoom: Spreads
     shift: Spreads
     growth: Spreads
-    alone: tuple[float, float] = (2.8, 2.5)
+    alone: tuple[float, float] = (1.8, 1.2)
     still: float = 0.4
     closest: float = 1.8
     roll: float = 1.0
@@ -72,8 +72,8 @@ class Preset:
 VIDEO = Preset(
     pan={5: Spread(0.003, 0.010, 0.035), 15: Spread(0.005, 0.025, 0.08), 30: Spread(0.015, 0.035, 0.10)},
     zoom={5: Spread(0.02, 0.11, 0.28), 15: Spread(0.015, 0.24, 0.9), 30: Spread(0.08, 0.46, 1.3)},
-    shift={5: Spread(0.0105, 0.0165, 0.067), 15: Spread(0.0033, 0.044, 0.143), 30: Spread(0.031, 0.047, 0.166)},
-    growth={5: Spread(0.0172, 0.121, 0.294), 15: Spread(0.0015, 0.178, 1.95), 30: Spread(0.095, 0.6, 3.0)},
+    shift={5: Spread(0.0108, 0.0158, 0.063), 15: Spread(0.0035, 0.043, 0.138), 30: Spread(0.031, 0.045, 0.164)},
+    growth={5: Spread(0.0172, 0.121, 0.294), 15: Spread(0.0007, 0.172, 2.05), 30: Spread(0.084, 0.57, 3.5)},
 )
 
 
@@ -182,8 +182,8 @@ def _bounded_walk(
     for size, turn in zip(sizes.tolist(), turns.tolist(), strict=True):
         if turn < reverses:
             sign = -sign
-        if not low <= at + sign * size <= high:
-            # The roomier side; a step that fits on neither ends at the bound.
+        room = high - at if sign > 0 else at - low
+        if size > 2 * room:  # a step that fits by half ends at the bound
             sign = 1.0 if high - at > at - low else -1.0
         at = min(max(at + sign * size, low), high)
         values.append(at)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ovforge.errors import InputError, MissingInputError, StorageError
+from ovforge.files.safetensors_file import safetensors_problem
 
 _DIFFUSERS_WEIGHTS = "diffusion_pytorch_model"
 WEIGHTS = {"unet": _DIFFUSERS_WEIGHTS, "vae": _DIFFUSERS_WEIGHTS, "text_encoder": "model"}
@@ -209,7 +210,7 @@ class _Inspection:
             return
         self.weights[name] = found
         for file in found.files:
-            problem = "" if found.pickle else _safetensors_problem(file)
+            problem = "" if found.pickle else safetensors_problem(file)
             if problem:
                 self.problems.append(f"{file.relative_to(self.folder).as_posix()} {problem}")
 
@@ -306,25 +307,3 @@ class _Inspection:
             self.problems.append(
                 f"unet/ and text_encoder/ do not belong together: cross_attention_dim {expected}, hidden_size {given}"
             )
-
-
-def _safetensors_problem(path: Path) -> str:
-    """What is wrong with a safetensors file as far as its header tells: an 8-byte length, JSON, then the tensors."""
-    size = path.stat().st_size
-    try:
-        with open(path, "rb") as file:
-            head = file.read(8)
-            if head == b"version ":  # cloned without its large files
-                return "is a Git LFS pointer, not the weights"
-            length = int.from_bytes(head, "little")
-            if size < 8 or length > size - 8:
-                return f"is cut short ({size:,} bytes)" if size else "is empty"
-            header = json.loads(file.read(length))
-        end = max((entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"), default=0)
-    except OSError as error:
-        return f"cannot be read ({error.strerror or error})"
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return "is no safetensors file"
-    if 8 + length + end != size:
-        return f"is cut short ({size:,} bytes of {8 + length + end:,})"
-    return ""

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.errors import WorkError
-from ovforge.exemplars.crop_box import crop_rectangle
 from ovforge.image_io.codec import (
     apply_orientation,
     check_decodable,
@@ -19,6 +18,7 @@ from ovforge.image_io.codec import (
 )
 from ovforge.image_io.header import read_header
 from ovforge.records.exemplar import Exemplar
+from ovforge.sources.crop_box import crop_rectangle
 
 SourceImage = NDArray[np.uint8]
 
@@ -59,6 +59,32 @@ def cut_out(data: bytes, exemplar: Exemplar, name: str, *, context: float, squar
     left, top, right, bottom = rectangle
     pixels = decode(data, name)[top:bottom, left:right]
     return Crop(encode(apply_orientation(pixels, header.orientation), name, quality), is_copy=False)
+
+
+def decode_stored(data: bytes, name: str) -> tuple[SourceImage, int]:
+    """An image as uint8 RGB (height, width, 3), as stored, with its EXIF orientation, 1 to 8.
+
+    Raises:
+        ImageError: no image, cut short, or above the limit of `image_io.codec`.
+    """
+    return decode_rgb(data, name), read_header(data, name).orientation
+
+
+def cut_pixels(
+    pixels: SourceImage, orientation: int, exemplar: Exemplar, *, context: float, square: bool
+) -> SourceImage:
+    """The pixels of an exemplar's crop, turned upright: what `cut_out` would encode.
+
+    Raises:
+        EmptyBoxError: nothing of the box is inside the image.
+    """
+    rectangle = crop_rectangle(exemplar, pixels.shape[1], pixels.shape[0], context=context, square=square)
+    if rectangle is not None:
+        if rectangle.is_empty:
+            raise EmptyBoxError
+        left, top, right, bottom = rectangle
+        pixels = pixels[top:bottom, left:right]
+    return np.ascontiguousarray(apply_orientation(pixels, orientation))
 
 
 def decode(data: bytes, name: str) -> SourceImage:

