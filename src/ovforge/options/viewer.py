@@ -49,15 +49,14 @@ class ReviewAccess(Options):
     """Who may write the review. Without options: whoever opens the page on this machine itself."""
 
     read_only: bool = option(False, "Nobody can keep, reject or tag pairs.")
-    from_elsewhere: bool = option(
+    writable: bool = option(
         False,
         "Let everybody who opens the page keep, reject and tag; else only who opens it at 127.0.0.1 or localhost.",
-        "--writable",
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.read_only and self.from_elsewhere:
+        if self.read_only and self.writable:
             raise InputError("--read-only and --writable: exclude each other", hint="leave one of the two out")
 
 

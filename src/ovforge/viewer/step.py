@@ -66,7 +66,7 @@ def view_pairs(
     try:
         may = review or ReviewAccess()
         pages = ReviewPages(options.review)
-        app = pairs_app(source, pages, _access(serving, from_elsewhere=may.from_elsewhere), read_only=may.read_only)
+        app = pairs_app(source, pages, _access(serving, from_elsewhere=may.writable), read_only=may.read_only)
         # The index is made and the pages are read before anybody waits for them; a damaged run gets its page, too.
         with contextlib.suppress(OvforgeError):
             render("pairs.html", **first_page(source, pages))
