@@ -67,7 +67,7 @@ def test_every_pair_says_how_it_was_made(root: Path) -> None:
         assert record.variants[0].engine == {"engine": "diffusion", "batch_size": 2, "attempt": 0}
         assert record.variants[0].caption
     described = json.loads((RUNS / "demo/manifest.json").read_text())["plan"]["options"]["engine"]
-    assert described["model"] == "saved_models/stable-diffusion-v1-4"
+    assert described["model"] == str(Path("saved_models/stable-diffusion-v1-4").absolute())
     assert described["unet_calls"] == 4 and len(described["weights"]) == 3
 
 

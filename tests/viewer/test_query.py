@@ -10,7 +10,7 @@ import pytest
 from ovforge.errors import InputError
 from ovforge.records.lvis import Category
 from ovforge.sources.pair_arrays import ObjectColumns, PairArrays, arrange, motion_row
-from ovforge.viewer.query import Query, select
+from ovforge.viewer.query import Query, classes_named, plain_name, select
 
 
 @pytest.fixture
@@ -41,20 +41,20 @@ def arrays() -> PairArrays:
     ("values", "expected"),
     [
         ({}, [0, 1, 2]),
-        ({"class": "1"}, [0, 1]),
-        ({"class": "2,9"}, [0]),
-        ({"class": "-1"}, []),
+        ({"class": "cat"}, [0, 1]),
+        ({"class": "dog|bird"}, [0]),
+        ({"class": "bird"}, []),
         ({"freq": "f"}, [0, 1]),
         ({"freq": "r"}, [0]),
         ({"freq": "rcf"}, [0, 1]),
-        ({"class": "1", "freq": "r"}, []),
+        ({"class": "cat", "freq": "r"}, []),
         ({"size_from": "40"}, [0, 1]),
         # The large object of the first pair is a dog: no cat in it is so large.
-        ({"class": "1", "size_from": "40"}, [1]),
+        ({"class": "cat", "size_from": "40"}, [1]),
         ({"size_to": "10"}, [0]),
         ({"fidelity_to": "0.4"}, [0]),
         ({"fidelity_from": "0.5"}, [0, 1]),
-        ({"class": "1", "fidelity_to": "0.5"}, [1]),
+        ({"class": "cat", "fidelity_to": "0.5"}, [1]),
         ({"objects_to": "0"}, [2]),
         ({"objects_from": "2"}, [0]),
         ({"name": "AB.J"}, [0]),
@@ -62,6 +62,14 @@ def arrays() -> PairArrays:
         ({"name": "c_v0"}, [1]),
         ({"name": "jpgab"}, []),  # one name's end and the next one's beginning
         ({"name": "g"}, [0, 1, 2]),
+        ({"class": " CAT "}, [0, 1]),
+        ({"class": "do"}, [0]),
+        ({"class": "cat|dog"}, [0, 1]),
+        ({"motion": "none"}, [0, 1, 2]),
+        ({"motion": "affine"}, []),
+        ({"first_from": "25"}, [1]),
+        ({"first_to": "11"}, [0]),
+        ({"scale_from": "0.5"}, []),  # nothing has moved
         ({"sort": "fidelity"}, [0, 1, 2]),
         ({"sort": "-fidelity"}, [1, 0, 2]),
         ({"sort": "grown"}, [1, 0, 2]),
@@ -73,7 +81,24 @@ def test_select(arrays: PairArrays, values: dict[str, str], expected: list[int])
     assert select(arrays, Query.parse(values)).tolist() == expected
 
 
-@pytest.mark.parametrize("values", [{"size_from": "x"}, {"class": "cat"}, {"fidelity_to": "nan"}, {"sort": "name"}])
+@pytest.mark.parametrize(
+    "values", [{"size_from": "x"}, {"verdict": "cat"}, {"motion": "round"}, {"fidelity_to": "nan"}, {"sort": "name"}]
+)
 def test_parse_refuses(values: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(values))):
         Query.parse(values)
+
+
+def test_names_of_classes_forgive_case_and_underscores() -> None:
+    names = ("Flip-flop_(sandal)", "cup", "cupboard", "paper cup")
+    arrays = type("Arrays", (), {"categories": tuple(Category(i, name) for i, name in enumerate(names))})
+    for text, expected in (
+        ("flip-flop (SANDAL)", {0}),
+        ("Cup", {1}),
+        ("cupb", {2}),
+        ("paper_cup", {3}),
+        ("up", {1, 2, 3}),
+        ("cup|sandal", {0, 1}),
+        ("nothing", set()),
+    ):
+        assert classes_named(arrays, plain_name(text)) == expected, text  # type: ignore[arg-type]

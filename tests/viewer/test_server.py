@@ -125,7 +125,8 @@ def test_nothing_else_can_be_read(demo: str, path: str) -> None:
         "/api/pairs?offset=-1",
         "/api/pairs?limit=x",
         "/api/pairs?size_from=abc",
-        "/api/pairs?class=nan",
+        "/api/pairs?verdict=nan",
+        "/api/pairs?motion=round",
         "/api/pairs?sort=random",
         "/api/pairs?objects_to=1e999",
         "/api/pair?pair=..%2f..%2fdemo.pkl",
@@ -190,7 +191,7 @@ def test_bytes_that_are_no_image_are_not_handed_out(pairs_folder: Path, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["pairs", "view", "nothing"], "nothing: a run of pairs not found"),
+        (["pairs", "view", "nothing"], "nothing: there is no run of this name in data/tao/ovtrack"),
         (["pairs", "view", "../demo"], "'../demo' is not a name for a run"),
         (["exemplars", "view", "nothing.json"], "nothing.json: exemplars not found"),
     ],

@@ -9,7 +9,7 @@ import typer
 
 from ovforge.cli.common import Console, command
 from ovforge.options.layout import COCO_DIR, EXEMPLAR_DICT, IMAGENET_21K, VISUAL_GENOME_DIR
-from ovforge.options.viewer import DEFAULT_PORT, ExemplarsViewOptions
+from ovforge.options.viewer import ExemplarsViewOptions, ServeOptions
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
                 show_default=False,
             ),
         ] = None,
-        port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any free one.")] = DEFAULT_PORT,
+        serving: ServeOptions,
     ) -> None:
         """Look at exemplars in a browser: classes, their crops by source, classes that fall short.
 
@@ -51,4 +51,4 @@ def register(app: typer.Typer) -> None:
             typer.echo(f"{file.name}: {address}  (Ctrl+C ends)")
 
         options = ExemplarsViewOptions(file, lvis_img_dir, imagenet_img_dir, visual_genome_img_dir, enough)
-        view_exemplars(options, port, announce=announce)
+        view_exemplars(options, serving, announce=announce)

@@ -9,7 +9,7 @@ import typer
 
 from ovforge.cli.common import Console, command
 from ovforge.options.layout import PAIRS_DIR
-from ovforge.options.viewer import DEFAULT_PORT, PairsExportOptions, PairsViewOptions
+from ovforge.options.viewer import PairsExportOptions, PairsViewOptions, ReviewAccess, ServeOptions
 from ovforge.records.reporting import StepSummary
 
 
@@ -26,7 +26,8 @@ def register(app: typer.Typer) -> None:
             Path | None,
             typer.Option(help="The JSON of the merged run. Default: FOLDER/annotations/NAME.json.", show_default=False),
         ] = None,
-        port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any free one.")] = DEFAULT_PORT,
+        serving: ServeOptions,
+        access: ReviewAccess,
         export: Annotated[
             Path | None,
             typer.Option(
@@ -48,8 +49,8 @@ def register(app: typer.Typer) -> None:
     ) -> StepSummary | None:
         """Look at the pairs of a run in a browser, also while it is going on.
 
-        Serves a page to this machine only, until Ctrl+C. On another machine, forward the port:
-        ssh -L 8765:127.0.0.1:8765 HOST.
+        Pairs are kept, rejected and tagged with k, r and t; FOLDER/NAME.review.json notes it. Serves a page to this
+        machine only, until Ctrl+C. On another machine, forward the port: ssh -L 8765:127.0.0.1:8765 HOST.
         """
         options = PairsViewOptions(name, folder, annotations)
         if export is not None:
@@ -63,5 +64,5 @@ def register(app: typer.Typer) -> None:
         def announce(address: str) -> None:
             typer.echo(f"{name}: {address}  (Ctrl+C ends)")
 
-        view_pairs(options, port, announce=announce)
+        view_pairs(options, serving, access, announce=announce)
         return None

@@ -13,12 +13,14 @@ from ovforge.exports.run import ExportRun
 from ovforge.exports.selection import selected
 from ovforge.exports.videos import VideoFile
 from ovforge.files.atomic_folder import atomic_folder
+from ovforge.files.review_file import read_review
 from ovforge.image_io.store import open_image_store
 from ovforge.options.base import by_keywords
 from ovforge.options.exports import ExportFormat, ExportOptions
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
-from ovforge.records.run_layout import merged_files, tracks_file
+from ovforge.records.review import REJECTED
+from ovforge.records.run_layout import merged_files, review_file, tracks_file
 
 MARK = "ovforge-export.json"
 """Says what a folder is, so that `--overwrite` replaces nothing else."""
@@ -54,6 +56,16 @@ def export_pairs(options: ExportOptions, *, progress: Progress = no_progress) ->
             file = stack.enter_context(VideoFile(pairs_json))
         store = stack.enter_context(open_image_store(images)) if options.copy_images else None
         numbers = selected(file, options.only)
+        if options.review:
+            rejected = read_review(review_file(options.folder, options.name)).rejected
+            numbers, names = file.leave_out(rejected, numbers)
+            drops.add_all("second view", REJECTED, names)
+        if not len(numbers) and drops.count("second view", REJECTED):
+            raise InputError(
+                "has no pair left to export: all that were to be exported are rejected in the review",
+                place=Place(str(review_file(options.folder, options.name))),
+                hint="export them all the same with --no-review",
+            )
         if not len(numbers):
             raise InputError(
                 "has no video of more than one frame to export",

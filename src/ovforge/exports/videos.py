@@ -5,7 +5,8 @@ Only the ids come into memory; a video's records are read when it is its turn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,8 @@ OCCLUDED_BELOW = 0.7
 """An object of which less is visible counts as occluded where nobody says."""
 
 Ints = NDArray[np.int64]
+_CLIP_FRAME = re.compile(r"_v\d+_f\d{3,}\.")
+"""In the name of a clip's frame, see `records.run_layout.frame_name`."""
 
 
 class _ImageKeys(msgspec.Struct, frozen=True):
@@ -171,6 +174,7 @@ class VideoFile:
         if len(twice):
             raise images.error(int(order[twice[0] + 1]), "has the frame_id of another image of its video", hint=READ_AS)
         is_video = after - first > 1
+        self._shortened: set[int] = set()
         self.stills = int(np.count_nonzero(after - first == 1))
         """How many videos have one frame."""
         self._image_rows = [order[a:b] for a, b in zip(first[is_video], after[is_video], strict=True)]
@@ -193,6 +197,27 @@ class VideoFile:
             return names
         return [f"{name}-{video}" for name, video in zip(names, self.ids.tolist(), strict=True)]
 
+    def leave_out(self, rejected: Collection[str], numbers: Ints) -> tuple[Ints, list[str]]:
+        """Take rejected second views out of these videos (positions in `ids`); a clip goes as a whole.
+
+        Returns:
+            The videos that still have two frames, and the names of the frames that were taken out.
+        """
+        kept: list[int] = []
+        left_out: list[str] = []
+        for number in numbers.tolist():
+            names = self.file_names(number)
+            there = np.array([name not in rejected for name in names[1:]], np.bool_)
+            if not there.all():
+                if any(_CLIP_FRAME.search(name) for name in names[1:]):
+                    there[:] = False
+                left_out += [name for name, stays in zip(names[1:], there.tolist(), strict=True) if not stays]
+                self._image_rows[number] = self._image_rows[number][np.append(True, there)]
+                self._shortened.add(number)
+            if there.any():
+                kept.append(number)
+        return np.array(kept, np.int64), left_out
+
     def file_names(self, number: int) -> list[str]:
         """The file names of a video's frames."""
         return [str(name) for name in self._images["file_name"][self._image_rows[number]]]
@@ -204,7 +229,10 @@ class VideoFile:
             AnnotationFileError: a record lacks a field, or has one of another kind; says where.
         """
         for number, position in enumerate(numbers.tolist()):
-            frames = tuple(self._frame(index, row) for index, row in enumerate(self._image_rows[position].tolist()))
+            frames = tuple(
+                self._frame(index, row, renumbered=position in self._shortened)
+                for index, row in enumerate(self._image_rows[position].tolist())
+            )
             first = self._fields(self._images, int(self._image_rows[position][0]), frames[0].record, _ImageFields)
             yield Video(
                 number=number,
@@ -217,8 +245,10 @@ class VideoFile:
                 frames=frames,
             )
 
-    def _frame(self, index: int, row: int) -> Frame:
+    def _frame(self, index: int, row: int, *, renumbered: bool) -> Frame:
         record: dict[str, Any] = msgspec.json.decode(self._images.raw(row))
+        if renumbered:
+            record |= {key: index for key in ("frame_id", "frame_index") if key in record}
         size = self._fields(self._images, row, record, _ImageFields)
         rows = self._object_rows[self._object_edges[row] : self._object_edges[row + 1]].tolist()
         records = [msgspec.json.decode(self._objects.raw(one)) for one in rows]

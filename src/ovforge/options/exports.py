@@ -51,6 +51,7 @@ class ExportOptions(Options):
         "A text file that lists what to export, one a line: file names of images, names or ids of videos.",
         shown="everything",
     )
+    review: bool = option(True, "Leave out the second views that FOLDER/NAME.review.json rejects.")
     copy_images: bool = option(True, "Write the images, too; without them the formats name them all the same.")
     shard_size: int = option(1000, "Pairs or clips per tar file of a WebDataset.", at_least=1)
     overwrite: bool = option(False, "Replace what an earlier export wrote.")

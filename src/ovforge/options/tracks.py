@@ -134,6 +134,7 @@ class AnnotateOptions(Options):
         shown="all for OVTR, else as given",
     )
     reader: Reader | None = option(None, "Whose training reads the file.", "--for", shown="any that reads COCO or TAO")
+    review: bool = option(False, "Leave out the second views that FOLDER/NAME.review.json rejects.")
     original: bool = option(False, "What OVTrack's own script writes, field for field.")
     overwrite: bool = option(False, "Replace what is already there.")
 

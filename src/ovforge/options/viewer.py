@@ -2,13 +2,62 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ovforge.errors import InputError
+from ovforge.options.base import Options, option
 from ovforge.options.layout import COCO_DIR, IMAGENET_21K, PAIRS_DIR, VISUAL_GENOME_DIR
 
 DEFAULT_PORT = 8765
+
+
+@dataclass(frozen=True)
+class ServeOptions(Options):
+    """How pages are served."""
+
+    port: int = option(DEFAULT_PORT, "Port to serve at; 0: any free one.", at_least=0, at_most=65535)
+    host: str = option("127.0.0.1", "IPv4 address to serve at; 0.0.0.0: every one that this machine has.")
+    allow_host: tuple[str, ...] = option(
+        (), "A name under which a browser reaches the page through a proxy, as in its address; again for more."
+    )
+    base_path: str = option("", "What a proxy puts before every path of the page, as /user/me/proxy.", shown="")
+    browser: bool = option(True, "Do not open the page in a browser.", off="--no-browser")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            ipaddress.IPv4Address(self.host)
+        except ValueError:
+            raise InputError(
+                f"--host={self.host}: is no IPv4 address",
+                hint="--host=127.0.0.1 serves this machine only, --host=0.0.0.0 all that reach it",
+            ) from None
+        for name in self.allow_host:
+            if not name or set(name) & set("/:[]@ "):
+                raise InputError(f"--allow-host={name}: is no name of a host", hint="give it without scheme and port")
+        path = self.base_path.strip("/")
+        if path and not re.fullmatch(r"[A-Za-z0-9._~%/-]+", path):
+            raise InputError(f"--base-path={self.base_path}: is no path of an address", hint="as /user/me/proxy")
+        object.__setattr__(self, "base_path", f"/{path}" if path else "")
+
+
+@dataclass(frozen=True)
+class ReviewAccess(Options):
+    """Who may write the review. Without options: whoever opens the page on this machine itself."""
+
+    read_only: bool = option(False, "Nobody can keep, reject or tag pairs.")
+    writable: bool = option(
+        False,
+        "Let everybody who opens the page keep, reject and tag; else only who opens it at 127.0.0.1 or localhost.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.read_only and self.writable:
+            raise InputError("--read-only and --writable: exclude each other", hint="leave one of the two out")
 
 
 @dataclass(frozen=True)
@@ -24,6 +73,11 @@ class PairsViewOptions:
     name: str
     folder: Path = PAIRS_DIR
     annotations: Path | None = None
+
+    @property
+    def review(self) -> Path:
+        """Where it is noted which pairs are kept, rejected and tagged."""
+        return self.folder / f"{self.name}.review.json"
 
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name or self.name.startswith(".") or "\0" in self.name:

@@ -105,6 +105,11 @@ def tracks_file(folder: Path, name: str) -> Path:
     return folder / "annotations" / f"{name}.json"
 
 
+def review_file(folder: Path, name: str) -> Path:
+    """Where the viewer notes which pairs of the run `name` are kept, rejected and tagged."""
+    return folder / f"{name}.review.json"
+
+
 def variant_name(file_name: str, variant: int) -> str:
     """`<stem>_v<r>.jpg`, the name of an image's second view."""
     return f"{_stem(file_name)}_v{variant}.jpg"

@@ -120,20 +120,23 @@ def follow(images: ImageColumns, objects: ObjectColumns, views: SecondViews, rul
     order = np.lexsort((np.where(original >= 0, original, _LAST), entries.view))
     kept = _kept(_EntryNames(images, views, order), original, rules, drops, order)
     kept_original = np.ones(len(followed), np.bool_)
+    live = views.is_live
     if rules.objects is PairObjects.BOTH and views.frames == PAIR_FRAMES:  # in clips they leave and come back
-        kept_original = np.bincount(original[kept], minlength=len(followed)) == variants
+        kept_original = np.bincount(original[kept], minlength=len(followed)) == live.sum(axis=1)[number]
         lonely = kept & ~np.append(kept_original, False)[original]
         kept &= ~lonely
         lost = table["id"][followed[~kept_original]]
         drops.add_all(
             "object", NOT_IN_BOTH + (IGNORED if rules.regions else ""), [f"annotation {one}" for one in lost.tolist()]
         )
-    has_video = np.ones(count, np.bool_)
+    is_wanted: Bools = np.asarray(live.any(axis=1)) if variants else np.ones(count, np.bool_)
+    has_video = is_wanted.copy()
     if not rules.empty_pairs:
         has_video[:] = False
         has_video[number[original[kept]]] = True
-        kept_original &= has_video[number]
-        drops.add_all("pair", NO_OBJECT, [images.names[position] for position in views.used[~has_video].tolist()])
+        without = views.used[is_wanted & ~has_video]
+        drops.add_all("pair", NO_OBJECT, [images.names[position] for position in without.tolist()])
+    kept_original &= has_video[number]
 
     of_image = np.bincount(number, minlength=count)
     of_view = np.bincount(entries.view, minlength=count * variants).reshape(count, variants)
@@ -257,7 +260,8 @@ def _regions(
     track_of_row[rows[new]] = next_track + np.arange(int(new.sum()))
 
     entry_number = entries.view // variants
-    seen = not_kept[((entries.area > 0) & has_video[entry_number])[not_kept]]
+    is_seen = (entries.area > 0) & has_video[entry_number] & views.is_live.ravel()[entries.view]
+    seen = not_kept[is_seen[not_kept]]
     entry_rows = _rows_of(table["id"], entries.id[seen])
     there = is_listed[entry_rows] & (number_of_row[entry_rows] == entry_number[seen]) & (track_of_row[entry_rows] >= 0)
     seen, entry_rows = seen[there], entry_rows[there]
@@ -306,6 +310,7 @@ def _kept(names: _EntryNames, original: Ints, rules: Rules, drops: Drops, order:
     entries = names.views.entries
     kept = np.ones(len(original), np.bool_)
     kept[entries.is_region] = False  # it was never said that these are followed
+    kept &= names.views.is_live.ravel()[entries.view]
     small = (entries.box[:, 2:] < 1).any(axis=1) | (entries.area < rules.min_moved_area)
     ignored = IGNORED if rules.regions else ""
     left = "has left the image" if names.views.frames == PAIR_FRAMES else OUT_OF_SIGHT

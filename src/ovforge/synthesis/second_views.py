@@ -5,13 +5,14 @@ Only columns come into this process: what decides which objects are kept, and wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from ovforge.errors import InputError
 from ovforge.files.restricted_pickle import load_list
@@ -19,6 +20,7 @@ from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.labels import Labels
 from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.records.reporting import Drops
+from ovforge.records.review import REJECTED
 from ovforge.records.run_layout import PartitionFiles, variant_name, view_name
 from ovforge.synthesis.pair_columns import Entries, EntryFields, Ints, entry_columns, join_entries, read_pair_columns
 from ovforge.synthesis.pair_file import About, read_about
@@ -44,6 +46,16 @@ class SecondViews:
     """In the order of `used` and of the second views."""
     labels: Labels | None = None
     """The rule by which the run labelled its second views; None: nobody says."""
+    rejected: NDArray[np.bool_] | None = None
+    """Which of all second views are left out, `variants` for each image of `used`; None: none is."""
+
+    @property
+    def is_live(self) -> NDArray[np.bool_]:
+        """Which second views have a place in a video: a row for each image of `used`, a column for each view."""
+        if self.rejected is None:
+            return np.ones((len(self.used), self.variants), np.bool_)
+        live: NDArray[np.bool_] = ~self.rejected.reshape(len(self.used), self.variants)
+        return live
 
     @property
     def knows_all_that_is_seen(self) -> bool:
@@ -77,6 +89,31 @@ def open_second_views(
     if about is not None:
         return _recorded(merged, about, names, variants, drops)
     return _pickled(merged.pkl, names, variants, scratch / "entries.json")
+
+
+def without_rejected(views: SecondViews, names: Sequence[str], rejected: Collection[str], drops: Drops) -> SecondViews:
+    """The second views without those that a review rejects; a clip goes as a whole if one of its frames is rejected.
+
+    Args:
+        names: the images of the annotation file.
+        rejected: file names of second views.
+    """
+    of_image = [
+        [view_name(names[position], view, views.frames) in rejected for view in range(views.variants)]
+        for position in views.used.tolist()
+    ]
+    marked = np.array(of_image, np.bool_).reshape(len(views.used), views.variants)
+    if views.frames > PAIR_FRAMES:
+        marked[marked.any(axis=1)] = True
+    drops.add_all(
+        "second view" if views.frames <= PAIR_FRAMES else "frame",
+        REJECTED,
+        [
+            view_name(names[int(views.used[number])], view, views.frames)
+            for number, view in np.argwhere(marked).tolist()
+        ],
+    )
+    return replace(views, rejected=marked.ravel())
 
 
 def _count_views(reader: ImageReader, name: str, frames: int) -> int:

@@ -103,15 +103,18 @@ class PairRecords:
         table, variants, kept = self.images.table, self.views.variants, self.tracks.kept
         frames = variants + 1
         number, frame = np.repeat(kept, frames), np.tile(np.arange(frames), len(kept))
+        there = np.column_stack([np.ones(len(kept), np.bool_), self.views.is_live[kept]])
+        place = (np.cumsum(there, axis=1) - 1)[there]  # frames are counted without those that are left out
+        number, frame = number[there.ravel()], frame[there.ravel()]
         position = self.views.used[number]
         names = [
             view_name(self.images.names[p], f - 1, self.views.frames) if f else self.images.names[p]
             for p, f in zip(position.tolist(), frame.tolist(), strict=True)
         ]
         texts: dict[str, list[bytes | None]] = {"file_name": [_quoted(name) for name in names]}
-        appended = {"video_id": self.first_video + len(self.views.used) + number, "frame_id": frame}
+        appended = {"video_id": self.first_video + len(self.views.used) + number, "frame_id": place}
         if self.is_full:
-            appended["frame_index"] = frame
+            appended["frame_index"] = place
             texts["coco_url"] = [
                 _quoted(f"{url.rpartition('/')[0]}/{name}") if f and url else None
                 for url, name, f in zip(table["coco_url"][position], names, frame.tolist(), strict=True)

@@ -23,12 +23,13 @@ from ovforge.annotation_io.annotation_writer import Records, write_annotation_fi
 from ovforge.errors import AnnotationFileError, MissingInputError
 from ovforge.files.atomic import check_output
 from ovforge.files.byte_file import FileRange
+from ovforge.files.review_file import read_review
 from ovforge.options.base import by_keywords
 from ovforge.options.rejection import RejectAs
 from ovforge.options.tracks import AnnotateOptions, PairObjects
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
-from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, tracks_file
+from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, review_file, tracks_file
 from ovforge.runs.plan import load_plan
 from ovforge.synthesis.annotated_columns import image_columns, listed_classes, object_columns
 from ovforge.synthesis.followed_objects import MIN_MOVED_AREA, PAIR_MIN_AREA, Rejected, Rules, follow
@@ -37,7 +38,7 @@ from ovforge.synthesis.judge import scores_path
 from ovforge.synthesis.judge.judged_objects import JudgedObjects, judged_objects
 from ovforge.synthesis.judge.rejection import broken_rules
 from ovforge.synthesis.run_inputs import check_annotations, check_labels, planned_annotations
-from ovforge.synthesis.second_views import SecondViews, open_second_views
+from ovforge.synthesis.second_views import SecondViews, open_second_views, without_rejected
 from ovforge.synthesis.track_records import PairRecords, class_lists, image_tails
 
 STILLS = "stills/"
@@ -62,6 +63,8 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
         if output is not None:
             check_output(output, overwrite=options.overwrite)
     run_folder = check_run_name(options.folder, options.name)
+    review_path = review_file(options.folder, options.name)
+    rejected = read_review(review_path, required=True).rejected if options.review else None
     plan = load_plan(run_folder)[0] if (run_folder / MANIFEST).is_file() else None
     path = planned_annotations(options.annotations, plan, run_folder)
     merged = merged_files(options.folder, options.name)
@@ -81,6 +84,8 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
             checked.result()
             images = image_columns(file)
             views = open_second_views(merged, images.names, options.variants, scratch=Path(scratch), drops=drops)
+            if rejected is not None:
+                views = without_rejected(views, images.names, rejected, drops)
             require_some(len(views.used), "image", merged.h5, "that is in the annotation file")
             classes = None if options.original else listed_classes(file, options.listed)
             objects = object_columns(file, views.used, classes)
@@ -115,7 +120,7 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
         outputs={"annotations": str(out)} | ({"stills": str(stills_out)} if stills_out not in (None, out) else {}),
         counts={
             "videos": stills + len(tracks.kept),
-            "images": stills + len(tracks.kept) * (views.variants + 1),
+            "images": stills + len(tracks.kept) + int(views.is_live[tracks.kept].sum()),
             "annotations": (len(objects.rows) if stills else 0) + len(tracks.id),
             "ignore regions in pairs": int(tracks.is_region.sum()),
             "tracks": (len(objects.rows) if stills else 0) + int(tracks.is_original.sum()),

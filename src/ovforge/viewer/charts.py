@@ -11,11 +11,12 @@ WIDTH, HEIGHT = 640.0, 150.0
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar; `label` is told when somebody points at it, `kind` is its colour's class."""
+    """One bar; `label` is told when somebody points at it, `kind` is its colour's class, `query` finds its pairs."""
 
     value: int
     label: str
     kind: str = ""
+    query: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Rectangle(NamedTuple):
     height: float
     label: str
     kind: str
+    query: str
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Chart:
     title: str
     note: str = ""
     series: tuple[Series, ...] = ()
-    rows: tuple[tuple[str, int], ...] = ()
+    rows: tuple[Bar, ...] = ()
     logarithmic: bool = False
     legend: tuple[tuple[str, str], ...] = ()
     first_label: str = ""
@@ -53,7 +55,7 @@ class Chart:
     @property
     def top(self) -> int:
         """The largest value."""
-        values = [bar.value for series in self.series for bar in series.bars] + [number for _, number in self.rows]
+        values = [bar.value for series in self.series for bar in series.bars] + [bar.value for bar in self.rows]
         return max(values, default=0)
 
     @property
@@ -73,6 +75,7 @@ class Chart:
                 round(height, 2),
                 bar.label,
                 bar.kind,
+                bar.query,
             )
             for number, series in enumerate(self.series)
             for place, bar in enumerate(series.bars)

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from ovforge.sources.pair_arrays import MOTION_KINDS, PairArrays
+from ovforge.viewer.outlines import is_repainted, outline
 from ovforge.viewer.source import PairDetails
+
+TILE_BOXES = 40
 
 
 def item(arrays: PairArrays, pair: int) -> dict[str, Any]:
@@ -24,15 +27,38 @@ def item(arrays: PairArrays, pair: int) -> dict[str, Any]:
         "objects": int(arrays.pair_objects[pair]),
         "change": _rounded(arrays.pair_change[pair], 3),
         "fidelity": _rounded(arrays.pair_fidelity[pair], 4),
+        "sizes": arrays.image_size[[first, second]].tolist(),
+        **_tile_boxes(arrays, first, second),
     }
 
 
-def pair(arrays: PairArrays, number: int, details: PairDetails) -> dict[str, Any]:
-    """One pair large."""
+def _tile_boxes(arrays: PairArrays, first: int, second: int) -> dict[str, Any]:
+    """How many objects the pair has, and the boxes in both views of at most TILE_BOXES of them: place and sides.
+
+    The places are those of the pair's page, where objects are counted as they stand in the first view, then those that
+    are in the second alone.
+    """
+    spans = [arrays.objects(row) for row in (first, second)]
+    tracks = [arrays.track_id[span].tolist() for span in spans]
+    places = {track: place for place, track in enumerate(dict.fromkeys(tracks[0] + tracks[1]))}
+    boxes = [
+        [
+            [places[track], *(round(float(side)) for side in box)]
+            for track, box in zip(of_view[:TILE_BOXES], arrays.box[span][:TILE_BOXES], strict=False)
+        ]
+        for of_view, span in zip(tracks, spans, strict=True)
+    ]
+    return {"count": len(places), "boxes": boxes}
+
+
+def pair(
+    arrays: PairArrays, number: int, details: PairDetails, masks: tuple[list[Any], list[Any]] = ([], [])
+) -> dict[str, Any]:
+    """One pair large; `masks` are the segmentations of both views' objects, where they are known."""
     first, second = (int(row) for row in arrays.pairs[number])
     names = {category.id: category for category in arrays.categories}
     views = []
-    for row in (first, second):
+    for row, segmentations in zip((first, second), masks, strict=True):
         width, height = arrays.image_size[row].tolist()
         span = arrays.objects(row)
         views.append(
@@ -49,8 +75,9 @@ def pair(arrays: PairArrays, number: int, details: PairDetails) -> dict[str, Any
                         "box": [round(float(side), 1) for side in arrays.box[position]],
                         "area": _rounded(arrays.area[position], 0),
                         "fidelity": _rounded(arrays.fidelity[position], 4),
+                        "outline": outline(segmentations[place], width, height) if place < len(segmentations) else [],
                     }
-                    for position in range(span.start, span.stop)
+                    for place, position in enumerate(range(span.start, span.stop))
                     for category in (int(arrays.category_id[position]),)
                 ],
             }
@@ -63,7 +90,8 @@ def pair(arrays: PairArrays, number: int, details: PairDetails) -> dict[str, Any
         "engine": details.engine,
         "motion": motion_text(arrays, number, details.motion),
         "matrix": details.motion.get("matrix"),
-        "mask": details.keep_mask is not None,
+        "mask": details.keep_mask is not None and is_repainted(details.keep_mask),
+        "mask_noted": details.keep_mask is not None,
     }
 
 

@@ -16,6 +16,7 @@ from ovforge.records.exemplar import DATASETS, LVIS, VISUAL_GENOME, Exemplar
 from ovforge.viewer.answers import BadAddressError, data, image, make_app, number, page
 from ovforge.viewer.exemplar_source import ExemplarClass, ExemplarSource
 from ovforge.viewer.images import ByteCache, as_jpeg, decode_reduced, reduction_for, thumbnail
+from ovforge.viewer.security import Access
 
 CONTEXT = 1.4
 """Boxes are shown with as much around them as crops have (OVMR)."""
@@ -25,12 +26,13 @@ SHOWN = 60
 SOURCES = {LVIS: "LVIS", "imagenet21k": "ImageNet-21K", VISUAL_GENOME: "Visual Genome"}
 
 
-def exemplars_app(source: ExemplarSource) -> Starlette:
+def exemplars_app(source: ExemplarSource, access: Access | None = None) -> Starlette:
     """The application over one exemplar file. Addresses hold the places of classes and exemplars, never file names."""
     pages = ExemplarPages(source)
     return make_app(
         {"/": pages.index, "/api/class/{place:int}": pages.one, "/crop/{place:int}/{index:int}": pages.crop},
         title=source.name,
+        access=access,
     )
 
 

@@ -31,7 +31,7 @@ def export_pairs(options: PairsExportOptions, *, progress: Progress = no_progres
     source = open_pairs(options.view, progress=progress)
     drops = Drops()
     try:
-        html, count = _html(source, options, drops, progress)
+        html, count = html_of(source, _chosen(source, options), drops, progress)
     finally:
         source.close()
     write_bytes(options.out, html.encode(), overwrite=options.overwrite)
@@ -43,47 +43,61 @@ def export_pairs(options: PairsExportOptions, *, progress: Progress = no_progres
     )
 
 
-def _html(source: PairSource, options: PairsExportOptions, drops: Drops, progress: Progress) -> tuple[str, int]:
+def html_of(source: PairSource, numbers: list[int], drops: Drops, progress: Progress) -> tuple[str, int]:
+    """These pairs as one HTML file, and how many of them it has: those whose images cannot be read are counted.
+
+    Raises:
+        WorkError: none of them could be read.
+    """
     from ovforge.viewer.pages import asset, render
 
     arrays = source.snapshot().arrays
-    numbers = _chosen(source, options)
     pairs: list[dict[str, Any]] = []
     images: dict[str, str] = {}
     masks: dict[str, str] = {}
     for done, number in enumerate(numbers):
         progress("pairs", done, len(numbers))
         details = source.details(number)
-        pair = describe.pair(arrays, number, details)
+        first, second = (int(row) for row in arrays.pairs[number])
+        pair = describe.pair(arrays, number, details, (source.masks(first), source.masks(second)))
         try:
             for side, row in enumerate(pair["rows"]):
                 name = str(pair["views"][side]["name"])
                 if name not in images:
                     width, height = (int(side) for side in arrays.image_size[row])
                     images[name] = _data_url(*as_shown(source.image(row), name, (width, height)))
-            if details.keep_mask is not None:
+            if details.keep_mask is not None and pair["mask"]:
                 masks[pair["name"]] = _data_url(shade_png(details.keep_mask, pair["name"]), "image/png")
         except ImageError as error:
             drops.add("pair", f"has an image that {error.reason}", error.place.path, place=error.detail)
             continue
         pairs.append(pair)
     if not pairs:
-        raise WorkError(f"{options.view.name}: none of {len(numbers)} pairs could be read")
+        raise WorkError(f"{source.name}: none of {len(numbers)} pairs could be read")
     used = {entry["class"] for pair in pairs for entry in pair["views"][1]["objects"]}
+    classes = [entry for entry in describe.classes(arrays) if entry["name"] in used]
     data = {
         "name": source.name,
         "file": True,
         "total": len(pairs),
         "generation": "",
         "items": [],
-        "classes": [entry for entry in describe.classes(arrays) if entry["name"] in used],
+        "classes": classes,
         "state": None,
         "pairs": pairs,
         "images": images,
         "masks": masks,
+        "review": None,
     }
     page = render(
-        "export.html", name=source.name, sorts=SORTS, data=data, style=asset("style.css"), script=asset("pairs.js")
+        "export.html",
+        name=source.name,
+        sorts=SORTS,
+        has_frequencies=any(entry["frequency"] for entry in classes),
+        has_fidelity=any(pair["fidelity"] is not None for pair in pairs),
+        data=data,
+        style=asset("style.css"),
+        script=asset("pairs.js"),
     )
     return page, len(pairs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 from ovforge.errors import MissingInputError
 from ovforge.image_io.hdf5 import ImageReader
@@ -49,6 +50,11 @@ class MergedSource:
             engine=read_engine(self._run_folder),
             keep_mask=kept if isinstance(kept, dict) else None,
         )
+
+    def masks(self, row: int) -> list[Any]:
+        index, _ = self._open()
+        span = index.objects(row)
+        return [index.object_fields(position).get("segmentation") for position in range(span.start, span.stop)]
 
     def drops(self) -> tuple[Drop, ...] | None:
         return read_drops(self._run_folder)

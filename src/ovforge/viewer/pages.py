@@ -26,8 +26,8 @@ def asset(name: str) -> str:
 
 @cache
 def asset_url(name: str) -> str:
-    """Where a page finds it; another address whenever it changes."""
-    return f"/assets/{name}?{hashlib.sha256(asset(name).encode()).hexdigest()[:10]}"
+    """Where a page at the root finds it; another address whenever it changes."""
+    return f"assets/{name}?{hashlib.sha256(asset(name).encode()).hexdigest()[:10]}"
 
 
 def render(template: str, **values: Any) -> str:

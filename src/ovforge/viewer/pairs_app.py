@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from dataclasses import replace
+from typing import Any, cast
+from urllib.parse import urlencode
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ovforge.errors import InputError
+from ovforge.records.reporting import Drop, Drops, no_progress
+from ovforge.records.review import KEEP, REJECT, ReviewChange, ReviewEntry, Verdict
+from ovforge.sources.pair_arrays import PairArrays
 from ovforge.viewer import describe
-from ovforge.viewer.answers import BadAddressError, data, image, make_app, number, page
+from ovforge.viewer.answers import BadAddressError, data, download, image, make_app, number, page
+from ovforge.viewer.downloads import HTML_PAIRS, coco, file_list
 from ovforge.viewer.images import ByteCache, as_shown, shade_png, thumbnail
-from ovforge.viewer.query import SORTS, Query, Selector
+from ovforge.viewer.query import SORTS, Query, Selector, select
+from ovforge.viewer.review import MOST_CHANGES, TOKEN_HEADER, ReviewPages, ReviewRequest, entry, totals
+from ovforge.viewer.security import Access
 from ovforge.viewer.source import PairSource, Snapshot
 from ovforge.viewer.statistics import statistics
 
@@ -22,10 +33,10 @@ PAGE = 120
 FIRST_TILES = 60
 
 
-def pairs_app(source: PairSource) -> Starlette:
+def pairs_app(source: PairSource, review: ReviewPages, access: Access, *, read_only: bool = False) -> Starlette:
     """The application over one run. Nothing but this run is reached through it: addresses hold positions, never names
     of files."""
-    pages = PairPages(source)
+    pages = PairPages(source, review)
     return make_app(
         {
             "/": pages.index,
@@ -36,41 +47,54 @@ def pairs_app(source: PairSource) -> Starlette:
             "/thumb/{row:int}": pages.thumb,
             "/image/{row:int}": pages.image,
             "/mask/{pair:int}": pages.mask,
+            "/export/list.txt": pages.export_list,
+            "/export/coco.json": pages.export_coco,
+            "/export/pairs.html": pages.export_html,
         },
         title=source.name,
+        writes={} if read_only else {"/api/review": pages.change_review},
+        access=access,
     )
 
 
-def first_page(source: PairSource) -> dict[str, Any]:
+def first_page(source: PairSource, review: ReviewPages) -> dict[str, Any]:
     """What the first page of a run is made from."""
-    return PairPages(source).first()
+    return PairPages(source, review).first(may_write=False)
 
 
 class PairPages:
     """What each address answers with."""
 
-    def __init__(self, source: PairSource) -> None:
+    def __init__(self, source: PairSource, review: ReviewPages) -> None:
         self._source = source
+        self._review = review
         self._selector = Selector()
         self._thumbnails = ByteCache()
         self._classes: tuple[tuple[str, int], list[dict[str, Any]]] = (("", -1), [])
 
     def index(self, request: Request) -> Response:
         """The grid."""
-        return page("pairs.html", **self.first())
+        return page("pairs.html", **self.first(may_write=bool(request.scope.get("ovforge.may_write"))))
 
-    def first(self) -> dict[str, Any]:
+    def first(self, *, may_write: bool) -> dict[str, Any]:
         """What the grid's page is made from."""
         snapshot = self._source.snapshot()
         return {
             "name": self._source.name,
             "sorts": SORTS,
+            "has_frequencies": any(category.frequency for category in snapshot.arrays.categories),
+            "has_fidelity": bool(np.isfinite(snapshot.arrays.pair_fidelity).any()),
             "data": {
                 "name": self._source.name,
                 "file": False,
                 **self._listed(snapshot, Query(), 0, FIRST_TILES),
                 "classes": self._class_list(snapshot),
                 "state": _state(snapshot),
+                "review": {
+                    "writable": may_write,
+                    "token": self._review.token if may_write else "",
+                    **totals(self._review.current()),
+                },
             },
         }
 
@@ -87,15 +111,98 @@ class PairPages:
         found = snapshot.arrays.find(name)
         if found is None:
             raise BadAddressError(f"{self._source.name} has no pair {name[:200]!r} (yet)")
-        selected = self._selector.select(snapshot, query)
+        selected = self._select(snapshot, query)
         place = np.flatnonzero(selected == found)
-        described = describe.pair(snapshot.arrays, found, self._source.details(found))
-        return data({**described, "place": int(place[0]) if len(place) else None, "among": len(selected)})
+        first, second = (int(row) for row in snapshot.arrays.pairs[found])
+        masks = self._source.masks(first), self._source.masks(second)
+        described = describe.pair(snapshot.arrays, found, self._source.details(found), masks)
+        reviewed = entry(self._review.current().pairs.get(name, ReviewEntry()))
+        return data(
+            {**described, "review": reviewed, "place": int(place[0]) if len(place) else None, "among": len(selected)}
+        )
 
     def state(self, request: Request) -> Response:
         """How far the run is."""
         snapshot = self._source.snapshot()
-        return data({**_state(snapshot), "generation": snapshot.generation, "total": len(snapshot.arrays)})
+        return data(
+            {
+                **_state(snapshot),
+                "generation": snapshot.generation,
+                "total": len(snapshot.arrays),
+                "review": totals(self._review.current()),
+            }
+        )
+
+    def change_review(self, request: Request, body: bytes) -> Response:
+        """Keep, reject and tag pairs."""
+        if not self._review.may_write(request.headers.get(TOKEN_HEADER, "")):
+            return data({"error": "this page may not write", "hint": "load it again from this server"}, 403)
+        try:
+            asked = msgspec.json.decode(body, type=ReviewRequest)
+        except msgspec.MsgspecError as error:
+            raise BadAddressError(f"no change of a review ({error})") from None
+        snapshot = self._source.snapshot()
+        changes = list(asked.changes)
+        if asked.first is not None and asked.last is not None:
+            if asked.verdict not in (None, "", KEEP, REJECT):
+                raise BadAddressError(f"verdict={asked.verdict[:40]!r}: not one of keep, reject")
+            try:
+                query = Query.parse(asked.query)
+            except InputError as error:
+                raise BadAddressError(error.message) from None
+            first, last = sorted((max(asked.first, 0), max(asked.last, 0)))
+            if last - first >= MOST_CHANGES:
+                raise BadAddressError(f"{last - first + 1:,} pairs at once", hint=f"at most {MOST_CHANGES:,}")
+            for pair in self._select(snapshot, query)[first : last + 1].tolist():
+                name = snapshot.arrays.file_name(int(snapshot.arrays.pairs[pair, 1]))
+                verdict = cast("Verdict | None", asked.verdict)
+                changes.append(ReviewChange(name, verdict, asked.add_tags, asked.remove_tags))
+        unknown = [change.name for change in asked.changes if snapshot.arrays.find(change.name) is None]
+        if unknown:
+            raise BadAddressError(f"{self._source.name} has no pair {unknown[0][:200]!r}")
+        if len(changes) > MOST_CHANGES:
+            raise BadAddressError(f"{len(changes):,} pairs at once", hint=f"at most {MOST_CHANGES:,}")
+        return data(self._review.change(changes))
+
+    def export_list(self, request: Request) -> Response:
+        """The file names of a filter's pairs."""
+        snapshot, pairs, _ = self._exported(request)
+        return download(
+            "".join(file_list(snapshot.arrays, pairs)).encode("utf-8", "surrogateescape"),
+            f"{self._source.name}.txt",
+            "text/plain; charset=utf-8",
+        )
+
+    def export_coco(self, request: Request) -> Response:
+        """The images and objects of a filter's pairs."""
+        snapshot, pairs, rejected = self._exported(request)
+        about = {"description": self._source.name, "contributor": "ovforge pairs view", "rejected_left_out": rejected}
+        content = b"".join(coco(self._source, snapshot.arrays, pairs, about))
+        return download(content, f"{self._source.name}-coco.json", "application/json")
+
+    def export_html(self, request: Request) -> Response:
+        """A filter's first pairs in one file."""
+        from ovforge.viewer.export import html_of
+
+        _, pairs, _ = self._exported(request)
+        html, _ = html_of(self._source, pairs[:HTML_PAIRS], Drops(), no_progress)
+        return download(html, f"{self._source.name}.html", "text/html; charset=utf-8")
+
+    def _exported(self, request: Request) -> tuple[Snapshot, list[int], int]:
+        """The pairs of a filter, without the rejected ones unless they are what is asked for."""
+        snapshot, query = self._source.snapshot(), _query(request)
+        pairs = self._select(snapshot, query)
+        if query.verdict == REJECT:
+            return snapshot, pairs.tolist(), 0
+        rejected = self._review.select(snapshot, Query(verdict=REJECT), pairs)
+        stay = pairs[~np.isin(pairs, rejected)]
+        if not len(stay):
+            raise BadAddressError(f"{self._source.name}: no pair of this filter is left to export")
+        return snapshot, stay.tolist(), len(rejected)
+
+    def _select(self, snapshot: Snapshot, query: Query) -> NDArray[np.int32]:
+        chosen = self._selector.select(snapshot, replace(query, verdict="", tag=""))
+        return self._review.select(snapshot, query, chosen)
 
     def statistics(self, request: Request) -> Response:
         """The statistics page."""
@@ -107,6 +214,7 @@ class PairPages:
             total=len(snapshot.arrays),
             statistics=statistics(snapshot.arrays),
             drops=self._source.drops(),
+            examples=lambda drop: _linked_examples(snapshot.arrays, drop),
         )
 
     def thumb(self, request: Request) -> Response:
@@ -142,12 +250,14 @@ class PairPages:
         return row, snapshot
 
     def _listed(self, snapshot: Snapshot, query: Query, offset: int, limit: int) -> dict[str, Any]:
-        chosen = self._selector.select(snapshot, query)
+        chosen = self._select(snapshot, query)
+        reviewed = self._review.current().pairs
+        items = [describe.item(snapshot.arrays, pair) for pair in chosen[offset : offset + limit].tolist()]
         return {
             "total": len(chosen),
             "generation": snapshot.generation,
             "offset": offset,
-            "items": [describe.item(snapshot.arrays, pair) for pair in chosen[offset : offset + limit].tolist()],
+            "items": [{**one, "review": entry(reviewed.get(one["name"], ReviewEntry()))} for one in items],
         }
 
     def _class_list(self, snapshot: Snapshot) -> list[dict[str, Any]]:
@@ -155,6 +265,17 @@ class PairPages:
         if self._classes[0] != key:
             self._classes = (key, describe.classes(snapshot.arrays))
         return self._classes[1]
+
+
+def _linked_examples(arrays: PairArrays, drop: Drop) -> list[tuple[str, str]]:
+    """The first examples of what was skipped, with the query that finds the pairs of the image that they name."""
+    found = []
+    for text in drop.examples[:3]:
+        name = next((word for word in re.split(r"[\s,:]+", text) if re.search(r"\.[A-Za-z0-9]{3,4}$", word)), "")
+        query = urlencode({"name": name})
+        known = bool(name) and len(select(arrays, Query(name=name.lower()))) > 0
+        found.append((text, query if known else ""))
+    return found
 
 
 def _size(snapshot: Snapshot, row: int) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from threading import Lock
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.errors import InputError
-from ovforge.sources.pair_arrays import PairArrays
+from ovforge.sources.pair_arrays import MOTION_KINDS, PairArrays
 from ovforge.viewer.source import Snapshot
 
 SORTS = {
@@ -22,16 +22,22 @@ SORTS = {
     "-fidelity": "Highest fidelity",
     "-objects": "Most objects",
 }
+VERDICTS = ("keep", "reject", "none")
+"""What a review may say of a pair; `none`: nothing."""
 _REMEMBERED = 8
 
 
 @dataclass(frozen=True)
 class Query:
     """What a pair has to fulfil. Classes, frequencies, size and fidelity have to hold for one and the same object of
-    the second view; `size` is the square root of an object's area in the second view, in pixels."""
+    the second view; `size` is the square root of an object's area in the second view, in pixels.
+
+    `class_name` is the name of one class, or else a part of the names of all that are meant; letter case counts no
+    more than the difference between spaces and underscores. `verdict` and `tag` are of the review.
+    """
 
     name: str = ""
-    classes: frozenset[int] = frozenset()
+    class_name: str = ""
     frequencies: frozenset[str] = frozenset()
     size_from: float | None = None
     size_to: float | None = None
@@ -39,6 +45,16 @@ class Query:
     objects_to: int | None = None
     fidelity_from: float | None = None
     fidelity_to: float | None = None
+    verdict: str = ""
+    tag: str = ""
+    motion: str = ""
+    first_from: float | None = None
+    first_to: float | None = None
+    """As `size_from` and `size_to`, of the original's objects."""
+    scale_from: float | None = None
+    scale_to: float | None = None
+    rotation_from: float | None = None
+    rotation_to: float | None = None
     sort: str = ""
 
     @classmethod
@@ -53,7 +69,7 @@ class Query:
             raise InputError(f"sort={sort!r}: not one of {', '.join(filter(None, SORTS))}")
         return cls(
             name=values.get("name", "").strip().lower()[:200],
-            classes=frozenset(int(_number(values, "class", part) or 0) for part in _parts(values.get("class", ""))),
+            class_name=plain_name(values.get("class", ""))[:2000],
             frequencies=frozenset(values.get("freq", "")) & frozenset("rcf"),
             size_from=_number(values, "size_from"),
             size_to=_number(values, "size_to"),
@@ -61,6 +77,15 @@ class Query:
             objects_to=_whole(values, "objects_to"),
             fidelity_from=_number(values, "fidelity_from"),
             fidelity_to=_number(values, "fidelity_to"),
+            verdict=_one_of(values, "verdict", VERDICTS),
+            tag=values.get("tag", "").strip()[:200],
+            motion=_one_of(values, "motion", MOTION_KINDS),
+            first_from=_number(values, "first_from"),
+            first_to=_number(values, "first_to"),
+            scale_from=_number(values, "scale_from"),
+            scale_to=_number(values, "scale_to"),
+            rotation_from=_number(values, "rotation_from"),
+            rotation_to=_number(values, "rotation_to"),
             sort=sort,
         )
 
@@ -94,9 +119,15 @@ def select(arrays: PairArrays, query: Query) -> NDArray[np.int32]:
     if query.objects_to is not None:
         kept &= arrays.pair_objects <= query.objects_to
     if (objects := _objects(arrays, query)) is not None:
-        before = np.concatenate([[0], np.cumsum(objects)])
-        second = arrays.pairs[:, 1]
-        kept &= before[arrays.object_start[second + 1]] > before[arrays.object_start[second]]
+        kept &= _has_any(arrays, objects, arrays.pairs[:, 1])
+    if query.first_from is not None or query.first_to is not None:
+        limits = _square(query.first_from), _square(query.first_to)
+        kept &= _has_any(arrays, _between(arrays.area, *limits), arrays.pairs[:, 0])
+    for column, low, high in ((2, query.scale_from, query.scale_to), (3, query.rotation_from, query.rotation_to)):
+        if low is not None or high is not None:
+            kept &= _between(arrays.pair_motion[:, column], low, high) & (arrays.pair_motion[:, 0] >= 2)
+    if query.motion:
+        kept &= arrays.pair_motion[:, 0] == MOTION_KINDS.index(query.motion)
     if query.name:
         named = _named(arrays, query.name)
         kept &= named[arrays.pairs[:, 0]] | named[arrays.pairs[:, 1]]
@@ -108,15 +139,54 @@ def select(arrays: PairArrays, query: Query) -> NDArray[np.int32]:
     return found.astype(np.int32)
 
 
+def _has_any(arrays: PairArrays, objects: NDArray[np.bool_], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether image rows have one of these objects."""
+    before = np.concatenate([[0], np.cumsum(objects)])
+    found: NDArray[np.bool_] = before[arrays.object_start[rows + 1]] > before[arrays.object_start[rows]]
+    return found
+
+
+def _between(values: NDArray[np.float32], low: float | None, high: float | None) -> NDArray[np.bool_]:
+    inside = ~np.isnan(values)
+    if low is not None:
+        inside &= values >= low
+    if high is not None:
+        inside &= values < high
+    return inside
+
+
+def plain_name(name: str) -> str:
+    """A class's name as it is compared.
+
+    >>> plain_name(" Flip-flop_(sandal)")
+    'flip-flop (sandal)'
+    """
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def classes_named(arrays: PairArrays, wanted: str) -> frozenset[int]:
+    """The classes whose name is `wanted`, a `plain_name`; where there is none, those in whose names it is found.
+
+    Several names stand between bars, `cup|bowl`.
+    """
+    names = [(plain_name(category.name), category.id) for category in arrays.categories]
+    found: set[int] = set()
+    for part in wanted.split("|"):
+        text = part.strip()
+        exact = {number for name, number in names if name == text}
+        found |= exact or {number for name, number in names if text in name}
+    return frozenset(found)
+
+
 def _objects(arrays: PairArrays, query: Query) -> NDArray[np.bool_] | None:
     """Which objects fulfil what is asked of one object; None where nothing is."""
     conditions: list[NDArray[np.bool_]] = []
-    if query.classes or query.frequencies:
+    if query.class_name or query.frequencies:
+        named = classes_named(arrays, query.class_name)
         wanted = [
             category.id
             for category in arrays.categories
-            if (not query.classes or category.id in query.classes)
-            and (not query.frequencies or category.frequency in query.frequencies)
+            if category.id in named and (not query.frequencies or category.frequency in query.frequencies)
         ]
         conditions.append(np.isin(arrays.category_id, wanted))
     for values, low, high in (
@@ -161,12 +231,15 @@ def _sort_values(arrays: PairArrays, sort: str) -> NDArray[np.float32] | None:
     return None
 
 
-def _parts(text: str) -> list[str]:
-    return [part for part in text.split(",") if part][:1000]
+def _one_of(values: Mapping[str, str], key: str, known: Collection[str]) -> str:
+    text = values.get(key, "")
+    if text and text not in known:
+        raise InputError(f"{key}={text[:40]!r}: not one of {', '.join(known)}")
+    return text
 
 
-def _number(values: Mapping[str, str], key: str, text: str | None = None) -> float | None:
-    text = values.get(key, "") if text is None else text
+def _number(values: Mapping[str, str], key: str) -> float | None:
+    text = values.get(key, "")
     if not text.strip():
         return None
     try:

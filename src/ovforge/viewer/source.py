@@ -57,6 +57,9 @@ class PairSource(Protocol):
     def details(self, pair: int) -> PairDetails:
         """What is known of a pair beside its objects."""
 
+    def masks(self, row: int) -> list[Any]:
+        """The segmentations of an image row's objects, as they were written; empty where none are known."""
+
     def drops(self) -> tuple[Drop, ...] | None:
         """What the run skipped, by reason; None where nobody noted it."""
 

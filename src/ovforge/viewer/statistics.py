@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +25,13 @@ class Statistics:
     most: list[dict[str, Any]]
     fewest: list[dict[str, Any]]
     charts: list[Chart]
+    has_frequencies: bool = False
 
 
 def statistics(arrays: PairArrays) -> Statistics:
     """Count a run."""
     counted = describe.classes(arrays)
+    has_frequencies = any(category.frequency for category in arrays.categories)
     seconds = _is_second(arrays)
     objects_second = np.repeat(seconds, np.diff(arrays.object_start))
     # An original counts as often as it has second views, so that before and after compare.
@@ -52,12 +55,13 @@ def statistics(arrays: PairArrays) -> Statistics:
         most=counted[:_TABLE_ROWS],
         fewest=counted[: -_TABLE_ROWS - 1 : -1] if len(counted) > _TABLE_ROWS else [],
         charts=[
-            _by_class(counted),
+            _by_class(counted, has_frequencies=has_frequencies),
             _areas(arrays.area, uses, objects_second),
             *_motions(arrays),
             *([_fidelity(fidelity)] if len(fidelity) else []),
             _objects_per_pair(arrays),
         ],
+        has_frequencies=has_frequencies,
     )
 
 
@@ -67,7 +71,7 @@ def _is_second(arrays: PairArrays) -> NDArray[np.bool_]:
     return seconds
 
 
-def _by_class(counted: list[dict[str, Any]]) -> Chart:
+def _by_class(counted: list[dict[str, Any]], *, has_frequencies: bool) -> Chart:
     """Many classes are gathered into at most 240 bars, each as high as its largest class."""
     per_bar = max(1, -(-len(counted) // 240))
     bars = []
@@ -75,14 +79,15 @@ def _by_class(counted: list[dict[str, Any]]) -> Chart:
         group = counted[start : start + per_bar]
         label = ", ".join(f"{entry['name']}: {entry['objects']:,}" for entry in group[:6])
         kinds = [entry["frequency"] for entry in group]
-        bars.append(Bar(group[0]["objects"], label, kind=max(set(kinds), key=kinds.count) or "x"))
+        query = urlencode({"class": "|".join(entry["name"] for entry in group)})
+        bars.append(Bar(group[0]["objects"], label, max(set(kinds), key=kinds.count) or "x", query))
     present = [key for key in FREQUENCIES if any(bar.kind == (key or "x") for bar in bars)]
     return Chart(
         title="Objects per class",
         note="Objects in second views, classes from most to fewest, on a logarithmic scale.",
         series=(Series("", tuple(bars)),),
         logarithmic=True,
-        legend=tuple((key or "x", FREQUENCIES[key]) for key in present),
+        legend=tuple((key or "x", FREQUENCIES[key]) for key in present) if has_frequencies else (),
         first_label=counted[0]["name"] if counted else "",
         last_label=counted[-1]["name"] if counted else "",
     )
@@ -95,8 +100,14 @@ def _areas(area: NDArray[np.float32], uses: NDArray[np.int64], is_second: NDArra
     for name, weights in (("original", uses), ("second view", is_second)):
         limits = np.concatenate([[0], edges[1:-1], [np.inf]])
         counts = np.histogram(sides, limits, weights=weights.astype(np.int64))[0]
+        key = "first" if name == "original" else "size"
         bars = tuple(
-            Bar(int(count), f"{name}, {low:.0f} to {high:.0f} px: {int(count):,} objects", kind=name.split()[0])
+            Bar(
+                int(count),
+                f"{name}, {low:.0f} to {high:.0f} px: {int(count):,} objects",
+                name.split()[0],
+                urlencode({f"{key}_from": round(low, 3)} | ({f"{key}_to": round(high, 3)} if high < edges[-1] else {})),
+            )
             for count, low, high in zip(counts.tolist(), [0, *edges[1:-1]], edges[1:], strict=True)
         )
         series.append(Series(name, bars))
@@ -115,23 +126,32 @@ def _motions(arrays: PairArrays) -> list[Chart]:
     kinds = np.bincount(motion[:, 0].astype(np.int64), minlength=len(MOTION_KINDS))
     flipped = int(np.count_nonzero(motion[:, 1]))
     rows = [
-        Bar(int(count), f"{name}: {int(count):,}") for name, count in zip(MOTION_KINDS, kinds, strict=True) if count
+        Bar(int(count), name, query=urlencode({"motion": name}))
+        for name, count in zip(MOTION_KINDS, kinds, strict=True)
+        if count
     ]
     charts = [
         Chart(
             title="Motions",
             note=f"{flipped:,} of {len(arrays):,} second views are flipped.",
-            rows=tuple((bar.label.partition(":")[0], bar.value) for bar in rows),
+            rows=tuple(rows),
         )
     ]
     moved = motion[(motion[:, 0] >= 2) & ~np.isnan(motion[:, 2])]
     if len(moved):
         charts.append(
             _histogram(
-                "Scale", "How many times longer the image's middle became.", moved[:, 2], limits=(0.4, 2.4), bins=20
+                "Scale",
+                "How many times longer the image's middle became.",
+                moved[:, 2],
+                "scale",
+                limits=(0.4, 2.4),
+                bins=20,
             )
         )
-        charts.append(_histogram("Rotation", "Degrees, counter-clockwise.", moved[:, 3], limits=(-45, 45), bins=18))
+        charts.append(
+            _histogram("Rotation", "Degrees, counter-clockwise.", moved[:, 3], "rotation", limits=(-45, 45), bins=18)
+        )
     return charts
 
 
@@ -140,6 +160,7 @@ def _fidelity(values: NDArray[np.float32]) -> Chart:
         "Fidelity",
         "Structural similarity of every object to what it was before repainting.",
         values,
+        "fidelity",
         limits=(0, 1),
         bins=20,
     )
@@ -148,7 +169,11 @@ def _fidelity(values: NDArray[np.float32]) -> Chart:
 def _objects_per_pair(arrays: PairArrays) -> Chart:
     counts = np.bincount(np.minimum(arrays.pair_objects, 20), minlength=21).tolist()
     bars = tuple(
-        Bar(count, f"{number}{' and more' if number == 20 else ''} objects: {count:,} pairs")
+        Bar(
+            count,
+            f"{number}{' and more' if number == 20 else ''} objects: {count:,} pairs",
+            query=urlencode({"objects_from": number} | ({} if number == 20 else {"objects_to": number})),
+        )
         for number, count in enumerate(counts)
     )
     return Chart(
@@ -156,12 +181,20 @@ def _objects_per_pair(arrays: PairArrays) -> Chart:
     )
 
 
-def _histogram(title: str, note: str, values: NDArray[Any], *, limits: tuple[float, float], bins: int) -> Chart:
+def _histogram(
+    title: str, note: str, values: NDArray[Any], key: str, *, limits: tuple[float, float], bins: int
+) -> Chart:
     low, high = limits
     edges = np.linspace(low, high, bins + 1)
     counts = np.histogram(np.clip(values, low, high), edges)[0].tolist()
     bars = tuple(
-        Bar(count, f"{start:g} to {stop:g}: {count:,}")
+        Bar(
+            count,
+            f"{start:g} to {stop:g}: {count:,}",
+            query=urlencode(  # the outer bars hold what is beyond the limits, too
+                ({f"{key}_from": start} if start > low else {}) | ({f"{key}_to": stop} if stop < high else {})
+            ),
+        )
         for count, start, stop in zip(counts, edges[:-1].round(3).tolist(), edges[1:].round(3).tolist(), strict=True)
     )
     return Chart(title, note, (Series("", bars),), first_label=f"{low:g}", last_label=f"{high:g}")

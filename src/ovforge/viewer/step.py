@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ovforge.errors import MissingExtraError, MissingInputError, OvforgeError
-from ovforge.options.viewer import ExemplarsViewOptions, PairsViewOptions
+from ovforge.options.viewer import ExemplarsViewOptions, PairsViewOptions, ReviewAccess, ServeOptions
 from ovforge.records.reporting import Progress, no_progress
 from ovforge.records.run_layout import MANIFEST, check_run_name
 from ovforge.viewer.source import PairSource
+
+if TYPE_CHECKING:
+    from ovforge.viewer.security import Access
 
 
 def open_pairs(options: PairsViewOptions, *, progress: Progress = no_progress) -> PairSource:
@@ -38,9 +42,14 @@ def open_pairs(options: PairsViewOptions, *, progress: Progress = no_progress) -
 
 
 def view_pairs(
-    options: PairsViewOptions, port: int, *, announce: Callable[[str], None], progress: Progress = no_progress
+    options: PairsViewOptions,
+    serving: ServeOptions,
+    review: ReviewAccess | None = None,
+    *,
+    announce: Callable[[str], None],
+    progress: Progress = no_progress,
 ) -> None:
-    """Serve the pages of a run on 127.0.0.1 until interrupted; `announce` gets the address.
+    """Serve the pages of a run until interrupted; `announce` gets the address.
 
     Raises:
         MissingExtraError: the extra `viewer` is not installed.
@@ -50,23 +59,30 @@ def view_pairs(
     require_viewer("pairs view")
     from ovforge.viewer.pages import render
     from ovforge.viewer.pairs_app import first_page, pairs_app
+    from ovforge.viewer.review import ReviewPages
     from ovforge.viewer.serve import serve
 
     source = open_pairs(options, progress=progress)
     try:
-        app = pairs_app(source)
+        may = review or ReviewAccess()
+        pages = ReviewPages(options.review)
+        app = pairs_app(source, pages, _access(serving, from_elsewhere=may.writable), read_only=may.read_only)
         # The index is made and the pages are read before anybody waits for them; a damaged run gets its page, too.
         with contextlib.suppress(OvforgeError):
-            render("pairs.html", **first_page(source))
-        serve(app, port, announce=announce)
+            render("pairs.html", **first_page(source, pages))
+        serve(app, serving, announce=announce)
     finally:
         source.close()
 
 
 def view_exemplars(
-    options: ExemplarsViewOptions, port: int, *, announce: Callable[[str], None], progress: Progress = no_progress
+    options: ExemplarsViewOptions,
+    serving: ServeOptions,
+    *,
+    announce: Callable[[str], None],
+    progress: Progress = no_progress,
 ) -> None:
-    """Serve the pages of an exemplar file on 127.0.0.1 until interrupted; `announce` gets the address.
+    """Serve the pages of an exemplar file until interrupted; `announce` gets the address.
 
     Raises:
         MissingExtraError: the extra `viewer` is not installed.
@@ -80,9 +96,15 @@ def view_exemplars(
 
     source = ExemplarSource(options, progress=progress)
     try:
-        serve(exemplars_app(source), port, announce=announce)
+        serve(exemplars_app(source, _access(serving)), serving, announce=announce)
     finally:
         source.close()
+
+
+def _access(serving: ServeOptions, *, from_elsewhere: bool = False) -> Access:
+    from ovforge.viewer.security import Access
+
+    return Access(serving.allow_host, serving.host, serving.base_path, from_elsewhere=from_elsewhere)
 
 
 def require_viewer(needed_for: str) -> None:

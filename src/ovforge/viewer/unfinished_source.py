@@ -143,6 +143,9 @@ class UnfinishedSource:
         view = record.variants[variant]
         return PairDetails(view.caption, view.seed, view.motion, view.engine, view.keep_mask)
 
+    def masks(self, row: int) -> list[Any]:
+        return []  # they are in the shards' records; the pages do without until the run is annotated
+
     def drops(self) -> tuple[Drop, ...] | None:
         return read_drops(self._folder)
 

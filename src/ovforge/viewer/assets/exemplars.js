@@ -85,7 +85,7 @@
     button?.remove();
     let found;
     try {
-      const answer = await fetch(`/api/class/${place}?${new URLSearchParams({ source: section.dataset.source, offset: images.children.length })}`);
+      const answer = await fetch(`api/class/${place}?${new URLSearchParams({ source: section.dataset.source, offset: images.children.length })}`);
       found = await answer.json();
       if (!answer.ok) throw new Error([found.error, found.hint].filter(Boolean).join(" — "));
     } catch (error) {
@@ -95,7 +95,7 @@
     if (mine !== turn) return null;
     for (const exemplar of found.exemplars) {
       const size = exemplar.box ? `${exemplar.box[2]}×${exemplar.box[3]} px` : "whole image";
-      const image = el("img", { src: `/crop/${place}/${exemplar.index}`, alt: `${data.classes[place].name}, ${exemplar.name}`, loading: "lazy", decoding: "async" });
+      const image = el("img", { src: `crop/${place}/${exemplar.index}`, alt: `${data.classes[place].name}, ${exemplar.name}`, loading: "lazy", decoding: "async" });
       const frame = el("div", { class: "frame" }, image);
       image.onerror = () => { image.remove(); frame.classList.add("failed"); };
       const caption = el("figcaption", {}, exemplar.name, el("br"), size, exemplar.substitute ? ` · substitute ${exemplar.substitute}` : "");

@@ -6,7 +6,8 @@
   const grid = $("grid"), canvas = $("canvas"), form = $("query"), dialog = $("pair");
   const PAGE = 60, PAGES_KEPT = 60, TALLEST = 12e6; // px; browsers end near 17 million
   const QUERY = ["name", "class", "freq", "size_from", "size_to", "objects_from", "objects_to", "fidelity_from",
-    "fidelity_to", "sort"];
+    "fidelity_to", "sort", "verdict", "tag", "motion", "first_from", "first_to", "scale_from", "scale_to",
+    "rotation_from", "rotation_to"];
   const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
   const el = (name, attributes = {}, ...children) => {
     const node = document.createElement(name);
@@ -16,7 +17,8 @@
   };
 
   // ---- state, kept in the address after the #, so that a link shows the same
-  const state = { query: {}, pair: null, mode: "side", boxes: true, labels: true, mask: false };
+  const state = { query: {}, pair: null, mode: "side", boxes: true, labels: true, outlines: false, mask: false,
+    divide: 50, zoom: { k: 1, x: 0, y: 0 }, tiles: true };
 
   function readAddress() {
     const values = new URLSearchParams(location.hash.slice(1));
@@ -27,7 +29,13 @@
     const hidden = (values.get("hide") || "").split(",");
     state.boxes = !hidden.includes("boxes");
     state.labels = !hidden.includes("labels");
+    state.outlines = values.get("outlines") === "1";
     state.mask = values.get("mask") === "1";
+    state.tiles = !hidden.includes("tiles");
+    const divided = values.get("divide");
+    if (divided !== null && isFinite(+divided)) state.divide = Math.min(100, Math.max(0, +divided));
+    const [k, x, y] = (values.get("zoom") || "").split(",").map(Number);
+    state.zoom = k > 1 && k <= 16 && isFinite(x) && isFinite(y) ? inside({ k, x, y }) : { k: 1, x: 0, y: 0 };
   }
 
   function address() {
@@ -35,11 +43,21 @@
     if (state.pair) {
       values.set("pair", state.pair);
       if (state.mode !== "side") values.set("mode", state.mode);
-      const hidden = ["boxes", "labels"].filter((key) => !state[key]);
-      if (hidden.length) values.set("hide", hidden.join(","));
+      if (state.mode === "slider" && state.divide !== 50) values.set("divide", Math.round(state.divide));
+      if (state.outlines) values.set("outlines", "1");
       if (state.mask) values.set("mask", "1");
+      const { k, x, y } = state.zoom;
+      if (k > 1) values.set("zoom", `${k.toFixed(2)},${x.toFixed(3)},${y.toFixed(3)}`);
     }
+    const hidden = (state.pair ? ["boxes", "labels", "tiles"] : ["tiles"]).filter((key) => !state[key]);
+    if (hidden.length) values.set("hide", hidden.join(","));
     return "#" + values;
+  }
+
+  // A place to zoom to: how many times, and which point is at the upper left, as a share of the image.
+  function inside({ k, x, y }) {
+    const most = 1 - 1 / k;
+    return { k, x: Math.min(Math.max(x, 0), most), y: Math.min(Math.max(y, 0), most) };
   }
 
   function writeAddress(push = false) {
@@ -50,22 +68,22 @@
   // ---- where pairs come from
   const server = {
     async ask(path, values, signal) {
-      const answer = await fetch(`/api/${path}?${new URLSearchParams(values)}`, { signal });
+      const answer = await fetch(`api/${path}?${new URLSearchParams(values)}`, { signal });
       const found = await answer.json();
       if (!answer.ok) throw new Error([found.error, found.hint].filter(Boolean).join(" — "));
       return found;
     },
     list: (query, offset, limit, signal) => server.ask("pairs", { ...query, offset, limit }, signal),
     pair: (name, query) => server.ask("pair", { ...query, pair: name }),
-    thumb: (item, side) => `/thumb/${item.rows[side]}?${generation}`,
-    image: (pair, side) => `/image/${pair.rows[side]}?${generation}`,
-    mask: (pair) => `/mask/${pair.id}?${generation}`,
+    thumb: (item, side) => `thumb/${item.rows[side]}?${generation}`,
+    image: (pair, side) => `image/${pair.rows[side]}?${generation}`,
+    mask: (pair) => `mask/${pair.id}?${generation}`,
   };
 
   const within = { // an exported file holds its pairs itself
     select(query) {
       const set = (value) => value !== undefined && value !== "";
-      const classes = set(query.class) ? query.class.split(",").map(Number) : null;
+      const classes = set(query.class) ? classesNamed(query.class) : null;
       const inside = (value, from, to) =>
         (!set(from) || (value !== null && value >= +from)) && (!set(to) || (value !== null && value <= +to));
       const perObject = ["class", "freq", "size_from", "size_to", "fidelity_from", "fidelity_to"].some((k) => set(query[k]));
@@ -73,7 +91,7 @@
         const objects = pair.views[1].objects;
         if (set(query.name) && !pair.views.some((v) => v.name.toLowerCase().includes(query.name.toLowerCase()))) return false;
         if (!inside(objects.length, query.objects_from, query.objects_to)) return false;
-        return !perObject || objects.some((o) => (!classes || classes.includes(classId(o.class))) &&
+        return !perObject || objects.some((o) => (!classes || classes.has(o.class)) &&
           (!set(query.freq) || (o.frequency && query.freq.includes(o.frequency))) &&
           inside(Math.sqrt(o.area), query.size_from, query.size_to) && inside(o.fidelity, query.fidelity_from, query.fidelity_to));
       });
@@ -139,7 +157,10 @@
       tile.style.height = tileHeight + "px";
       tile.style.transform = `translate(${10 + (place % columns) * tileWidth}px, ${10 + row * tileHeight - top + grid.scrollTop}px)`;
       tile.tabIndex = place === active ? 0 : -1;
-      if (item && tile.dataset.name !== item.name) fill(tile, item, place);
+      if (item && (tile.dataset.name !== item.name || tile.dataset.mark !== mark(item))) fill(tile, item, place);
+      const chosen = selection !== null && place >= Math.min(selection.from, selection.to) && place <= Math.max(selection.from, selection.to);
+      tile.classList.toggle("chosen", chosen);
+      tile.setAttribute("aria-current", String(chosen));
     }
     if (last > first) fetchPages(Math.floor(first / PAGE), Math.floor((last - 1) / PAGE));
     $("empty").hidden = total > 0 && !problem;
@@ -149,22 +170,45 @@
   function fill(tile, item, place) {
     tile.dataset.name = item.name;
     tile.dataset.place = place;
+    tile.dataset.mark = mark(item);
     tile.setAttribute("aria-posinset", place + 1);
     tile.setAttribute("aria-setsize", total);
-    tile.setAttribute("aria-label", `${item.name}, ${plural(item.objects, "object")}`);
+    const said = VERDICTS[item.review?.verdict] || "", tags = item.review?.tags || [];
+    tile.setAttribute("aria-label", [item.name, plural(item.objects, "object"), said, ...tags].filter(Boolean).join(", "));
     const link = new URLSearchParams({ ...state.query, pair: item.name });
     tile.href = "#" + link;
     const notes = [plural(item.objects, "object")];
     if (item.change !== null) notes.push(`×${item.change.toFixed(2)}`);
     if (item.fidelity !== null) notes.push(`f ${item.fidelity.toFixed(2)}`);
     const line = el("div", { class: "line" }, el("b", {}, item.name), el("span", { title: "objects, change of their areas, lowest fidelity" }, notes.join(" · ")));
-    tile.replaceChildren(el("div", { class: "two" }, small(item, 0), small(item, 1)), line);
+    const two = el("div", { class: "two" }, small(item, 0), small(item, 1));
+    if (said || tags.length) {
+      const badge = el("div", { class: `badge ${item.review.verdict}` }, [said, ...tags].filter(Boolean).join(" · "));
+      two.append(badge);
+    }
+    tile.replaceChildren(two, line);
   }
+
+  const VERDICTS = { keep: "kept", reject: "rejected" };
+  const mark = (item) => item.review ? `${item.review.verdict}/${item.review.revision}/${item.review.tags.join(",")}` : "";
 
   function small(item, side) {
     const image = el("img", { src: source.thumb(item, side), alt: "", decoding: "async", draggable: "false" });
     image.onerror = () => image.classList.add("failed");
-    return image;
+    const [width, height] = item.sizes[side];
+    const boxes = svg("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
+    for (const [place, x, y, w, h] of item.boxes[side]) {
+      const box = svg("rect", { x, y, width: Math.max(w, 1), height: Math.max(h, 1) });
+      box.style.stroke = colour(place, item.count);
+      boxes.append(box);
+    }
+    return el("div", { class: "small" }, image, boxes);
+  }
+
+  function svg(name, attributes) {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    return node;
   }
 
   const known = (place) => pages.get(Math.floor(place / PAGE))?.[place % PAGE];
@@ -227,6 +271,8 @@
 
   function restart() {
     forget();
+    selection = null;
+    drawReview();
     problem = null;
     active = 0;
     grid.scrollTop = 0;
@@ -245,8 +291,17 @@
   }
 
   // ---- the query form
-  const classId = (name) => data.classes.find((entry) => entry.name === name)?.id;
-  const className = (id) => data.classes.find((entry) => entry.id === id)?.name;
+  // As the server compares names: letter case counts no more than the difference between spaces and underscores.
+  const plain = (name) => name.replaceAll("_", " ").toLowerCase().split(/\s+/).filter(Boolean).join(" ");
+  function classesNamed(text) {
+    const found = new Set();
+    for (const part of text.split("|").map(plain)) {
+      const exact = data.classes.filter((entry) => plain(entry.name) === part);
+      for (const entry of exact.length ? exact : data.classes.filter((e) => plain(e.name).includes(part))) found.add(entry.name);
+    }
+    return found;
+  }
+  const OTHERS = QUERY.filter((key) => !form.elements[key]);
 
   function readForm() {
     const query = {};
@@ -254,12 +309,7 @@
       if (key === "freq") query.freq = (query.freq || "") + value;
       else if (value.trim()) query[key] = value.trim();
     }
-    if (query.class) {
-      const exact = classId(query.class);
-      const wanted = exact !== undefined ? [exact]
-        : data.classes.filter((entry) => entry.name.includes(query.class)).map((entry) => entry.id);
-      query.class = wanted.length ? wanted.slice(0, 200).join(",") : "-1";
-    }
+    for (const key of OTHERS) if (state.query[key]) query[key] = state.query[key];
     return query;
   }
 
@@ -268,12 +318,30 @@
       if (!field.name) continue;
       const value = state.query[field.name] || "";
       if (field.type === "checkbox") field.checked = value.includes(field.value);
-      else if (field.name === "class") {
-        const ids = value ? value.split(",").map(Number) : [];
-        // Several classes come from a part of their names, which stays as it was typed.
-        if (ids.length <= 1 || !field.value) field.value = ids.length === 1 && ids[0] >= 0 ? className(ids[0]) ?? "" : ids.length ? field.value : "";
-      } else field.value = value;
+      else field.value = value;
     }
+    drawChips();
+  }
+
+  // What the statistics page asked for and the form has no field for.
+  function drawChips() {
+    const words = { motion: "motion", first: "original's object size", scale: "scale", rotation: "rotation", freq: "frequency" };
+    const chips = [];
+    for (const [key, word] of Object.entries(words)) {
+      const keys = OTHERS.filter((other) => other.split("_")[0] === key && state.query[other]);
+      if (!keys.length) continue;
+      const value = keys.length === 1 && !keys[0].includes("_") ? state.query[keys[0]]
+        : `${state.query[`${key}_from`] || ""} to ${state.query[`${key}_to`] || ""}`.trim();
+      const chip = el("button", { type: "button", class: "chip", "aria-label": `Remove: ${word} ${value}` }, `${word}: ${value} ✕`);
+      chip.onclick = () => {
+        for (const other of keys) delete state.query[other];
+        writeAddress();
+        writeForm();
+        restart();
+      };
+      chips.push(chip);
+    }
+    $("chips").replaceChildren(...chips);
   }
 
   let later;
@@ -290,14 +358,28 @@
 
   form.addEventListener("input", () => queryChanged(200));
   form.addEventListener("submit", (event) => { event.preventDefault(); queryChanged(0); });
-  form.addEventListener("reset", () => queryChanged(0));
+  form.addEventListener("reset", () => {
+    for (const key of OTHERS) delete state.query[key];
+    state.query.name ??= ""; // so that the form is seen to differ
+    drawChips();
+    queryChanged(0);
+  });
   for (const entry of data.classes) {
     $("classes").append(el("option", { value: entry.name, label: `${entry.name} (${entry.objects.toLocaleString("en")})` }));
   }
 
   // ---- one pair large
-  let shown = null, turn = 0, divide = 50;
-  const colour = (track) => `oklch(0.8 0.16 ${(track * 137.508 + 60) % 360})`;
+  let shown = null, turn = 0;
+  // Colours by the place within the pair: as far apart as there are objects, neighbours far from each other.
+  function colour(place, count) {
+    let stride = Math.max(1, Math.round(count * 0.382));
+    const common = (a, b) => b ? common(b, a % b) : a;
+    while (common(stride, count) !== 1) stride++;
+    const lightness = count > 9 && place % 2 ? 0.68 : 0.83;
+    return `oklch(${lightness} 0.17 ${(25 + 360 * ((place * stride) % Math.max(count, 1)) / Math.max(count, 1)) % 360})`;
+  }
+  // Objects are numbered as they stand in the original, then those that are in the second view alone.
+  const numbered = (pair) => [...new Set(pair.views.flatMap((view) => view.objects.map((object) => object.track)))];
 
   async function showPair() {
     const mine = ++turn;
@@ -331,6 +413,7 @@
     for (const side of [0, 1]) drawView(pair, side);
     drawFacts(pair);
     drawMode();
+    drawReview();
   }
 
   function drawView(pair, side) {
@@ -339,31 +422,70 @@
     const what = side ? "Second view" : "Original";
     const image = el("img", { src: source.image(pair, side), alt: `${what}, ${view.name}`, draggable: "false" });
     image.onerror = () => { image.remove(); holder.classList.add("failed"); };
+    const tracks = numbered(pair), labels = [];
+    const outlines = svg("svg", { class: "outlines", viewBox: `0 0 ${view.width} ${view.height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
     const boxes = view.objects.map((object) => {
       const [x, y, w, h] = object.box;
-      const box = el("div", { class: "box", "data-track": object.track }, el("span", {}, object.class));
+      const place = tracks.indexOf(object.track);
+      const box = el("div", { class: "box", "data-track": object.track });
+      const label = el("div", { class: "label", "data-track": object.track }, el("b", {}, String(place + 1)), el("span", {}, ` ${object.class}`));
+      label.style.setProperty("--c", colour(place, tracks.length));
+      label.box = [x / view.width, y / view.height, w / view.width, h / view.height];
+      labels.push(label);
+      for (const points of object.outline || []) {
+        const shape = svg("polygon", { points: points.join(" "), "data-track": object.track });
+        shape.style.stroke = colour(place, tracks.length);
+        outlines.append(shape);
+      }
       box.style.left = 100 * x / view.width + "%";
       box.style.top = 100 * y / view.height + "%";
       box.style.width = 100 * w / view.width + "%";
       box.style.height = 100 * h / view.height + "%";
-      box.style.setProperty("--c", colour(object.track));
+      box.style.setProperty("--c", colour(place, tracks.length));
       return box;
     });
     // Small ones last, so that a large one does not cover their labels.
     boxes.sort((a, b) => parseFloat(b.style.width) * parseFloat(b.style.height) - parseFloat(a.style.width) * parseFloat(a.style.height));
-    holder.replaceChildren(image, ...boxes);
+    labels.sort((a, b) => a.box[2] * a.box[3] - b.box[2] * b.box[3]);
+    const corner = el("div", { class: "corner" }, side ? "Second view" : "Original");
+    holder.replaceChildren(el("div", { class: "zoom" }, image, outlines, ...boxes), ...labels, corner);
+  }
+
+  // Labels stand where they cover no other: at a corner of their box, else with the number alone, else not at all.
+  function placeLabels(holder) {
+    const width = holder.clientWidth, height = holder.clientHeight, { k, x: left, y: top } = state.zoom;
+    const taken = [], labels = [...holder.querySelectorAll(".label")];
+    for (const label of labels) { label.classList.remove("short"); label.hidden = false; }
+    const sizes = labels.map((label) => [label.offsetWidth, label.offsetHeight, label.firstChild.offsetWidth + 8]);
+    labels.forEach((label, index) => {
+      const [bx, by, bw, bh] = label.box;
+      const x0 = (bx - left) * k * width, y0 = (by - top) * k * height, x1 = x0 + bw * k * width, y1 = y0 + bh * k * height;
+      const find = (w, h) => [[x0, y0 - h], [x0, y0], [x1 - w, y0], [x0, y1 - h], [x1 - w, y1 - h], [x0, y1], [x1 - w, y0 - h],
+        [x1, y0], [x0 - w, y0], [(x0 + x1 - w) / 2, (y0 + y1 - h) / 2]]
+        .find(([x, y]) => x >= -1 && y >= -1 && x + w <= width + 1 && y + h <= height + 1 &&
+          taken.every(([tx, ty, tw, th]) => x >= tx + tw || tx >= x + w || y >= ty + th || ty >= y + h));
+      const [w, h, short] = sizes[index];
+      let found = x1 < 0 || y1 < 0 || x0 > width || y0 > height ? null : find(w, h), used = w;
+      if (!found && found !== null && (found = find(short, h))) { label.classList.add("short"); used = short; }
+      if (!found) { label.hidden = true; return; }
+      taken.push([...found, used, h]);
+      label.style.transform = `translate(${Math.max(0, found[0])}px, ${Math.max(0, found[1])}px)`;
+    });
   }
 
   function drawFacts(pair) {
     const facts = $("facts"), fact = (title, ...content) => [el("h3", {}, title), ...content];
     const [before, after] = pair.views.map((view) => new Map(view.objects.map((object) => [object.track, object])));
-    const rows = [...new Set([...before.keys(), ...after.keys()])].map((track) => {
+    const tracks = numbered(pair);
+    const rows = tracks.map((track, place) => {
       const a = before.get(track), b = after.get(track), object = b || a;
-      const swatch = el("span", { class: "swatch" });
-      swatch.style.setProperty("--c", colour(track));
+      const number = el("button", { type: "button", class: "number", "aria-label": `Object ${place + 1}, ${object.class}: show` }, String(place + 1));
+      number.style.setProperty("--c", colour(place, tracks.length));
+      number.onfocus = () => point(track);
+      number.onblur = () => point(null);
       const change = a && b && a.area ? `×${(b.area / a.area).toFixed(2)}` : b ? "" : "left";
       const row = el("tr", {},
-        el("td", { title: `track ${track}` }, swatch, object.class, object.frequency ? el("span", { class: "note" }, ` ${object.frequency}`) : ""),
+        el("td", { title: `track ${track}` }, number, object.class, object.frequency ? el("span", { class: "note" }, ` ${FREQUENCIES[object.frequency] || object.frequency}`) : ""),
         el("td", { class: "n", title: a && b ? `${a.area} to ${b.area} square pixels` : "" }, change),
         el("td", { class: "n" }, b && b.fidelity !== null ? b.fidelity.toFixed(3) : ""));
       row.onpointerenter = () => point(track);
@@ -387,7 +509,7 @@
   function point(track) {
     const stage = $("stage");
     stage.classList.toggle("faded", track !== null);
-    for (const box of stage.querySelectorAll(".box")) box.classList.toggle("strong", box.dataset.track === String(track));
+    for (const box of stage.querySelectorAll(".box, .label, polygon")) box.classList.toggle("strong", box.dataset.track === String(track));
   }
 
   function drawMode() {
@@ -399,10 +521,14 @@
     stage.classList.toggle("no-boxes", !state.boxes);
     stage.classList.toggle("no-labels", !state.labels);
     $("divide-label").style.display = state.mode === "slider" ? "flex" : "none";
+    stage.classList.toggle("with-outlines", state.outlines);
+    const outlines = $("outlines"), drawn = Boolean(shown?.views.some((view) => view.objects.some((object) => object.outline?.length)));
+    outlines.checked = state.outlines && drawn;
+    outlines.parentElement.hidden = !drawn;
     const mask = $("mask"), has = Boolean(shown?.mask);
-    mask.disabled = !has;
     mask.checked = state.mask && has;
-    mask.parentElement.title = has ? "Shade what was repainted (m)" : "no mask was noted: generate with --masks";
+    mask.parentElement.hidden = !has;
+    $("legend").hidden = !mask.checked;
     const second = views[1].firstElementChild;
     let shade = second.querySelector(".shade");
     if (mask.checked && !shade) second.querySelector("img")?.after(shade = el("img", { class: "shade", alt: "", src: source.mask(shown) }));
@@ -415,20 +541,59 @@
   function fit() {
     if (!shown) return;
     const stage = $("stage"), narrow = matchMedia("(max-width: 899px)").matches, side = state.mode === "side";
-    const wide = side && !narrow ? (stage.clientWidth - 10) / 2 : stage.clientWidth;
-    const high = narrow ? innerHeight * 0.6 : stage.clientHeight - (side ? 26 : 0);
+    const whole = [stage.clientWidth, narrow ? innerHeight * 0.6 : stage.clientHeight - (side ? 26 : 0)];
+    const row = [(stage.clientWidth - 10) / 2, whole[1]], column = [stage.clientWidth, (stage.clientHeight - 62) / 2];
+    const scaled = ([w, h]) => Math.min(w / shown.views[1].width, h / shown.views[1].height);
+    // Wide images stand one above the other where they are larger so.
+    const stacked = side && !narrow && scaled(column) > 1.15 * scaled(row) && scaled(row) < 2;
+    const [wide, high] = !side || narrow ? whole : stacked ? column : row;
+    stage.dataset.layout = stacked ? "stack" : "row";
     for (const index of [0, 1]) {
       const view = shown.views[index], holder = $(`view-${index}`).firstElementChild;
       const scale = Math.min(wide / view.width, high / view.height, 2);
       holder.style.width = Math.floor(view.width * scale) + "px";
       holder.style.height = Math.floor(view.height * scale) + "px";
     }
+    drawZoom();
+  }
+
+  function drawZoom() {
+    if (!shown) return;
+    const { k, x, y } = state.zoom;
+    for (const index of [0, 1]) {
+      const holder = $(`view-${index}`).firstElementChild, zoom = holder.firstElementChild;
+      if (!zoom) continue;
+      zoom.style.setProperty("--k", k);
+      zoom.style.transform = k > 1 ? `scale(${k}) translate(${-100 * x}%, ${-100 * y}%)` : "";
+      placeLabels(holder);
+    }
+    $("stage").classList.toggle("zoomed", k > 1);
+    $("zoom-out").disabled = $("zoom-reset").disabled = k <= 1;
+    $("zoom-reset").textContent = `${Math.round(100 * k)} %`;
+  }
+
+  // Zooms both views about one point, a share of the image's width and height as it is seen.
+  function zoomBy(factor, u = 0.5, v = 0.5) {
+    const { k, x, y } = state.zoom, to = Math.min(16, Math.max(1, k * factor));
+    state.zoom = inside({ k: to, x: x + u / k - u / to, y: y + v / k - v / to });
+    drawZoom();
+    writeAddress();
+  }
+
+  function panBy(u, v) {
+    const { k, x, y } = state.zoom;
+    state.zoom = inside({ k, x: x + u / k, y: y + v / k });
+    drawZoom();
+    writeAddress();
   }
 
   function drawDivide() {
     const top = $("view-1").firstElementChild, slider = state.mode === "slider";
     let handle = top.querySelector(".handle");
+    const divide = state.divide;
     $("divide").value = divide;
+    $("divide").setAttribute("aria-valuetext", `${Math.round(divide)} per cent original, the rest second view`);
+    $("divide-text").textContent = `Original ${Math.round(divide)} % · second view ${Math.round(100 - divide)} %`;
     top.style.clipPath = "";
     $("view-1").style.clipPath = slider ? "none" : "";
     if (!slider) { handle?.remove(); return; }
@@ -455,9 +620,8 @@
   }
 
   function flip() {
-    if (state.mode === "side") { divide = 0; set({ mode: "slider" }); return; }
-    divide = divide > 50 ? 0 : 100;
-    drawDivide();
+    if (state.mode === "side") { set({ mode: "slider", divide: 0 }); return; }
+    set({ divide: state.divide > 50 ? 0 : 100 });
   }
 
   function closePair() {
@@ -483,24 +647,210 @@
   $("labels").onchange = (event) => set({ labels: event.target.checked });
   $("mask").onchange = (event) => set({ mask: event.target.checked });
   for (const radio of document.querySelectorAll("input[name=mode]")) radio.onchange = () => set({ mode: radio.value });
-  $("divide").oninput = (event) => { divide = +event.target.value; drawDivide(); };
+  $("outlines").onchange = (event) => set({ outlines: event.target.checked });
+  $("divide").oninput = (event) => { state.divide = +event.target.value; drawDivide(); writeAddress(); };
+  $("zoom-in").onclick = () => zoomBy(1.5);
+  $("zoom-out").onclick = () => zoomBy(1 / 1.5);
+  $("zoom-reset").onclick = () => zoomBy(0);
   dialog.addEventListener("cancel", (event) => { event.preventDefault(); closePair(); });
   const dragged = (event) => {
     const place = $("view-1").firstElementChild.getBoundingClientRect();
-    divide = Math.min(100, Math.max(0, 100 * (event.clientX - place.left) / place.width));
+    state.divide = Math.min(100, Math.max(0, 100 * (event.clientX - place.left) / place.width));
     drawDivide();
   };
+  let grabbed = null;
   $("stage").addEventListener("pointerdown", (event) => {
-    if (state.mode !== "slider" || event.button) return;
+    if (event.button || (state.mode !== "slider" && state.zoom.k <= 1)) return;
     $("stage").setPointerCapture(event.pointerId);
-    dragged(event);
+    const holder = event.target.closest?.(".image") || $("view-0").firstElementChild;
+    grabbed = { x: event.clientX, y: event.clientY, width: holder.clientWidth, height: holder.clientHeight };
+    if (state.mode === "slider") dragged(event);
   });
-  $("stage").addEventListener("pointermove", (event) => { if ($("stage").hasPointerCapture(event.pointerId)) dragged(event); });
+  $("stage").addEventListener("pointermove", (event) => {
+    if (!grabbed || !$("stage").hasPointerCapture(event.pointerId)) return;
+    if (state.mode === "slider") { dragged(event); return; }
+    panBy((grabbed.x - event.clientX) / grabbed.width, (grabbed.y - event.clientY) / grabbed.height);
+    grabbed.x = event.clientX;
+    grabbed.y = event.clientY;
+  });
+  $("stage").addEventListener("pointerup", () => { grabbed = null; writeAddress(); });
+  $("stage").addEventListener("wheel", (event) => {
+    const holder = event.target.closest?.(".image");
+    if (!holder || !shown || (matchMedia("(max-width: 899px)").matches && !event.ctrlKey)) return;
+    event.preventDefault();
+    const place = holder.getBoundingClientRect();
+    zoomBy(Math.exp(-event.deltaY * 0.002), (event.clientX - place.left) / place.width, (event.clientY - place.top) / place.height);
+  }, { passive: false });
+
+  // ---- review: keep, reject, tag, undo
+  const FREQUENCIES = { r: "rare", c: "common", f: "frequent" };
+  const may = Boolean(data.review?.writable);
+  const undone = []; // what can be undone, latest last
+  let reviewed = data.review, selection = null, queue = Promise.resolve(), quiet;
+
+  function say(text) {
+    for (const id of ["said", "pair-said"]) $(id).textContent = text;
+    clearTimeout(quiet);
+    quiet = setTimeout(() => { for (const id of ["said", "pair-said"]) $(id).textContent = ""; }, 5000);
+  }
+
+  function write(body) {
+    queue = queue.then(async () => {
+      const answer = await fetch("api/review", {
+        method: "POST",
+        headers: { "Content-Type": "application/json", "X-Ovforge-Token": data.review.token },
+        body: JSON.stringify(body),
+      });
+      const text = await answer.text();
+      let found;
+      try { found = JSON.parse(text); } catch { throw new Error(text.trim()); }
+      if (!answer.ok) throw new Error([found.error, found.hint].filter(Boolean).join(" — "));
+      took(found);
+      return found;
+    }).catch((error) => { say(`Not saved: ${error.message}`); return null; });
+    return queue;
+  }
+
+  function took(found) {
+    reviewed = { ...reviewed, ...found };
+    const now = new Map([...found.changed.map((one) => [one.name, one.after]), ...found.refused.map((one) => [one.name, one])]);
+    for (const items of pages.values()) for (const item of items) if (now.has(item.name)) item.review = now.get(item.name);
+    const leaves = (state.query.verdict || state.query.tag) && found.changed.length;
+    if (shown && now.has(shown.name)) shown.review = now.get(shown.name);
+    if (leaves) {
+      const at = shown?.place ?? null;
+      forget();
+      selection = null;
+      if (at !== null) openNext(at);
+    }
+    drawReview();
+    draw();
+  }
+
+  // In a filter of the review a pair leaves the list when it is judged: the one that takes its place is shown.
+  async function openNext(place) {
+    const found = await source.list(ask(state.query), place ? place - 1 : 0, 2);
+    const item = place ? found.items[1] || found.items[0] : found.items[0];
+    state.pair = item ? item.name : null;
+    writeAddress();
+    showPair();
+  }
+
+  const targets = () => selection ? Math.abs(selection.to - selection.from) + 1 : 1;
+  const current = () => dialog.open ? shown : known(active);
+
+  function requestOf(change) {
+    if (!dialog.open && selection) return { query: state.query, first: selection.from, last: selection.to, ...change };
+    const item = current();
+    return item ? { changes: [{ name: item.name, ...change }] } : null;
+  }
+
+  async function judge(change, word) {
+    if (!may) { say(data.review ? "This page is read-only." : "An exported file cannot be changed."); return; }
+    const body = requestOf(change);
+    if (!body) return;
+    const count = dialog.open ? 1 : targets();
+    const found = await write(body);
+    if (!found) return;
+    if (found.changed.length) undone.push(found.changed);
+    say(found.changed.length ? `${plural(found.changed.length, "pair")} ${word}` : `${plural(count, "pair")}: nothing to change`);
+    drawReview();
+  }
+
+  function verdict(value) {
+    const item = current(), alone = dialog.open || !selection;
+    const again = alone && item?.review?.verdict === value;
+    return judge({ verdict: again ? "" : value }, again ? "no longer " + VERDICTS[value] : VERDICTS[value]);
+  }
+
+  async function undo() {
+    if (!may) return;
+    const last = undone.pop();
+    if (!last) { say("Nothing to undo."); return; }
+    const found = await write({ changes: last.map(({ name, before, after }) => ({
+      name, verdict: before.verdict, expect: after.revision,
+      add_tags: before.tags.filter((tag) => !after.tags.includes(tag)),
+      remove_tags: after.tags.filter((tag) => !before.tags.includes(tag)),
+    })) });
+    if (!found) { undone.push(last); return; }
+    // What was before is there again under a new revision: changes before this one are undone from that.
+    const restored = new Map(found.changed.map((one) => [one.name, one.after.revision]));
+    for (const { name, before } of last) {
+      for (const earlier of undone.flat()) {
+        if (earlier.name === name && earlier.after.revision === before.revision && restored.has(name)) earlier.after.revision = restored.get(name);
+      }
+    }
+    const others = found.refused.length ? `; ${plural(found.refused.length, "pair")} changed elsewhere since, left as they are` : "";
+    say(`${plural(found.changed.length, "pair")} undone${others}`);
+    drawReview();
+  }
+
+  function openTags() {
+    if (!may) { judge({}); return; }
+    const item = current();
+    if (!item) return;
+    const alone = dialog.open || !selection;
+    $("tags-what").textContent = alone ? item.name : plural(targets(), "pair");
+    $("tags-text").value = alone ? (item.review?.tags || []).join(", ") : "";
+    $("tags-hint").textContent = alone ? "Separated by commas." : "Are added to all of them; with a minus before it, a tag is removed.";
+    $("tags-known").replaceChildren(...Object.keys(reviewed.tags).map((tag) => el("option", { value: tag })));
+    $("tags").showModal();
+    $("tags-text").focus();
+  }
+
+  $("tags-form").addEventListener("submit", () => {
+    const given = $("tags-text").value.split(",").map((tag) => tag.trim().split(/\s+/).join(" ")).filter(Boolean);
+    const alone = dialog.open || !selection, before = alone ? current()?.review?.tags || [] : [];
+    const add = given.filter((tag) => alone || !tag.startsWith("-")).filter((tag) => !before.includes(tag));
+    const remove = alone ? before.filter((tag) => !given.includes(tag)) : given.filter((tag) => tag.startsWith("-")).map((tag) => tag.slice(1).trim());
+    if (add.length || remove.length) judge({ add_tags: add, remove_tags: remove }, "tagged");
+  });
+  $("tags-cancel").onclick = () => $("tags").close();
+
+  function select(from, to) {
+    selection = from === to ? null : { from, to };
+    drawReview();
+    draw();
+  }
+
+  function drawReview() {
+    if (!reviewed) return;
+    const parts = [`${reviewed.kept.toLocaleString("en")} kept`, `${reviewed.rejected.toLocaleString("en")} rejected`];
+    if (selection) parts.unshift(`${plural(targets(), "pair")} selected`);
+    $("review-state").textContent = parts.join(" · ");
+    const one = shown?.review;
+    $("pair-review").textContent = one ? [VERDICTS[one.verdict], ...one.tags].filter(Boolean).join(" · ") : "";
+    $("pair-review").className = `verdict ${one?.verdict || ""}`;
+    for (const [id, value] of [["keep", "keep"], ["pair-keep", "keep"], ["reject", "reject"], ["pair-reject", "reject"]]) {
+      const item = id.startsWith("pair-") ? shown : selection ? null : known(active);
+      $(id).setAttribute("aria-pressed", String(item?.review?.verdict === value));
+    }
+    for (const id of ["undo", "pair-undo"]) $(id).disabled = !undone.length;
+    const field = form.elements.tag, names = Object.keys(reviewed.tags);
+    const wanted = [...new Set([...names, ...(state.query.tag ? [state.query.tag] : [])])];
+    if (field && JSON.stringify([...field.options].slice(1).map((o) => o.value)) !== JSON.stringify(wanted)) {
+      field.replaceChildren(field.options[0], ...wanted.map((tag) => el("option", { value: tag }, `${tag} (${reviewed.tags[tag] || 0})`)));
+      field.value = state.query.tag || "";
+    }
+    for (const link of document.querySelectorAll("[data-export]")) {
+      link.href = `export/${link.dataset.export}?${new URLSearchParams(state.query)}`;
+    }
+  }
+
+  for (const [id, act] of Object.entries({ keep: () => verdict("keep"), reject: () => verdict("reject"), tag: openTags, undo })) {
+    $(id).onclick = act;
+    $(`pair-${id}`).onclick = act;
+  }
+  for (const group of document.querySelectorAll(".review-tools")) group.hidden = !may;
+  for (const part of document.querySelectorAll(".of-review")) part.hidden = !data.review;
 
   // ---- keyboard
   $("help-button").onclick = () => $("help").showModal();
   addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
+    if ($("help").open || $("tags").open) return;
+    const typing = event.target.closest?.("input:not([type=checkbox]):not([type=radio]):not([type=range]), select, textarea");
+    if ((event.ctrlKey || event.metaKey) && event.key === "z" && !typing && may) { event.preventDefault(); undo(); return; }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const field = event.target.closest?.("input:not([type=checkbox]):not([type=radio]), select, textarea");
     if (field && !(field.id === "divide" && event.key === " ")) {
       if (event.key === "Escape" && field.form === form) { field.blur(); grid.focus(); }
@@ -511,23 +861,42 @@
       ArrowLeft: () => step(-1), ArrowRight: () => step(1), " ": flip,
       b: () => set({ boxes: !state.boxes }), l: () => set({ labels: !state.labels }),
       m: () => shown?.mask && set({ mask: !state.mask }), s: () => set({ mode: state.mode === "side" ? "slider" : "side" }),
+      o: () => !$("outlines").parentElement.hidden && set({ outlines: !state.outlines }),
+      "+": () => zoomBy(1.5), "=": () => zoomBy(1.5), "-": () => zoomBy(1 / 1.5), 0: () => zoomBy(0),
+      k: () => verdict("keep"), r: () => verdict("reject"), t: openTags, u: undo,
       "?": () => $("help").showModal(),
     } : {
-      ArrowLeft: () => moveTo(active - 1), ArrowRight: () => moveTo(active + 1),
-      ArrowUp: () => moveTo(active - columns), ArrowDown: () => moveTo(active + columns),
-      Home: () => moveTo(0), End: () => moveTo(total - 1),
-      PageUp: () => moveTo(active - columns * Math.floor(grid.clientHeight / tileHeight)),
-      PageDown: () => moveTo(active + columns * Math.floor(grid.clientHeight / tileHeight)),
+      ArrowLeft: () => go(active - 1), ArrowRight: () => go(active + 1),
+      ArrowUp: () => go(active - columns), ArrowDown: () => go(active + columns),
+      Home: () => go(0), End: () => go(total - 1),
+      PageUp: () => go(active - columns * Math.floor(grid.clientHeight / tileHeight)),
+      PageDown: () => go(active + columns * Math.floor(grid.clientHeight / tileHeight)),
+      k: () => verdict("keep"), r: () => verdict("reject"), t: openTags, u: undo,
+      b: () => { state.tiles = !state.tiles; drawTiles(); writeAddress(); },
+      Escape: () => select(active, active),
       " ": () => openPlace(active), Enter: () => openPlace(active),
       "/": () => { $("filters").open = true; $("search").focus(); $("search").select(); },
       "?": () => $("help").showModal(),
     };
     if (control && (event.key === " " || event.key === "Enter" || (control.type === "radio" && event.key.startsWith("Arrow")))) return;
-    const action = keys[event.key];
+    // With Shift, arrows move the end of the selection, in a zoomed pair the part that is seen.
+    const shift = { ArrowLeft: [-0.2, 0], ArrowRight: [0.2, 0], ArrowUp: [0, -0.2], ArrowDown: [0, 0.2] }[event.key];
+    const start = selection ? selection.from : active;
+    function go(place) {
+      moveTo(place);
+      select(event.shiftKey ? start : active, active);
+    }
+    const action = dialog.open && event.shiftKey && shift ? () => panBy(...shift) : keys[event.key];
     if (!action) return;
     event.preventDefault();
     action();
   });
+
+  function drawTiles() {
+    grid.classList.toggle("plain", !state.tiles);
+    $("tiles").checked = state.tiles;
+  }
+  $("tiles").onchange = (event) => { state.tiles = event.target.checked; drawTiles(); writeAddress(); };
 
   function openPlace(place) {
     const item = known(place);
@@ -540,9 +909,17 @@
 
   canvas.addEventListener("click", (event) => {
     const tile = event.target.closest(".tile");
-    if (!tile?.dataset.name || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (!tile?.dataset.name || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
-    openPlace(+tile.dataset.place);
+    const place = +tile.dataset.place;
+    if (event.shiftKey) { // from the last one that was chosen to this one
+      const from = selection ? selection.from : active;
+      active = place;
+      select(from, place);
+      tile.focus({ preventScroll: true });
+      return;
+    }
+    openPlace(place);
   });
 
   // ---- beginning
@@ -561,6 +938,7 @@
     const before = sameQuery();
     readAddress();
     writeForm();
+    drawTiles();
     if (sameQuery() !== before) restart();
     showPair();
   }
@@ -573,11 +951,13 @@
   if (!data.file && data.items.length < Math.min(PAGE, data.total)) pages.delete(0);
   layout();
   showState();
+  drawTiles();
+  drawReview();
   draw();
   showPair();
 
   // ---- a run that is going on grows under our eyes
-  if (data.state?.unfinished) {
+  if (!data.file && (data.state?.unfinished || data.review)) {
     const look = async () => {
       if (!document.hidden) {
         try {
@@ -585,14 +965,20 @@
           const grown = now.total !== data.total;
           data.state = now;
           data.total = now.total;
-          if (grown) {
+          const other = data.review && now.review.revision !== reviewed.revision;
+          if (other) { // another page has written
+            reviewed = { ...reviewed, ...now.review };
+            if (shown) source.pair(shown.name, ask(state.query)).then((pair) => { if (shown?.name === pair.name) { shown.review = pair.review; drawReview(); } }, () => {});
+            drawReview();
+          }
+          if (grown || other) {
             pages.clear(); // what is in sight is asked for again; tiles stay until it comes
             draw();
           }
           showState();
         } catch { /* the next look may find it again */ }
       }
-      if (data.state.unfinished) setTimeout(look, 4000);
+      setTimeout(look, 4000);
     };
     setTimeout(look, 4000);
   }
