@@ -126,6 +126,13 @@ class Console:
         write_out(text + "\n")
 
 
+class _InterruptedError(Exception):
+    """A command was interrupted. Not a KeyboardInterrupt: typer would end with that and say nothing."""
+
+    def __init__(self, interrupt: KeyboardInterrupt) -> None:
+        self.interrupt = interrupt
+
+
 def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register `function(console, ...) -> StepSummary | None` as a command.
 
@@ -157,6 +164,8 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
                     traceback.print_exc()
                 _print_error(error, _option_names(own))
                 raise typer.Exit(error.exit_code) from None
+            except KeyboardInterrupt as error:
+                raise _InterruptedError(error) from error
             if summary is not None:
                 console.show(summary)
 
@@ -247,9 +256,10 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
     try:
         with signals_as_interrupts():
             result = app(args=arguments, standalone_mode=False)
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, _InterruptedError) as error:
+        interrupt = error.interrupt if isinstance(error, _InterruptedError) else error
         command_line = shlex.join(["ovforge", *(sys.argv[1:] if arguments is None else arguments)])
-        what = getattr(error, "message", "") or f"{str(error) or 'interrupted'}: nothing is half-written"
+        what = getattr(interrupt, "message", "") or f"{str(interrupt) or 'interrupted'}: nothing is half-written"
         write_error(f"{what}\n  the same command resumes: {command_line}\n")
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever read the output has seen enough
