@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from ovforge import __version__
-from ovforge.errors import InputError, OutputExistsError, WorkError
+from ovforge.errors import InputError, OutputExistsError, Place, WorkError
 from ovforge.image_io.listed_images import require_listed_images
 from ovforge.image_io.store import open_image_store
 from ovforge.options.labels import Labels, Outside
@@ -172,6 +172,12 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
     settings = pair_settings(options, engine)
     table = read_images(annotations, captions, variants=settings.views, limit=options.limit, frames=settings.frames)
     require_some(table.objects, "object", annotations, "in any image: crowd regions are not followed")
+    if not table.has_masks:
+        raise InputError(
+            "has boxes only: none of its annotations has a segmentation, and objects are moved by their masks",
+            place=Place(str(annotations)),
+            hint="make masks from the boxes with a segmentation model, such as SAM, and write them as `segmentation`",
+        )
     if engine.traits.uses_captions and table.captions is not None and (lacking := table.captions.empty):
         notes.append(f"{lacking:,} of {len(table):,} images have no caption: their prompts are made from class names")
     with open_image_store(images) as store:

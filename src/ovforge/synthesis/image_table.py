@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -47,6 +48,8 @@ class ImageTable:
     class_names: dict[int, str]
     fields: Fields
     objects: int = 0
+    has_masks: bool = True
+    """Whether any of its annotations has a segmentation, usable or not."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -78,6 +81,16 @@ class ImageTable:
         self.annotations.close()
         if self.captions is not None:
             self.captions.close()
+
+
+def _has_masks(table: RecordTable, rows: NDArray[np.int64]) -> bool:
+    """Whether any of these annotations has a segmentation; usually the first tells. No annotations lack none."""
+    is_there = (bool(msgspec.json.decode(table.raw(int(row)), type=_Masked).segmentation) for row in rows)
+    return not len(rows) or any(is_there)
+
+
+class _Masked(msgspec.Struct):
+    segmentation: Any = None
 
 
 def open_for_pairs(path: Path, *, lists: bool = True) -> Annotations:
@@ -140,6 +153,7 @@ def read_images(
             },
             fields=file.fields("annotations"),
             objects=int(np.count_nonzero(mine & (table["iscrowd"] == 0))),
+            has_masks=_has_masks(table, np.flatnonzero(mine & (table["iscrowd"] == 0))),
         )
 
 

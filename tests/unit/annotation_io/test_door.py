@@ -207,8 +207,6 @@ def test_sections_that_are_not_used_may_be_away(tmp_path: Path) -> None:
         (lambda d: d["categories"][1].update(id=3), "category number 2 .* has the id 3 of category number 1"),
         (lambda d: d["annotations"][1].update(image_id=9), 'number 2 .* image_id 9, which is not in "images"'),
         (lambda d: d["annotations"][1].update(category_id=9), 'category_id 9, which is not in "categories"'),
-        (lambda d: d["images"][1].update(file_name="x/a.jpg"), r"has the file name a\.jpg of image number 1"),
-        (lambda d: d["images"][1].update(file_name="x\\a.jpg"), r"has the file name a\.jpg of image number 1"),
         (lambda d: d["images"][1].update(file_name="a.jpg"), r"has the file name a\.jpg of image number 1"),
         (lambda d: d["annotations"].insert(1, None), "annotation number 2 .* is null"),
         (lambda d: d["annotations"].insert(0, None), "annotation number 1 .* is null"),
