@@ -223,8 +223,7 @@ def test_images_of_one_name_are_told_apart_by_folder_where_folders_count(tmp_pat
         image.update(file_name=f"train/{folder}/1.jpg") for image, folder in zip(d["images"], "AB", strict=True)
     ])  # fmt: skip
     assert read_table(path, "images", "folder_name")["folder_name"].tolist() == ["A/1.jpg", "train2017/b.jpg"]
-    with pytest.raises(AnnotationFileError, match=r"train/A/1\.jpg and train/B/1\.jpg"):
-        read_table(path, "images", "name")
+    assert read_table(path, "images", "name")["name"].tolist() == ["train__A__1.jpg", "train__B__1.jpg"]
     assert read_table(path, "images", "frame_name")["frame_name"].tolist() == ["1.jpg", "1.jpg"]
 
 
