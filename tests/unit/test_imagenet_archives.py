@@ -234,6 +234,17 @@ def test_classes_without_one_readable_image_are_an_error(tmp_path: Path, pack: P
         (gzip.compress(b""), "is empty"),
         (b"\x1f\x8b" + b"nonsense" * 100, "cut short or damaged"),
     ],
+    ids=[
+        "page",
+        "page without doctype",
+        "zip",
+        "Git LFS",
+        "zeros",
+        "empty",
+        "packed page",
+        "packed nothing",
+        "cut gzip",
+    ],
 )
 def test_what_is_no_archive_is_named_as_what_it_is(tmp_path: Path, data: bytes, problem: str) -> None:
     with pytest.raises(InputError, match=problem) as caught:
