@@ -104,4 +104,46 @@ def test_boxes_alone_are_refused_with_what_to_do(mydata: Path, capsys: pytest.Ca
     told = capsys.readouterr().err
     assert "mydata/annotations.json: has boxes only" in told
     assert "make masks from the boxes" in told
+    assert "--boxes-as-masks" in told
     assert not Path("data/tao/ovtrack/shop").exists()
+
+
+def test_boxes_as_masks_are_rounded_and_said_to_be_coarse(mydata: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = mydata / "annotations.json"
+    content = msgspec.json.decode(path.read_bytes())
+    for annotation in content["annotations"]:
+        del annotation["segmentation"]
+    path.write_bytes(msgspec.json.encode(content))
+    assert run_app(app, [*commands()[0], "--boxes-as-masks", "--engine", "warp"]) == 0
+    assert "coarse" in capsys.readouterr().out
+    for arguments in commands()[1:3]:
+        assert run_app(app, arguments) == 0
+    written = msgspec.json.decode(Path("data/tao/ovtrack/annotations/shop.json").read_bytes())
+    second = {image["id"] for image in written["images"] if image["frame_id"]}
+    moved = [one for one in written["annotations"] if one["image_id"] in second]
+    assert moved
+    assert all(one["segmentation"]["counts"] for one in moved)
+    # The run knows its option: the same command without it goes on with it.
+    assert run_app(app, commands()[0]) == 0
+    assert "--boxes-as-masks True: as the run was started" in capsys.readouterr().out
+
+
+def test_a_rounded_box_covers_its_box_but_for_the_corners() -> None:
+    from pycocotools import mask as coco_mask
+
+    from ovforge.annotation_io.segmentation import rasterise
+    from ovforge.synthesis.box_masks import rounded_box, with_box_mask
+
+    mask = coco_mask.decode(rasterise([rounded_box(10, 20, 100, 50)], 200, 100))
+    rows, columns = np.nonzero(mask)
+    assert (columns.min(), columns.max(), rows.min(), rows.max()) == (10, 109, 20, 69)
+    assert mask[20, 10] == mask[69, 109] == 0
+    assert mask.sum() == pytest.approx(100 * 50 - (4 - np.pi) * 15**2, rel=0.02)
+    for record in (
+        {"bbox": [1, 2, 3, 4], "segmentation": [[0, 0, 1, 0, 1, 1]]},
+        {"bbox": [1, 2, 0, 4]},
+        {"bbox": [1, 2, 3, 4], "iscrowd": 1},
+        {},
+    ):
+        raw = msgspec.json.encode(record)
+        assert with_box_mask(raw) == raw

@@ -18,6 +18,7 @@ from ovforge.annotation_io.schema import Fields, record_decoder
 from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.records.reporting import require_some
 from ovforge.records.run_layout import view_names
+from ovforge.synthesis.box_masks import with_box_mask
 from ovforge.synthesis.pairs import SourceImage
 
 LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
@@ -50,6 +51,8 @@ class ImageTable:
     objects: int = 0
     has_masks: bool = True
     """Whether any of its annotations has a segmentation, usable or not."""
+    box_masks: bool = False
+    """Whether rounded boxes take the place of masks that are not there."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -60,12 +63,13 @@ class ImageTable:
         The fields of the annotations that the run uses are as LVIS and COCO write them, whatever the file has.
         """
         records = self.captions.records(index) if self.captions is not None else []
+        annotations = list(map(record_decoder(self.fields).canonical, self.annotations.records(index)))
         return SourceImage(
             image_id=int(self.ids[index]),
             file_name=self.names[index],
             width=int(self.sizes[index, 0]),
             height=int(self.sizes[index, 1]),
-            annotations=list(map(record_decoder(self.fields).canonical, self.annotations.records(index))),
+            annotations=list(map(with_box_mask, annotations)) if self.box_masks else annotations,
             captions=[text for text in map(_caption, records) if isinstance(text, str)],
         )
 
@@ -120,6 +124,7 @@ def read_images(
     variants: int,
     limit: int | None = None,
     frames: int = PAIR_FRAMES,
+    box_masks: bool = False,
 ) -> ImageTable:
     """Index an LVIS or COCO annotation file, and a COCO caption file, by image.
 
@@ -127,6 +132,7 @@ def read_images(
         variants: how many second views each image gets: their names have to differ from all others.
         limit: only the first so many images.
         frames: of a clip; 2: pairs.
+        box_masks: as in `ImageTable`.
 
     Raises:
         MissingInputError: a file is not there.
@@ -153,6 +159,7 @@ def read_images(
             },
             fields=file.fields("annotations"),
             objects=int(np.count_nonzero(mine & (table["iscrowd"] == 0))),
+            box_masks=box_masks,
             has_masks=_has_masks(table, np.flatnonzero(mine & (table["iscrowd"] == 0))),
         )
 
