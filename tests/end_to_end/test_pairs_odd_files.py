@@ -125,7 +125,7 @@ REFUSED: dict[str, tuple[Callable[[Any], None], str]] = {
     "annotation twice": (annotations(id=5), "has the id 5 of annotation number 1"),
     "unknown image": (lambda data: data["annotations"][0].update(image_id=77), 'which is not in "images"'),
     "unknown class": (annotations(category_id=77), 'which is not in "categories"'),
-    "one name": (images(file_name="x/a.jpg"), "has the file name a.jpg of image number 1"),
+    "one name": (images(file_name="a.jpg"), "has the file name a.jpg of image number 1"),
     "no name": (without("images", "file_name"), "has neither file_name nor coco_url"),
     "no objects": (lambda data: data["annotations"].clear(), "there is no object"),
     "crowds only": (annotations(iscrowd=True), "there is no object"),

@@ -113,6 +113,9 @@ def test_other_addresses_read_only_unless_told_otherwise(serve: Any, run_folder:
     assert ask(place, "/api/review", change(verdict="keep"), Host="lab.example", X_Ovforge_Token=token(place))[0] == 405
     place = urlsplit(serve(*arguments, "--writable")).netloc
     own = token(place, Host="lab.example:80")
+    behind = {"Host": "lab.example", "Origin": "https://hub.example", "X_Ovforge_Token": own}
+    assert ask(place, "/api/review", change(verdict="keep"), **behind)[0] == 403
+    assert ask(place, "/api/review", change(verdict="keep"), **behind, Sec_Fetch_Site="same-origin")[0] == 200
     assert ask(place, "/api/review", change(verdict="keep"), Host="lab.example", X_Ovforge_Token=own)[0] == 200
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
-from ovforge.annotation_io.image_names import bare_name, coco_name, is_usable_name, name_with_folder
+from ovforge.annotation_io.image_names import bare_name, coco_name, flat_name, is_usable_name, name_with_folder
 from ovforge.annotation_io.record_edit import decode_record, take_apart
 from ovforge.annotation_io.record_index import RecordIndex
 from ovforge.annotation_io.schema import Fields, record_decoder
@@ -200,13 +200,17 @@ def categories_of(table: RecordTable) -> tuple[lvis.Category, ...]:
 def image_names(images: RecordTable, way: str = "name") -> NDArray[Any]:
     """The images' names by one of `NAMES`, in file order, each usable and there once.
 
+    Bare names of which two are the same have their folders before them, as `image_names.flat_name` writes them.
+
     Raises:
         AnnotationFileError: names the first image that has none, or that has another's.
     """
     name_of = NAMES[way]
-    pairs = zip(images["file_name"].tolist(), images["coco_url"].tolist(), strict=True)
+    pairs = list(zip(images["file_name"].tolist(), images["coco_url"].tolist(), strict=True))
     order = slice(None) if name_of is bare_name else slice(None, None, -1)  # where folders count, coco_url's do
     names = [name_of(*pair[order]) for pair in pairs]
+    if way == "name" and len(set(names)) < len(names):  # images of several folders: their folders tell them apart
+        names = [flat_name(*pair) for pair in pairs]
     for index, name in enumerate(names):
         if not is_usable_name(name):
             written = images["file_name"][index] or images["coco_url"][index]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from ovforge.records.flat_names import flattened
+
 _SEPARATORS = re.compile(r"[/\\]")
 _COCO_NAME = re.compile(r"(?:COCO_\w+?_)?(\d{12}\.\w+)")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -22,6 +24,15 @@ def bare_name(file_name: str, coco_url: str = "") -> str:
     '000000391895.jpg'
     """
     return _parts(file_name, coco_url)[-1]
+
+
+def flat_name(file_name: str, coco_url: str = "") -> str:
+    """The name with all its folders, as one plain name: where images of several folders have the same bare name.
+
+    >>> flat_name("shop a/front.jpg"), flat_name("front.jpg")
+    ('shop a__front.jpg', 'front.jpg')
+    """
+    return flattened(_parts(file_name, coco_url))
 
 
 def name_with_folder(file_name: str, coco_url: str = "") -> str:

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from ovforge.errors import ImageError, InputError, MissingInputError, StorageError
+from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError, StorageError
 from ovforge.image_io.hdf5 import ImageReader, is_hdf5
 from ovforge.image_io.read_file import check_file_size, exists, is_folder, read_image_file
+from ovforge.records.flat_names import flattened
 
 
 class ImageStore(Protocol):
@@ -82,19 +83,53 @@ class _Closing:
 
 
 class FolderStore(_Closing):
-    """The images of one folder, by file name."""
+    """The images of one folder, by file name; those in its subfolders by file name, too, or by their flat names.
+
+    A file name that several subfolders have stands for none of them: only flat names tell them apart.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._deeper: dict[str, str] | None = None
 
     def read(self, name: str) -> bytes:
         """The bytes of the file `name` inside the folder."""
         if not is_plain_name(name):
             raise ImageError(repr(name), "is not a file name", detail=f"in {self.path}")
-        return read_image_file(f"{self.path}/{name}", name)
+        try:
+            return read_image_file(f"{self.path}/{name}", name)
+        except MissingImageError:
+            deeper = self._in_subfolders().get(name)
+            if deeper is None:
+                raise
+            return read_image_file(f"{self.path}/{deeper}", name)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and is_plain_name(name) and exists(f"{self.path}/{name}")
+        if not isinstance(name, str) or not is_plain_name(name):
+            return False
+        return exists(f"{self.path}/{name}") or name in self._in_subfolders()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_deeper": None}
+
+    def _in_subfolders(self) -> dict[str, str]:
+        """The images in subfolders, looked for when the first image is not in the folder itself."""
+        if self._deeper is None:
+            found: dict[str, str] = {}
+            twice: set[str] = set()
+            for folder, folders, files in os.walk(self.path, followlinks=False):
+                folders[:] = sorted(one for one in folders if not one.startswith("."))
+                inside = os.path.relpath(folder, self.path)
+                if inside == ".":
+                    continue
+                for name in files:
+                    path = f"{inside}/{name}".replace(os.sep, "/")
+                    found[flattened(path.split("/"))] = path
+                    if name in found and found[name] != path:
+                        twice.add(name)
+                    found.setdefault(name, path)
+            self._deeper = {name: path for name, path in found.items() if name not in twice}
+        return self._deeper
 
     def names(self) -> list[str]:
         """The names of all files in the folder, sorted; subfolders and hidden files are not images."""

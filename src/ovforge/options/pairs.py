@@ -131,6 +131,9 @@ class GenerateOptions(Options):
         shown="completed; original for warp and --scheduler ovtrack",
         panel=IMAGES,
     )
+    boxes_as_masks: bool = option(
+        False, "Move objects without a segmentation as rounded boxes, which is coarse.", panel=INPUTS
+    )
     masks: bool = option(True, "Store warped masks and the kept region.", panel=IMAGES)
     quality: int = option(95, "JPEG quality of the second views.", at_least=1, at_most=100, panel=IMAGES)
     limit: int | None = option(None, "Only the first so many images, for a trial.", at_least=1, panel=INPUTS)

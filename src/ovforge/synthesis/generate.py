@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from ovforge import __version__
-from ovforge.errors import InputError, OutputExistsError, WorkError
+from ovforge.errors import InputError, OutputExistsError, Place, WorkError
 from ovforge.image_io.listed_images import require_listed_images
 from ovforge.image_io.store import open_image_store
 from ovforge.options.labels import Labels, Outside
@@ -39,6 +39,7 @@ from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.plan import Plan, input_file
 from ovforge.runs.presence import other_calls
 from ovforge.runs.run import RunResult, ShardSelection, run
+from ovforge.synthesis.box_masks import NOTE as BOX_MASKS_NOTE
 from ovforge.synthesis.clips.make import NO_OBJECT as NO_CLIP
 from ovforge.synthesis.corrections import make_again, relabel, skipped_images, take_corrections
 from ovforge.synthesis.engines import pinned
@@ -170,8 +171,26 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
     captions, notes = _captions(options, engine)
     notes = [*engine.traits.notes, *notes]
     settings = pair_settings(options, engine)
-    table = read_images(annotations, captions, variants=settings.views, limit=options.limit, frames=settings.frames)
+    table = read_images(
+        annotations,
+        captions,
+        variants=settings.views,
+        limit=options.limit,
+        frames=settings.frames,
+        box_masks=options.boxes_as_masks,
+    )
     require_some(table.objects, "object", annotations, "in any image: crowd regions are not followed")
+    if options.boxes_as_masks:
+        notes.append(BOX_MASKS_NOTE)
+    elif not table.has_masks:
+        raise InputError(
+            "has boxes only: none of its annotations has a segmentation, and objects are moved by their masks",
+            place=Place(str(annotations)),
+            hint=(
+                "make masks from the boxes with a segmentation model, such as SAM, and write them as `segmentation`",
+                "move rounded boxes instead, which is coarse, with --boxes-as-masks",
+            ),
+        )
     if engine.traits.uses_captions and table.captions is not None and (lacking := table.captions.empty):
         notes.append(f"{lacking:,} of {len(table):,} images have no caption: their prompts are made from class names")
     with open_image_store(images) as store:
@@ -190,6 +209,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         options={
             **described_settings(settings),
             "limit": options.limit,
+            **({"boxes_as_masks": True} if options.boxes_as_masks else {}),
             "engine": described,
             "image_list": table.digest(),
         },

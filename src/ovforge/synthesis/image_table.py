@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from ovforge.annotation_io.schema import Fields, record_decoder
 from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.records.reporting import require_some
 from ovforge.records.run_layout import view_names
+from ovforge.synthesis.box_masks import with_box_mask
 from ovforge.synthesis.pairs import SourceImage
 
 LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
@@ -47,6 +49,10 @@ class ImageTable:
     class_names: dict[int, str]
     fields: Fields
     objects: int = 0
+    has_masks: bool = True
+    """Whether any of its annotations has a segmentation, usable or not."""
+    box_masks: bool = False
+    """Whether rounded boxes take the place of masks that are not there."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -57,12 +63,13 @@ class ImageTable:
         The fields of the annotations that the run uses are as LVIS and COCO write them, whatever the file has.
         """
         records = self.captions.records(index) if self.captions is not None else []
+        annotations = list(map(record_decoder(self.fields).canonical, self.annotations.records(index)))
         return SourceImage(
             image_id=int(self.ids[index]),
             file_name=self.names[index],
             width=int(self.sizes[index, 0]),
             height=int(self.sizes[index, 1]),
-            annotations=list(map(record_decoder(self.fields).canonical, self.annotations.records(index))),
+            annotations=list(map(with_box_mask, annotations)) if self.box_masks else annotations,
             captions=[text for text in map(_caption, records) if isinstance(text, str)],
         )
 
@@ -78,6 +85,16 @@ class ImageTable:
         self.annotations.close()
         if self.captions is not None:
             self.captions.close()
+
+
+def _has_masks(table: RecordTable, rows: NDArray[np.int64]) -> bool:
+    """Whether any of these annotations has a segmentation; usually the first tells. No annotations lack none."""
+    is_there = (bool(msgspec.json.decode(table.raw(int(row)), type=_Masked).segmentation) for row in rows)
+    return not len(rows) or any(is_there)
+
+
+class _Masked(msgspec.Struct):
+    segmentation: Any = None
 
 
 def open_for_pairs(path: Path, *, lists: bool = True) -> Annotations:
@@ -107,6 +124,7 @@ def read_images(
     variants: int,
     limit: int | None = None,
     frames: int = PAIR_FRAMES,
+    box_masks: bool = False,
 ) -> ImageTable:
     """Index an LVIS or COCO annotation file, and a COCO caption file, by image.
 
@@ -114,6 +132,7 @@ def read_images(
         variants: how many second views each image gets: their names have to differ from all others.
         limit: only the first so many images.
         frames: of a clip; 2: pairs.
+        box_masks: as in `ImageTable`.
 
     Raises:
         MissingInputError: a file is not there.
@@ -140,6 +159,8 @@ def read_images(
             },
             fields=file.fields("annotations"),
             objects=int(np.count_nonzero(mine & (table["iscrowd"] == 0))),
+            box_masks=box_masks,
+            has_masks=_has_masks(table, np.flatnonzero(mine & (table["iscrowd"] == 0))),
         )
 
 

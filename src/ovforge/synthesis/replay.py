@@ -64,6 +64,7 @@ def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> 
         variants=settings.views,
         frames=settings.frames,
         limit=plan.options["limit"],
+        box_masks=plan.options.get("boxes_as_masks", False),
     )
     try:
         index = _position(table, options)

@@ -100,9 +100,9 @@ def default_images() -> Path:
 
 
 def missing_images(store: ImageStore, names: Sequence[str]) -> list[str]:
-    """Those of `names` that the store does not have; it is listed once, not asked for each."""
+    """Those of `names` that the store does not have; it is listed once, and asked only for what is not listed."""
     there = set(store.names())
-    return [name for name in names if name not in there]
+    return [name for name in names if name not in there and name not in store]
 
 
 def require_most_images(store: ImageStore, names: Sequence[str]) -> list[str]:

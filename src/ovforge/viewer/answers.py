@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from ovforge.errors import ImageError, InputError, OvforgeError
@@ -92,11 +92,13 @@ def number(request: Request, key: str, default: int, most: int) -> int:
     return min(int(text), most)
 
 
-def download(content: bytes | str, name: str, kind: str) -> Response:
+def download(content: bytes | str | Iterator[bytes], name: str, kind: str) -> Response:
     """A file to be saved under `name`."""
     quoted = quote(name, safe="")
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quoted}", "Cache-Control": "no-store"}
-    return Response(content, 200, headers, kind)
+    if isinstance(content, bytes | str):
+        return Response(content, 200, headers, kind)
+    return StreamingResponse(content, 200, headers, kind)
 
 
 def _writing(handler: Writer) -> Callable[[Request], Awaitable[Response]]:

@@ -177,7 +177,7 @@ class PairPages:
         """The images and objects of a filter's pairs."""
         snapshot, pairs, rejected = self._exported(request)
         about = {"description": self._source.name, "contributor": "ovforge pairs view", "rejected_left_out": rejected}
-        content = b"".join(coco(self._source, snapshot.arrays, pairs, about))
+        content = coco(self._source, snapshot.arrays, pairs, about)
         return download(content, f"{self._source.name}-coco.json", "application/json")
 
     def export_html(self, request: Request) -> Response:

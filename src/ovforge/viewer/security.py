@@ -113,11 +113,15 @@ def _refusal(host: str) -> str:
 
 
 def _is_own(scope: Scope, host: str) -> bool:
-    """Whether a write comes from a page of this server, as far as the browser says."""
+    """Whether a write comes from a page of this server, as far as the browser says.
+
+    `Sec-Fetch-Site` is what the browser itself knows of the page; the origin may differ from the host where a proxy
+    stands between, and counts for browsers that do not send the other.
+    """
     origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
     site = [value for name, value in scope["headers"] if name == b"sec-fetch-site"]
-    if site and site != [b"same-origin"]:
-        return False
+    if site:
+        return site == [b"same-origin"]
     return all(urlsplit(origin).netloc == host for origin in origins)
 
 

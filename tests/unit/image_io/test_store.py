@@ -102,3 +102,23 @@ def test_refuses_a_data_set_that_is_no_image(tmp_path: Path) -> None:
         for name in ("floats", "group"):
             with pytest.raises(ImageError, match=name):
                 store.read(name)
+
+
+def test_images_in_subfolders_are_kept_apart(tmp_path: Path) -> None:
+    for name in ("top.jpg", "a/one.jpg", "a/deep/one.jpg", "b/two.jpg", ".hidden/three.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    with open_image_store(tmp_path) as store:
+        for key, name in (
+            ("top.jpg", "top.jpg"),
+            ("two.jpg", "b/two.jpg"),
+            ("b__two.jpg", "b/two.jpg"),
+            ("a__one.jpg", "a/one.jpg"),
+            ("a__deep__one.jpg", "a/deep/one.jpg"),
+        ):
+            assert key in store
+            assert store.read(key) == name.encode()
+        for key in ("one.jpg", "three.jpg", "c__one.jpg"):  # in two folders, hidden, not there
+            assert key not in store
+            with pytest.raises(ImageError, match="is missing"):
+                store.read(key)

@@ -86,7 +86,9 @@ def score_pairs(
             hint="a clip's objects are the photograph's own pixels: nothing repainted them",
         )
     starts, stops = _line_spans(merged.pairs)
-    table = read_images(annotations, None, variants=1, limit=about.images)
+    table = read_images(
+        annotations, None, variants=1, limit=about.images, box_masks=bool(about.options.get("boxes_as_masks"))
+    )
     try:
         _check_table(table, starts, merged.pairs)
         task = ScoreTask(
