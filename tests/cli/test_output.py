@@ -61,3 +61,20 @@ def test_streams_that_are_closed_or_full(tmp_path: Path, redirect: str):
     assert b"Exception ignored" not in err
     if redirect == ">/dev/full":
         assert b"could not be printed (No space left on device)" in err
+
+
+@pytest.mark.parametrize("command", ["doctor", "doctor --json", "--help", "pairs list --folder .", "--version", "lvis"])
+@pytest.mark.parametrize("redirect", [">&-", ">/dev/full", "| true"])
+def test_commands_that_only_print(tmp_path: Path, command: str, redirect: str):
+    ovforge = f'"{sys.executable}" -m ovforge.cli.main'
+    done = subprocess.run(
+        ["bash", "-c", f"{ovforge} {command} {redirect}; exit ${{PIPESTATUS[0]}}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        timeout=60,
+    )
+    if redirect != "| true":  # typer gives 1 where it notices that nobody reads its help
+        assert done.returncode == (2 if command == "lvis" else 0)  # a group alone shows its help and is no success
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr

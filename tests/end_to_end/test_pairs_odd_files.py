@@ -20,6 +20,7 @@ GENERATE = (
     *("--ann", "in.json", "--images", "images", "--folder", "run"),
 )
 SIZE = (320, 240)
+RLE = [100.0 * 240 + 60, *[140.0, 100.0] * 159, 140.0, 40.0 + 60 * 240]
 POLYGON = [[100, 60, 260, 60, 260, 200, 100, 200]]
 
 
@@ -98,6 +99,13 @@ ACCEPTED: dict[str, Callable[[Any], None]] = {
         images(license="x", date_captured=None, pos_category_ids="?", video_id="v")(data),
         annotations(attributes={"id": "x", "mask": [1], "area": None}, keypoints=[None], track_id="t")(data),
     )[0],
+    "numbers that no float holds": lambda data: (
+        annotations(note="1e400", attributes={"n": 10**30})(data),
+        data["annotations"].append(
+            {**data["annotations"][0], "id": 99, "bbox": [0, 0, 50, 50], "segmentation": [[0, 0, 50, 0, "1e400", 50]], "area": 9}
+        ),
+    )[0],
+    "RLE of floats": annotations(segmentation={"size": [240.0, 320.0], "counts": RLE}),
     "a crowd beside": lambda data: data["annotations"].append(
         {**data["annotations"][0], "id": 99, "iscrowd": True, "segmentation": {"size": [1, 1], "counts": [1]}}
     ),
@@ -134,7 +142,7 @@ def run(*arguments: object, code: int = 0) -> None:
 def generate(change: Callable[[Any], None], code: int = 0) -> dict[str, Any]:
     data = plain()
     change(data)
-    Path("in.json").write_text(json.dumps(data))
+    Path("in.json").write_text(json.dumps(data).replace('"1e400"', "1e400"))
     run(*GENERATE, code=code)
     return data
 

@@ -94,6 +94,7 @@ DAMAGES: dict[str, tuple[bytes, str]] = {
         tar([(f"{w}.tar", class_tar(w)) for w in [*WNIDS, WNIDS[1]]]),
         r"n00000002\.tar'?: byte [\d,]+: has class n00000002 twice",
     ),
+    "cut in the first header": (whole()[:511], r"byte 511: is cut short"),
     "no closing zeros": (whole()[: len(whole().rstrip(b"\0")) // 512 * 512 + 512], r"cut short|damaged|twice|closing"),
 }
 
@@ -189,12 +190,48 @@ def test_a_class_folder_that_comes_twice_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pack", COMPRESSED)
+def test_an_image_that_is_in_a_class_folder_twice_is_named(tmp_path: Path, pack: Pack) -> None:
+    files = [(f"x/{w}/{name}.JPEG", jpeg(30 + i)) for w in WNIDS[:2] for i, name in enumerate("aba")]
+    out = tmp_path / "out"
+    for _ in range(2):
+        summary = run(put(tmp_path / "a", pack(tar(files))), out)
+        assert [str(drop) for drop in summary.skipped] == ["2 files are in the archive twice; the first counts"]
+        assert (out / SMALL / WNIDS[1] / "a.JPEG").read_bytes() == jpeg(30)
+
+
+@pytest.mark.parametrize("pack", COMPRESSED)
+@pytest.mark.parametrize("folders_first", [False, True])
+def test_an_archive_of_class_tars_and_class_folders_is_taken_whole(
+    tmp_path: Path, pack: Pack, folders_first: bool
+) -> None:
+    class_tars, folders = (
+        [(f"{WNIDS[0]}.tar", class_tar(WNIDS[0]))],
+        [(f"{WNIDS[1]}/{i}.JPEG", IMAGE) for i in range(3)],
+    )
+    files = [*folders, *class_tars] if folders_first else [*class_tars, *folders]
+    summary = run(put(tmp_path / "a", pack(tar(files))), tmp_path / "out")
+    assert summary.counts == {"classes": 2, "train": 0, "val": 0, SMALL: 6}
+    assert summary.skipped == ()
+
+
+@pytest.mark.parametrize("pack", COMPRESSED)
+@pytest.mark.parametrize("form", ["{0}/", ""])
+def test_a_name_that_no_file_can_have_is_named_and_the_class_goes_on(tmp_path: Path, pack: Pack, form: str) -> None:
+    folder = form.format(WNIDS[0])
+    files = [(f"{folder}a.JPEG", IMAGE), (f"{folder}{'b' * 300}.JPEG", IMAGE), (f"{folder}c.JPEG", IMAGE)]
+    data = tar(files if folder else [(f"{WNIDS[0]}.tar", tar(files))])
+    summary = run(put(tmp_path / "a", pack(data)), tmp_path / "out")
+    assert summary.counts[SMALL] == 2
+    assert summary.skipped[0].count == 1
+
+
+@pytest.mark.parametrize("pack", COMPRESSED)
 def test_an_image_that_is_in_a_class_twice_is_named(tmp_path: Path, pack: Pack) -> None:
     inner = tar([("a.JPEG", IMAGE), ("b.JPEG", IMAGE), ("a.JPEG", jpeg(50))])
     out = tmp_path / "out"
     summary = run(put(tmp_path / "a", pack(tar([(f"{WNIDS[0]}.tar", inner)]))), out)
     assert (out / SMALL / WNIDS[0] / "a.JPEG").read_bytes() == IMAGE
-    assert [str(drop) for drop in summary.skipped] == ["1 file is in the class tar twice; the first counts"]
+    assert [str(drop) for drop in summary.skipped] == ["1 file is in the archive twice; the first counts"]
 
 
 @pytest.mark.parametrize("pack", COMPRESSED)
@@ -364,9 +401,12 @@ def test_a_damaged_class_tar_fails_its_class_and_is_named(tmp_path: Path) -> Non
     files = [(f"{w}.tar", bad if w == WNIDS[1] else class_tar(w)) for w in WNIDS]
     out = tmp_path / "out"
     for pack in (lambda data: data, gzip.compress):
-        with pytest.raises(WorkError, match=r"1 classes could not be prepared: n00000002: .*behind n00000002_1\.JPEG"):
+        with pytest.raises(
+            WorkError, match=r"1 class could not be prepared: n00000002: \S*/a: .*behind n00000002_1\.JPEG"
+        ) as caught:
             run(put(tmp_path / "a", pack(tar(files))), out)
-        assert "1 classes could not be prepared (n00000002)" in why_unfinished(out)
+        assert ".prepare" not in caught.value.message  # the archive is named, not what was unpacked from it
+        assert "1 class could not be prepared (n00000002)" in why_unfinished(out)
         assert classes(out) == [w for w in WNIDS if w != WNIDS[1]]
         out = tmp_path / "other"
 

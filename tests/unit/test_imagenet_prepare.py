@@ -277,7 +277,7 @@ def test_dangerous_members_refuse_their_class_and_the_rest_is_done(tmp_path: Pat
     data = tar({f"{wnid}.tar": inner for wnid, inner in everything.items()})
     source.write_bytes(gzip.compress(data) if make is winter21 else data)
     out = tmp_path / "out"
-    with pytest.raises(WorkError, match=r"1 classes could not be prepared: n02084071: .* is refused"):
+    with pytest.raises(WorkError, match=r"1 class could not be prepared: n02084071: .* is refused"):
         run(source, out)
     assert sorted(tree(out)) == [name for name in LAYOUT if "n02084071" not in name]
     assert not (tmp_path / "x.JPEG").exists()

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
 from ovforge.annotation_io.image_names import bare_name, coco_name, flat_name, is_usable_name, name_with_folder
+from ovforge.annotation_io.record_edit import decode_record, take_apart
 from ovforge.annotation_io.record_index import RecordIndex
 from ovforge.annotation_io.schema import Fields, record_decoder
 from ovforge.errors import AnnotationFileError
@@ -288,14 +289,6 @@ def _fields(section: str, names: Iterable[str], optional: Collection[str]) -> Fi
     return Fields(section, tuple(dict.fromkeys(names)), own)
 
 
-class _Extra(msgspec.Struct):
-    bbox: Any = None
-    segmentation: Any = None
-
-
-_EXTRA = msgspec.json.Decoder(_Extra)
-
-
 def _fill_in(opened: Annotations) -> None:
     """Give the annotations that lack an area or a box those of their masks."""
     table = opened.annotations
@@ -311,9 +304,10 @@ def _fill_in(opened: Annotations) -> None:
 
     sizes = _image_sizes(opened) if "image_id" in table.names else {}
     for row in np.flatnonzero(missing).tolist():
-        record = _EXTRA.decode(table.raw(row))
+        raw = take_apart(table.raw(row))
+        segmentation, bbox = (decode_record(raw[name]) if name in raw else None for name in ("segmentation", "bbox"))
         width, height = sizes.get(int(table["image_id"][row]), (0, 0)) if sizes else (0, 0)
-        extent = mask_extent(record.segmentation, width, height) if record.segmentation else None
+        extent = mask_extent(segmentation, width, height) if segmentation else None
         if "bbox" in fields and np.isnan(table["bbox"][row, 0]):
             if extent is None:
                 raise table.error(
@@ -322,7 +316,7 @@ def _fill_in(opened: Annotations) -> None:
                 )
             table["bbox"][row] = extent.box
         if "area" in fields and np.isnan(table["area"][row]):
-            table["area"][row] = extent.area if extent is not None else _box_area(record.bbox)
+            table["area"][row] = extent.area if extent is not None else _box_area(bbox)
 
 
 def _box_area(box: Any) -> float:

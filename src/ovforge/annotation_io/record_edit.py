@@ -22,6 +22,17 @@ take_apart: Callable[[bytes | memoryview], RawFields] = msgspec.json.Decoder(dic
 """The record's own keys, and the raw JSON of their values; msgspec.DecodeError if it is no JSON object."""
 
 
+def decode_record(record: bytes | memoryview) -> Any:
+    """A record, or the value of a field, as plain values: what `json.load` has of it.
+
+    A number that no float can hold (`1e400`) is JSON, and may be in a field that nobody uses: it is infinite.
+    """
+    try:
+        return msgspec.json.decode(record)
+    except (msgspec.ValidationError, RecursionError):
+        return json.loads(bytes(record))
+
+
 def put_together(fields: Mapping[str, Any]) -> bytes:
     """The record as JSON, laid out as `json.dump` does: the originals' files can be met byte for byte.
 

@@ -99,7 +99,7 @@ def _from_rle(segmentation: Mapping[str, Any], width: int, height: int) -> Rle:
         lengths = _decompressed(text)
         rle: Rle = {"size": [height, width], "counts": text}
     elif isinstance(counts, Sequence):
-        lengths = list(counts)
+        lengths = [int(n) if isinstance(n, float) and n.is_integer() else n for n in counts]
         rle = {}
     else:
         raise UnusableMaskError("RLE without counts")

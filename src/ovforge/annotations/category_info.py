@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +11,7 @@ from ovforge.annotation_io.annotation_file import RecordTable
 from ovforge.annotation_io.annotation_writer import Section, write_annotation_file
 from ovforge.annotation_io.door import Annotations, open_annotations
 from ovforge.annotation_io.ordering import find_positions
-from ovforge.annotation_io.record_edit import edit_record, take_apart
+from ovforge.annotation_io.record_edit import decode_record, edit_record, take_apart
 from ovforge.annotations.counts import image_and_instance_counts
 from ovforge.errors import InputError
 from ovforge.files.atomic import atomic_file, check_output
@@ -147,7 +146,7 @@ def _count_positives(categories: RecordTable, images: RecordTable) -> Ints:
 
 def _change(record: bytes, after: str) -> str:
     """What became of a category's frequency, in words; empty if nothing did."""
-    fields = {name: msgspec.json.decode(value) for name, value in take_apart(record).items() if name in _NOTED}
+    fields = {name: decode_record(value) for name, value in take_apart(record).items() if name in _NOTED}
     before = fields.get("frequency")
     return (
         "" if before == after else f"{fields.get('name') or fields['id']}: frequency {before or 'none'} is now {after}"

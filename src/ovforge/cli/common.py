@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ovforge.cli.from_options import GroupedCommand, expand
-from ovforge.cli.output import ForgivingStream, prepare_streams, signals_as_interrupts, write_error, write_out
+from ovforge.cli.output import (
+    ForgivingStream,
+    prepare_streams,
+    signals_as_interrupts,
+    stdout_is_broken,
+    write_error,
+    write_out,
+)
 from ovforge.cli.summary_text import as_text
 from ovforge.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, OvforgeError
 from ovforge.options.base import convert, simple_type
@@ -119,6 +126,13 @@ class Console:
         write_out(text + "\n")
 
 
+class _InterruptedError(Exception):
+    """A command was interrupted. Not a KeyboardInterrupt: typer would end with that and say nothing."""
+
+    def __init__(self, interrupt: KeyboardInterrupt) -> None:
+        self.interrupt = interrupt
+
+
 def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register `function(console, ...) -> StepSummary | None` as a command.
 
@@ -150,6 +164,8 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
                     traceback.print_exc()
                 _print_error(error, _option_names(own))
                 raise typer.Exit(error.exit_code) from None
+            except KeyboardInterrupt as error:
+                raise _InterruptedError(error) from error
             if summary is not None:
                 console.show(summary)
 
@@ -240,9 +256,10 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
     try:
         with signals_as_interrupts():
             result = app(args=arguments, standalone_mode=False)
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, _InterruptedError) as error:
+        interrupt = error.interrupt if isinstance(error, _InterruptedError) else error
         command_line = shlex.join(["ovforge", *(sys.argv[1:] if arguments is None else arguments)])
-        what = getattr(error, "message", "") or f"{str(error) or 'interrupted'}: nothing is half-written"
+        what = getattr(interrupt, "message", "") or f"{str(interrupt) or 'interrupted'}: nothing is half-written"
         write_error(f"{what}\n  the same command resumes: {command_line}\n")
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever read the output has seen enough
@@ -254,11 +271,14 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
         _print_error(error)
         return error.exit_code
     except Exception as error:
+        if isinstance(error, OSError) and stdout_is_broken():  # what typer prints itself, as the help
+            write_out("")
+            return EXIT_DONE
         # Typer's usage errors carry their own one-line message and exit code; anything else is a defect of ours.
         if not hasattr(error, "format_message"):
             raise
         if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its message is the help
-            sys.stdout.write(f"{error.format_message()}\n" if error.format_message() else "")
+            write_out(f"{error.format_message()}\n" if error.format_message() else "")
             return EXIT_USAGE
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "ovforge"

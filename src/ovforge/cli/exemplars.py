@@ -10,6 +10,7 @@ import typer
 
 from ovforge.cli.common import Console, command
 from ovforge.cli.executors import executor_of, select_shards
+from ovforge.cli.output import ForgivingStream
 from ovforge.options.executors import ExecutorOptions
 from ovforge.options.exemplars import CollateOptions, CropOptions, ExemplarIndexOptions, SampleOptions
 from ovforge.records.reporting import StepSummary
@@ -81,7 +82,11 @@ def _show_coverage(path: Path, *, all_classes: bool) -> None:
 
     report = msgspec.json.decode(path.read_bytes(), type=Coverage)
     # A table in a file or a pipe needs no terminal's width.
-    screen = RichConsole(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    screen = RichConsole(
+        file=ForgivingStream(sys.stdout),  # type: ignore[arg-type]
+        highlight=False,
+        width=None if sys.stdout.isatty() else PIPE_WIDTH,
+    )
     totals = Table("classes", "number", "LVIS", "ImageNet", "Visual Genome", "substitutes", "total", box=SIMPLE_HEAD)
     totals.add_column(f"under {report.enough}")
     for column in totals.columns[1:]:

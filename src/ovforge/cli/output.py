@@ -46,6 +46,11 @@ def write_out(text: str) -> None:
         write_error(f"note: the output could not be printed ({problem}); what was done is done\n")
 
 
+def stdout_is_broken() -> bool:
+    """Whether what was written to stdout cannot be passed on: its disk is full, its reader gone."""
+    return bool(_write(sys.stdout, ""))
+
+
 def write_error(text: str) -> None:
     """Write to stderr, or not at all."""
     if _write(sys.stderr, text):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ovforge.cli.common import Console, command
+from ovforge.cli.output import write_out
 from ovforge.options import layout
 
 
@@ -36,4 +36,4 @@ def _list(
         return
     width = max((len(run.name) for run in runs), default=0)
     lines = [f"{run.name:{width}}  {run.describe()}" for run in runs] or [f"no run in {folder}"]
-    sys.stdout.write("\n".join(lines) + "\n")
+    write_out("\n".join(lines) + "\n")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import typer
 
 from ovforge.cli.common import Console, command
+from ovforge.cli.output import write_out
 from ovforge.options.workflow import WorkflowOptions
 from ovforge.records.reporting import StepSummary
 
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
         if console.json:
             console.print_json(report)
         else:
-            sys.stdout.write("\n".join(_lines(report)) + "\n")
+            write_out("\n".join(_lines(report)) + "\n")
 
     @command(app, "prepare", example="ovforge prepare --for ovtrack --root /data/lvis-project")
     def prepare(console: Console, options: WorkflowOptions) -> StepSummary:
@@ -94,7 +94,7 @@ def _input_lines(state: InputState, report: DoctorReport) -> Iterator[str]:
     told = state.problem or state.looks_like
     yield f"  [{mark}] {state.what}{f' ({told})' if told else ''}: {state.place}"
     if not state.present and not (state.optional and not state.problem):
-        yield f"      get {state.download} at {state.site}"
+        yield f"      get from {state.site}: {state.download}"
         if blocked := report.blocks.get(state.key):
             yield f"      without it: no {', no '.join(blocked)}"
 

@@ -21,6 +21,7 @@ from ovforge.options.base import by_keywords
 from ovforge.options.exemplars import CropForm, CropOptions, ExemplarIndexOptions
 from ovforge.records.crops import CLASSES_FILE, CropIndex, CroppedClass
 from ovforge.records.exemplar import DATASETS, IMAGENET, LVIS, VISUAL_GENOME
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some, shell_command
 from ovforge.records.run_layout import MANIFEST, SHARDS
 from ovforge.runs.executors.base import Executor
@@ -324,5 +325,5 @@ def _remove_stale(output: Path, kept: set[str]) -> None:
 def _read_receipt(path: Path) -> Iterator[CroppedClass]:
     try:
         yield from msgspec.json.decode(path.read_bytes(), type=list[CroppedClass])
-    except msgspec.MsgspecError:
+    except JSON_ERRORS:
         path.unlink(missing_ok=True)  # not whole: the shard is done once more

@@ -18,6 +18,7 @@ from ovforge.image_io.header import read_size_of_file
 from ovforge.options.base import by_keywords
 from ovforge.options.exemplars import ExemplarIndexOptions
 from ovforge.records.crops import CLASSES_FILE, CropIndex
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
 
@@ -103,7 +104,7 @@ def _folders(crops: Path, categories: Sequence[Category]) -> tuple[dict[int, str
         return {category.id: str(category.id - 1) for category in categories}, (note,)
     try:
         classes = msgspec.json.decode(path.read_bytes(), type=CropIndex).classes
-    except msgspec.MsgspecError as error:
+    except JSON_ERRORS as error:
         raise AnnotationFileError(
             path,
             "is not what the crop step writes",

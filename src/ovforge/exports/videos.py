@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
+from ovforge.annotation_io.record_edit import decode_record
 from ovforge.records.lvis import Category
 
 READ_AS = "a pairs JSON is what `ovforge pairs annotate NAME` writes"
@@ -142,7 +143,7 @@ class VideoFile:
             self._objects.check_known("image_id", self._images["id"], "images")
             categories = self._file.table("categories", Category)
             self.categories: list[dict[str, Any]] = [
-                msgspec.json.decode(categories.raw(row)) for row in range(len(categories))
+                decode_record(categories.raw(row)) for row in range(len(categories))
             ]
             self._arrange(videos)
         except BaseException:
@@ -246,12 +247,12 @@ class VideoFile:
             )
 
     def _frame(self, index: int, row: int, *, renumbered: bool) -> Frame:
-        record: dict[str, Any] = msgspec.json.decode(self._images.raw(row))
+        record: dict[str, Any] = decode_record(self._images.raw(row))
         if renumbered:
             record |= {key: index for key in ("frame_id", "frame_index") if key in record}
         size = self._fields(self._images, row, record, _ImageFields)
         rows = self._object_rows[self._object_edges[row] : self._object_edges[row + 1]].tolist()
-        records = [msgspec.json.decode(self._objects.raw(one)) for one in rows]
+        records = [decode_record(self._objects.raw(one)) for one in rows]
         objects = [
             self._fields(self._objects, one, fields, VideoObject) for one, fields in zip(rows, records, strict=True)
         ]

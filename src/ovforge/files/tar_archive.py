@@ -151,7 +151,7 @@ def check_is_tar(path: Path | str, head: bytes) -> None:
     if len(head) == _BLOCK and (_has_checksum(head) or not head.strip(b"\0") or head[257:262] == b"ustar"):
         return
     what = describe_content(head)
-    if len(head) < _BLOCK and what.startswith("a file that begins"):
+    if len(head) < _BLOCK and (what.startswith("a file that begins") or what == "a tar archive"):
         raise ArchiveError(path, "is cut short", byte=len(head), hint=_CHECKSUM_HINT)
     if what == "an empty file":
         raise ArchiveError(path, "is empty", hint="the download failed; fetch it again")

@@ -44,6 +44,10 @@ class ClassSource(NamedTuple):
     """Of the class tar in bytes; None for a folder."""
     part: str = ""
     """The part that its images are in already; empty where the class is still to be split."""
+    archive: Path | None = None
+    """The archive that `path` was unpacked from, for a while; errors name it."""
+    repeated: tuple[str, ...] = ()
+    """Images that the archive has once more: the first counts."""
 
     @property
     def key(self) -> str:
@@ -132,6 +136,7 @@ class ClassStream:
         folder: ClassSource | None = None
         """The class whose images come one after another; it is whole when another begins."""
         files: set[str] = set()
+        repeated: list[str] = []
         for member in stream_members(self.path, plain, self.notes.append):
             self.position = raw.tell()
             found = _class_of(member.name)
@@ -141,11 +146,11 @@ class ClassStream:
                     self.unrecognised.append(member.name)
                 continue
             wnid, part, file = found
-            source = ClassSource(wnid, self._spool / wnid, part=part)
+            source = ClassSource(wnid, self._spool / wnid, part=part, archive=self.path)
             if folder is None or folder.key != source.key or not file:
                 if folder is not None and self._wanted(folder.key):
-                    yield folder
-                folder, files = None, set()
+                    yield folder._replace(repeated=tuple(repeated))
+                folder, files, repeated = None, set(), []
                 if source.key in self.seen:
                     raise ArchiveError(
                         self.path,
@@ -159,22 +164,22 @@ class ClassStream:
                 if self._wanted(source.key):
                     target = self._spool / f"{wnid}.tar"
                     _copy(member, target)
-                    yield ClassSource(wnid, target, 0, member.size)
+                    yield ClassSource(wnid, target, 0, member.size, archive=self.path)
                 continue
             if folder is None:
                 folder = source._replace(path=self._spool / source.key)
-            if self._wanted(source.key):
-                _store(member, folder.path / file, twice=file in files)
+            if file in files:
+                repeated.append(file)
+            elif self._wanted(source.key):
+                _store(member, folder.path / file)
             files.add(file)
         if folder is not None and self._wanted(folder.key):
-            yield folder
+            yield folder._replace(repeated=tuple(repeated))
         self.position = raw.tell()
 
 
-def _store(member: StreamedMember, target: Path, *, twice: bool) -> None:
-    """Unpack one image of a class folder; of two with one name the first counts."""
-    if twice:
-        return
+def _store(member: StreamedMember, target: Path) -> None:
+    """Unpack one image of a class folder."""
     target.parent.mkdir(exist_ok=True)
     try:
         _copy(member, target)
@@ -266,7 +271,9 @@ def _tar(path: Path) -> Archive:
     unrecognised = []
     for member in read_members(path):
         found = _class_of(member.name)
-        if found is None or found[2]:
+        if found is not None and found[2]:  # it has class folders, too
+            return Archive(path, path.stat().st_size, None)
+        if found is None:
             unrecognised.append(member.name)
         elif found[0] in classes:
             raise ArchiveError(

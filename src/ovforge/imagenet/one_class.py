@@ -27,6 +27,8 @@ from ovforge.sources.imagenet21k import SMALL, STATE, TRAIN, VAL
 WORK = "work"
 """Below STATE: classes that are being made, each in a folder of its own."""
 
+_LONGEST_NAME = 255
+"""Bytes of a file name that file systems take."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -64,8 +66,10 @@ def prepare_class(options: PrepareOptions, source: ClassSource) -> ClassReport |
     work = temporary_path(options.out / STATE / WORK / source.wnid)
     try:
         return _prepare(options, source, work)
-    except (ArchiveError, ImageError) as error:  # its tar, or its folder as a whole
+    except ImageError as error:  # its folder as a whole
         return ClassFailure(source.wnid, error.message)
+    except ArchiveError as error:
+        return ClassFailure(source.wnid, _in_archive(source, error).message)
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise WorkError(
@@ -77,13 +81,29 @@ def prepare_class(options: PrepareOptions, source: ClassSource) -> ClassReport |
         shutil.rmtree(work, ignore_errors=True)
 
 
+def _in_archive(source: ClassSource, error: ArchiveError) -> ArchiveError:
+    """The error of a class tar, which names the archive where the tar is only unpacked from it for a while."""
+    if source.archive is None or error.place is None:
+        return error
+    return ArchiveError(
+        f"{source.archive}: {source.wnid}.tar in it",
+        error.reason,
+        member=error.place.member,
+        byte=error.place.byte,
+        detail=error.detail,
+    )
+
+
 def _prepare(options: PrepareOptions, source: ClassSource, work: Path) -> ClassReport:
     cv2.setNumThreads(1)  # every core has a process of its own
     files, left_out, copy = _from_folder(options, source) if source.size is None else _from_tar(options, source)
-    images = [name for name in files if has_image_suffix(name) and not name.startswith(".") and is_utf8(name)]
-    for name in sorted(set(files) - set(images)):
-        reason = "is hidden, or not named like an image" if is_utf8(name) else "its name is not UTF-8"
-        left_out.append((printable(name), reason))
+    left_out += [(printable(name), "is in the archive twice; the first counts") for name in source.repeated]
+    images = []
+    for name in files:
+        if reason := _why_no_name(name):
+            left_out.append((printable(name), reason))
+        else:
+            images.append(name)
     counts, size = {}, 0
     # The split goes by the names alone, broken images included, as in the processing document.
     for part, names in _split(images, source, options).items():
@@ -99,6 +119,15 @@ def _prepare(options: PrepareOptions, source: ClassSource, work: Path) -> ClassR
     for part in counts:
         _put_in_place(work / part, options.out / part / source.wnid, work / f"{part}.old")
     return ClassReport(source.wnid, counts, size, left_out, source.key)
+
+
+def _why_no_name(name: str) -> str:
+    """Why a file of this name is no image of the tree; empty if it is one."""
+    if not is_utf8(name):
+        return "its name is not UTF-8"
+    if len(name.encode()) > _LONGEST_NAME:
+        return f"its name is longer than {_LONGEST_NAME} bytes"
+    return "" if has_image_suffix(name) and not name.startswith(".") else "is hidden, or not named like an image"
 
 
 def _put_in_place(made: Path, target: Path, old: Path) -> None:
@@ -151,7 +180,7 @@ def _from_tar(options: PrepareOptions, source: ClassSource) -> _Files:
     for member in read_members(source.path, source.offset, source.size):
         name = member.name.rpartition("/")[2]
         if members.setdefault(name, member) is not member:
-            left_out.append((printable(member.name), "is in the class tar twice; the first counts"))
+            left_out.append((printable(member.name), "is in the archive twice; the first counts"))
 
     def copy(name: str, target: Path) -> int:
         member = members[name]

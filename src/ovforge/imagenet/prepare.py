@@ -294,8 +294,9 @@ def _finish(
     if failures:
         named = "; ".join(f"{failure.wnid}: {failure.problem}" for failure in failures[:3])
         raise WorkError(
-            f"{len(failures)} classes could not be prepared: {named}",
-            hint=f"{len(reports)} are done and stay; {report_file} names all; run the same command to try again",
+            f"{len(failures):,} {'class' if len(failures) == 1 else 'classes'} could not be prepared: {named}",
+            hint=f"{len(reports)} are done and stay; {report_file} names all; run the same command to try again, "
+            "after a damaged archive was fetched again",
         )
     if not any(images.values()):
         reasons = "; ".join(str(drop) for drop in summary.skipped[:3]) or "they are empty"

@@ -12,6 +12,7 @@ from ovforge.errors import StorageError
 from ovforge.imagenet.archives import ClassSource
 from ovforge.imagenet.one_class import ClassFailure, ClassReport, prepare_class
 from ovforge.options.imagenet import PrepareOptions
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.runs.task import Shard, ShardReport, Slot
 
 
@@ -73,6 +74,6 @@ class PrepareWorker:
 
 def read_classes(path: Path) -> ShardClasses | None:
     """What the shard file `path` says; None where there is none, or a broken one."""
-    with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+    with contextlib.suppress(FileNotFoundError, *JSON_ERRORS):
         return msgspec.json.decode(path.read_bytes(), type=ShardClasses)
     return None

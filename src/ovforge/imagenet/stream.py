@@ -23,6 +23,7 @@ from ovforge.imagenet.archives import ClassSource, ClassStream, no_classes
 from ovforge.imagenet.one_class import ClassFailure, ClassReport, prepare_class
 from ovforge.imagenet.workers import run_ordered
 from ovforge.options.imagenet import PrepareOptions
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.reporting import Progress
 from ovforge.sources.imagenet21k import STATE
 
@@ -83,7 +84,7 @@ def prepare_stream(
                 shutil.rmtree(state / leftover, ignore_errors=True)
     if stream.error is not None:
         if failures or done:
-            told = f"{len(done):,} classes are done and stay"
+            told = f"{len(done):,} {'class is done and stays' if len(done) == 1 else 'classes are done and stay'}"
             raise stream.error.with_hint("; ".join(filter(None, (*stream.error.remedy[:1], told))))
         raise stream.error
     if not stream.seen:
@@ -130,7 +131,7 @@ def _reports(out: Path) -> dict[str, ClassReport]:
     """The classes that are done."""
     reports = {}
     for path in sorted((out / STATE / "classes").glob("n*.json")):
-        with contextlib.suppress(msgspec.MsgspecError):  # not whole: the class is done again
+        with contextlib.suppress(*JSON_ERRORS):  # not whole: the class is done again
             report = msgspec.json.decode(path.read_bytes(), type=ClassReport)
             if report.is_there(out):
                 reports[report.key or report.wnid] = report

@@ -12,6 +12,7 @@ from types import TracebackType
 import msgspec
 
 from ovforge.files.machine import host_name, machine_name, process_is_alive, process_start
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.run_layout import RUNNING
 from ovforge.runs.signals import start_quietly
 from ovforge.runs.task import Shard
@@ -143,7 +144,7 @@ def worker_statuses(folder: Path) -> list[WorkerStatus]:
         return []
     for path in paths:
         if path.suffix == ".json" and not path.name.startswith("."):
-            with contextlib.suppress(OSError, msgspec.MsgspecError):
+            with contextlib.suppress(OSError, *JSON_ERRORS):
                 record = msgspec.json.decode(path.read_bytes(), type=RunningWorker)
                 found.append((record, path.stat().st_mtime))
     others = any(record.machine != machine_name() for record, _ in found)

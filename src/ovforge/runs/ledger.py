@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from ovforge.files.atomic import write_bytes
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.run_layout import LEDGER, SHARDS
 from ovforge.runs.task import Shard, ShardReport
 
@@ -51,7 +52,7 @@ class Ledger:
         """The entry of `shard`, whether its file is there or not; None without one that can be read."""
         try:
             entry = msgspec.json.decode(self._entry_path(shard).read_bytes(), type=LedgerEntry)
-        except (FileNotFoundError, msgspec.MsgspecError):
+        except (FileNotFoundError, *JSON_ERRORS):
             return None
         return entry if entry.plan == self.plan_id and entry.shard == shard.index else None
 

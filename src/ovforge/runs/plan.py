@@ -17,6 +17,7 @@ import msgspec
 
 from ovforge.errors import InputError, MissingInputError, OutputExistsError, PlanMismatchError
 from ovforge.files.atomic import write_bytes
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.run_layout import CORRECTIONS, MANIFEST
 from ovforge.runs.task import Shard
 
@@ -242,7 +243,7 @@ def load_plan(folder: Path) -> tuple[Plan, str]:
         raise MissingInputError(path, what="a run", hint="check the name and the folder of the run") from None
     try:
         manifest = msgspec.json.decode(data, type=_Manifest)
-    except msgspec.MsgspecError as error:
+    except JSON_ERRORS as error:
         raise InputError(
             f"{path}: not the manifest of a run ({error})", hint="give --overwrite to start the run over"
         ) from None
@@ -261,7 +262,7 @@ def _corrected_inputs(folder: Path) -> dict[str, InputFile]:
         return msgspec.json.decode(path.read_bytes(), type=_Corrections).inputs
     except FileNotFoundError:
         return {}
-    except msgspec.MsgspecError as error:
+    except JSON_ERRORS as error:
         raise InputError(
             f"{path}: cannot be read ({error})", hint="remove it: the manifest's inputs count then"
         ) from None

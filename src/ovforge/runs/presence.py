@@ -15,6 +15,7 @@ from types import TracebackType
 import msgspec
 
 from ovforge.files.machine import host_name, machine_name, process_is_alive, process_start
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.run_layout import MANIFEST, RUNNING
 from ovforge.runs.heartbeat import LOST_AFTER_SECONDS, written_ago
 from ovforge.runs.signals import start_quietly
@@ -68,7 +69,7 @@ def other_calls(folder: Path) -> list[RunningCall]:
     """The calls of other processes that are at work on the run in `folder`."""
     found = []
     for path in sorted((folder / RUNNING).glob(f"*{_SUFFIX}")):
-        with contextlib.suppress(OSError, msgspec.MsgspecError):
+        with contextlib.suppress(OSError, *JSON_ERRORS):
             call = msgspec.json.decode(path.read_bytes(), type=RunningCall)
             if call.machine == machine_name():
                 if call.pid != os.getpid() and process_is_alive(call.pid, call.process_start):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.run_layout import FAILED
 from ovforge.runs.heartbeat import RunningWorker, WorkerStatus, worker_statuses
 from ovforge.runs.ledger import Ledger, LedgerEntry
@@ -153,7 +154,7 @@ def _lost(seen: list[WorkerStatus]) -> list[RunningWorker]:
 def _problems(folder: Path) -> dict[int, str]:
     found: dict[int, str] = {}
     for path in sorted((folder / FAILED).glob("*.json")):
-        with contextlib.suppress(OSError, msgspec.MsgspecError):
+        with contextlib.suppress(OSError, *JSON_ERRORS):
             record = msgspec.json.decode(path.read_bytes(), type=FailedShard)
             found[record.shard] = record.attempts[-1].problem if record.attempts else ""
     return found

@@ -13,6 +13,7 @@ from ovforge.annotation_io.json_text import decode_json
 from ovforge.errors import AnnotationFileError
 from ovforge.files.mapped_file import map_file
 from ovforge.records.exemplar import Exemplar
+from ovforge.records.json_errors import JSON_ERRORS
 
 _decode_key = msgspec.json.Decoder(Exemplar).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -109,13 +110,13 @@ def read_drawn(path: Path) -> Iterator[DrawnClass]:
 def _records(path: Path, where: str, raw: msgspec.Raw) -> list[ExemplarRecord]:
     try:
         entries = _decode_list(raw)
-    except msgspec.MsgspecError as error:
+    except JSON_ERRORS as error:
         raise AnnotationFileError(path, f"{where} is not a list of records ({error})") from None
     records = []
     for place, entry in enumerate(entries):
         try:
             key = _decode_key(entry)
-        except msgspec.MsgspecError as error:
+        except JSON_ERRORS as error:
             raise AnnotationFileError(path, f"{where}, exemplar {place}: {error}") from None
         if problem := key.problem():
             raise AnnotationFileError(path, f"{where}, exemplar {place}: {problem}")

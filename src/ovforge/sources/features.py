@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ovforge.errors import InputError, MissingInputError
 from ovforge.files.atomic import write_bytes
 from ovforge.records.features import FORMAT, PARTS_FOLDER, SETTINGS_FILE, FeatureSettings
+from ovforge.records.json_errors import JSON_ERRORS
 
 Features = NDArray[np.float32]
 _HINT = "`ovforge exemplars embed` makes it"
@@ -84,7 +85,7 @@ def read_settings(folder: Path) -> FeatureSettings | None:
         settings = msgspec.json.decode(path.read_bytes(), type=FeatureSettings)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except msgspec.MsgspecError as error:
+    except JSON_ERRORS as error:
         raise InputError(f"{path}: is not what `exemplars embed` writes ({error})", hint=_HINT) from None
     if settings.format != FORMAT:
         raise InputError(f"{path}: has the format '{settings.format}', this release knows '{FORMAT}'", hint=_HINT)
@@ -122,7 +123,7 @@ def read_part(path: Path) -> tuple[list[str], Features]:
         with np.load(path, allow_pickle=False) as file:
             keys = msgspec.json.decode(file["keys"].tobytes(), type=list[str])
             features = np.asarray(file["features"], np.float32)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, msgspec.MsgspecError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, *JSON_ERRORS) as error:
         raise InputError(
             f"{path}: cannot be read as features ({error})", hint="remove it and run `ovforge exemplars embed` again"
         ) from None

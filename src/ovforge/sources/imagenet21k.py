@@ -22,6 +22,7 @@ from ovforge.image_io.header import read_size_of_file
 from ovforge.image_io.read_file import exists, is_folder, read_image_file
 from ovforge.image_io.store import is_plain_name
 from ovforge.image_io.tar_store import TarStore
+from ovforge.records.json_errors import JSON_ERRORS
 
 TRAIN, VAL, SMALL = "train", "val", "imagenet21k_small_classes"
 PARTS = (TRAIN, VAL, SMALL)
@@ -61,11 +62,12 @@ def why_unfinished(tree: Path) -> str:
         report = msgspec.json.decode((tree / REPORT).read_bytes(), type=PrepareReport)
     except FileNotFoundError:
         return "is unfinished: `ovforge imagenet prepare` was stopped, or is at work; the same command resumes it"
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, *JSON_ERRORS) as error:
         return f"is unfinished: {REPORT} cannot be read ({error})"
     if report.failed:
         named = ", ".join(wnid for wnid, _ in report.failed[:3]) + (", ..." if len(report.failed) > 3 else "")
-        return f"is unfinished: {len(report.failed):,} classes could not be prepared ({named}); {REPORT} says why"
+        count = "1 class" if len(report.failed) == 1 else f"{len(report.failed):,} classes"
+        return f"is unfinished: {count} could not be prepared ({named}); {REPORT} says why"
     return "" if report.complete else "is unfinished: it holds no image"
 
 

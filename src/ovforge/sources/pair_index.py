@@ -29,6 +29,7 @@ from ovforge.annotation_io.annotation_file import RecordTable
 from ovforge.annotation_io.door import categories_of, open_annotations
 from ovforge.annotation_io.ordering import find_positions
 from ovforge.errors import AnnotationFileError, MissingInputError, WorkError
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import Progress, no_progress
 from ovforge.records.scores import SCORES
@@ -112,7 +113,7 @@ class PairIndex(PairArrays):
                     raise AnnotationFileError(self.path, "has changed since it was opened", hint="open it again")
                 file.seek(start)
                 fields: dict[str, Any] = msgspec.json.decode(file.read(stop - start), type=dict[str, Any])
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, *JSON_ERRORS) as error:
             raise AnnotationFileError(self.path, f"cannot be read at byte {start:,} ({error})") from error
         return fields
 
@@ -179,7 +180,7 @@ def _load(path: Path, folder: Path) -> PairIndex | None:
         arrays = {
             name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in (*ARRAYS, *_SPANS)
         }
-    except (OSError, ValueError, msgspec.DecodeError):
+    except (OSError, ValueError, *JSON_ERRORS):
         return None
     stamp = header.size, header.modified_ns
     return PairIndex(path=path, stamp=stamp, categories=tuple(header.categories), **arrays)

@@ -11,6 +11,7 @@ import msgspec
 from ovforge.annotation_io.json_text import decode_json
 from ovforge.errors import AnnotationFileError
 from ovforge.files.mapped_file import map_file
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.reporting import Drops, Progress, no_progress
 from ovforge.records.visual_genome import VisualGenomeImage, VisualGenomeObject
 
@@ -71,7 +72,7 @@ def read_objects(
             progress("Visual Genome", number, len(images))
         try:
             image = decode(entry)
-        except msgspec.MsgspecError as error:
+        except JSON_ERRORS as error:
             raise _malformed(path, number, error) from None
         chosen: list[tuple[int, str]] = []
         for place, item in enumerate(image.objects):
@@ -103,7 +104,7 @@ def read_images(path: Path) -> dict[int, VisualGenomeImage]:
     for number, entry in enumerate(_entries(path, what="Visual Genome's list of images")):
         try:
             image = decode(entry)
-        except msgspec.MsgspecError as error:
+        except JSON_ERRORS as error:
             raise _malformed(path, number, error) from None
         images[image.image_id] = image
     return images

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from ovforge.annotation_io.record_edit import decode_record
 from ovforge.errors import InputError
 from ovforge.files.atomic import atomic_path
 from ovforge.files.restricted_pickle import ListWriter
@@ -105,9 +106,7 @@ def _corrections(plan: Plan) -> dict[str, InputFile]:
 
 def relabel(record: PairRecord, source: SourceImage) -> PairRecord:
     """The record with its objects' fields as the annotation file has them now, polygons included."""
-    originals = {
-        annotation["id"]: annotation for annotation in (msgspec.json.decode(one) for one in source.annotations)
-    }
+    originals = {annotation["id"]: annotation for annotation in (decode_record(one) for one in source.annotations)}
     variants = [
         msgspec.structs.replace(
             variant,

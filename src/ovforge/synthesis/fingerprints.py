@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ovforge.annotation_io.record_edit import decode_record
 from ovforge.synthesis.pairs import SourceImage
 from ovforge.synthesis.repaint import Engine
 
@@ -27,7 +28,7 @@ class _Geometry(msgspec.Struct):
 
 def fingerprint(source: SourceImage, class_names: dict[int, str], *, reads_prompts: bool) -> str:
     """16 hexadecimal digits that change with whatever of the annotation file decides an image's pixels."""
-    objects = [msgspec.json.decode(record, type=_Geometry) for record in source.annotations]
+    objects = [_geometry(record) for record in source.annotations]
     parts: list[Any] = [source.image_id, source.file_name, source.width, source.height]
     # Without a mask, the box is what is known of where an object is.
     parts += [
@@ -37,6 +38,13 @@ def fingerprint(source: SourceImage, class_names: dict[int, str], *, reads_promp
     if reads_prompts:
         parts += list(source.captions) or [class_names.get(o.category_id, "") for o in objects]
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]
+
+
+def _geometry(record: bytes | memoryview) -> _Geometry:
+    try:
+        return msgspec.json.decode(record, type=_Geometry)
+    except (msgspec.ValidationError, RecursionError):  # a number that no float can hold
+        return msgspec.convert(decode_record(record), _Geometry)
 
 
 def _numbers(value: Any) -> Any:
@@ -49,4 +57,7 @@ def _numbers(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    try:
+        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    except OverflowError:
+        return str(value)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.annotation_file import RecordTable
 from ovforge.annotation_io.door import Annotations, open_annotations, open_captions
+from ovforge.annotation_io.record_edit import decode_record
 from ovforge.annotation_io.record_index import RecordIndex
 from ovforge.annotation_io.schema import Fields, record_decoder
 from ovforge.options.pairs import PAIR_FRAMES
@@ -165,7 +165,7 @@ def read_images(
 
 
 def _caption(record: bytes) -> object:
-    return msgspec.json.decode(record).get("caption")
+    return decode_record(record).get("caption")
 
 
 def _check_second_views(images: RecordTable, variants: int, frames: int) -> None:

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ovforge.annotation_io.record_edit import decode_record
 from ovforge.options.labels import Labels
 from ovforge.synthesis.masks import Rle, UnusableMaskError, degenerate_polygons, rasterise, usable_objects
 
@@ -118,7 +118,7 @@ def label_objects(
 def _decoded(
     record: bytes | memoryview, width: int, height: int, skipped: list[tuple[str, str]], warnings: list[tuple[str, str]]
 ) -> _Annotated:
-    annotation = msgspec.json.decode(record)
+    annotation = decode_record(record)
     name = f"annotation {annotation.get('id')}"
     is_crowd = bool(annotation.get("iscrowd"))
     segmentation = annotation.get("segmentation")

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import cv2
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from ovforge.annotation_io.record_edit import decode_record
 from ovforge.annotation_io.segmentation import Rle, UnusableMaskError, degenerate_polygons, rasterise
 
 __all__ = [
@@ -173,7 +173,7 @@ def usable_objects(
     objects: list[UsableObject] = []
     dropped: list[tuple[str, str]] = []
     for record in records:
-        annotation = msgspec.json.decode(record)
+        annotation = decode_record(record)
         name = f"annotation {annotation.get('id')}"
         if annotation.get("iscrowd"):
             dropped.append(("a crowd region", name))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ovforge import parallel
 from ovforge.errors import InputError
 from ovforge.parallel import Workers
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.reporting import Drop
 from ovforge.synthesis.pair_file import line_ranges, read_pairs
 
@@ -140,7 +141,7 @@ def _read_range(path: Path, start: int, stop: int, variants: int) -> PairColumns
             continue
         try:
             pair, raw = records.decode(record), raw_records.decode(record)
-        except msgspec.DecodeError:
+        except JSON_ERRORS:
             return None
         pairs.names.append(pair.file_name)
         pairs.is_used.append(bool(pair.variants))

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, TypeVar
 import msgspec
 
 from ovforge.errors import InputError
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.pairs import PairRecord
 
 FORMAT = "ovforge pairs 1"
@@ -127,7 +128,7 @@ def read_pairs(path: Path, record: type[T]) -> Iterator[T]:
     for number, line in enumerate(read_lines(path), start=1):
         try:
             yield decoder.decode(line)
-        except msgspec.DecodeError as error:
+        except JSON_ERRORS as error:
             raise InputError(f"{path}: record {number:,} cannot be read ({error})", hint=_AGAIN) from error
 
 
@@ -142,7 +143,7 @@ def read_about(path: Path) -> About:
         tail = file.read()
     try:
         about = msgspec.json.decode(tail[:-2], type=About)
-    except msgspec.DecodeError as error:
+    except JSON_ERRORS as error:
         raise InputError(f"{path}: cannot be read at its end ({error})", hint=_AGAIN) from error
     if about.format != FORMAT:
         raise InputError(f"{path}: says {about.format!r} of its format, this release knows {FORMAT!r}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ovforge.annotation_io.record_edit import decode_record
 from ovforge.synthesis.masks import UnusableMaskError, rasterise
 
 
@@ -22,7 +23,7 @@ def compressed(value: bytes, size: tuple[int, ...]) -> bytes | None:
     Returns:
         JSON, or None for a value that stays: it is compressed already, or no mask can be made of it.
     """
-    segmentation: Any = msgspec.json.decode(value)
+    segmentation: Any = decode_record(value)
     if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), str):
         return None
     height, width = size

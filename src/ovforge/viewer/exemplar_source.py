@@ -14,6 +14,7 @@ from ovforge.errors import AnnotationFileError, ImageError, MissingInputError, O
 from ovforge.options.viewer import ExemplarsViewOptions
 from ovforge.records.coverage import Coverage
 from ovforge.records.exemplar import DATASETS, IMAGENET, LVIS, VISUAL_GENOME, Exemplar
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.reporting import Progress, no_progress
 from ovforge.sources.exemplar_images import ExemplarImages
 from ovforge.sources.exemplars import DrawnClass, ExemplarDictionary, read_drawn
@@ -149,6 +150,6 @@ def _reasons(path: Path) -> dict[str, tuple[str, ...]]:
     report = path.with_name(f"{path.stem}.coverage.json")
     try:
         coverage: Any = msgspec.json.decode(report.read_bytes(), type=Coverage)
-    except (OSError, msgspec.MsgspecError, OvforgeError):
+    except (OSError, *JSON_ERRORS, OvforgeError):
         return {}
     return {entry.synset: entry.why for entry in coverage.classes}

@@ -25,6 +25,7 @@ from ovforge.errors import AnnotationFileError, ImageError, MissingImageError, M
 from ovforge.image_io.codec import stored_size
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.viewer import PairsViewOptions
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.lvis import Category
 from ovforge.records.pairs import PairRecord
 from ovforge.records.reporting import Drop, Progress, no_progress
@@ -403,7 +404,7 @@ def _joined(chunks: Sequence[_Chunk], categories: tuple[Category, ...]) -> tuple
 def _decoded(path: Path, raw: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.MsgspecError as error:
+    except JSON_ERRORS as error:
         raise AnnotationFileError(
             path,
             "has records that cannot be read",

@@ -17,6 +17,7 @@ from ovforge.records.coverage import Coverage
 from ovforge.records.exemplar import Exemplar
 from ovforge.records.exemplar_check import CheckedClass, ConfusedClass, ExemplarCheck, NearDuplicate, Outlier
 from ovforge.records.features import feature_key
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.sources.exemplars import DrawnClass, read_drawn
 from ovforge.sources.features import FeatureFolder
@@ -219,7 +220,7 @@ def _read_coverage(path: Path) -> Coverage:
         raise MissingInputError(path, what="coverage report", hint="`ovforge exemplars collate` writes it")
     try:
         return msgspec.json.decode(path.read_bytes(), type=Coverage)
-    except msgspec.MsgspecError as error:
+    except JSON_ERRORS as error:
         hint = "`ovforge exemplars collate` writes it"
         raise InputError(f"{path}: is no coverage report ({error})", hint=hint) from None
 

@@ -9,6 +9,7 @@ import msgspec
 
 from ovforge.annotation_io.annotation_file import read_records
 from ovforge.errors import AnnotationFileError, InputError, MissingInputError
+from ovforge.records.json_errors import JSON_ERRORS
 
 NAMED = 20
 """How many classes an error names."""
@@ -76,7 +77,7 @@ def _read_descriptions(path: Path) -> dict[str, list[str]]:
         raise MissingInputError(path, what="descriptions")
     try:
         table = msgspec.json.decode(path.read_bytes(), type=dict[str, list[str] | str])
-    except msgspec.MsgspecError as error:
+    except JSON_ERRORS as error:
         raise InputError(
             f"{path}: is no JSON object from class name to a list of texts ({error})",
             hint='write {"cat": ["a cat is a small animal", ...], ...}',

@@ -98,9 +98,11 @@ def test_every_difference_is_named(tmp_path: Path):
     assert "shard_size" in caught.value.message
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "ovforge run 1"}', '{"format":"x","plan":{"task":1}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"format": "ovforge run 1"}', '{"format":"x","plan":{"task":1}}', '{"format": "\u00e9"}']
+)
 def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str):
-    (tmp_path / "manifest.json").write_text(text)
+    (tmp_path / "manifest.json").write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match="not the manifest of a run"):
         load_plan(tmp_path)
 

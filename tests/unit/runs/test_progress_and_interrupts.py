@@ -97,14 +97,17 @@ class TestFailingDisks:
 def interrupted_after(folder: Path, number: int, *, done: int) -> tuple[int, str]:
     """Start a run of four slow shards, wait until `done` are, send a signal; the exit code and what was said."""
     code = (
-        "import sys; from pathlib import Path; from ovforge.cli.common import run_app;"
+        "import sys, typer; from pathlib import Path; from typing import Annotated;"
+        "from ovforge.cli.common import command, run_app;"
         "from ovforge.runs.plan import Plan; from ovforge.runs.run import run;"
         "from ovforge.runs.executors.local import LocalExecutor;"
         "from tests.unit.runs.test_progress_and_interrupts import SlowTask;\n"
-        "def main(args=None, standalone_mode=False):\n"
-        "    run(Path(sys.argv[1]), Plan(task='slow', items=40, shard_size=10), SlowTask(), LocalExecutor(1))\n"
+        "app = typer.Typer()\n"
+        "@command(app, 'go', example='go')\n"
+        "def go(console, folder: Annotated[Path, typer.Argument()]):\n"
+        "    run(folder, Plan(task='slow', items=40, shard_size=10), SlowTask(), LocalExecutor(1))\n"
         "if __name__ == '__main__':\n"
-        "    sys.exit(run_app(main))\n"
+        "    sys.exit(run_app(app))\n"
     )
     script = folder / "start.py"
     folder.mkdir(exist_ok=True)

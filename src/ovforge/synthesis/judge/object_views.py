@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from ovforge.annotation_io.record_edit import decode_record
 from ovforge.errors import ImageError
 from ovforge.image_io.codec import decode_rgb
 from ovforge.records.pairs import VariantRecord
@@ -105,7 +105,7 @@ def decode_at_size(data: bytes, name: str, width: int, height: int) -> NDArray[n
 
 
 def _polygons(annotations: Sequence[bytes | memoryview]) -> dict[int, Any]:
-    records = (msgspec.json.decode(record) for record in annotations)
+    records = (decode_record(record) for record in annotations)
     return {record["id"]: record.get("segmentation") for record in records if "id" in record}
 
 

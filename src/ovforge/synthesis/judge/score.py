@@ -20,6 +20,7 @@ from ovforge import __version__
 from ovforge.errors import InputError, MissingInputError
 from ovforge.files.atomic import check_output, temporary_path, write_bytes
 from ovforge.options.judge import ScoreOptions
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.reporting import Progress, StepSummary, no_progress
 from ovforge.records.run_layout import MANIFEST, merged_files
 from ovforge.records.scores import FORMAT, Scores, ViewScores
@@ -132,7 +133,7 @@ def read_scores(path: Path, pairs: Path) -> dict[str, ViewScores]:
     """
     try:
         scores = msgspec.json.decode(path.read_bytes(), type=Scores)
-    except msgspec.MsgspecError as error:
+    except JSON_ERRORS as error:
         raise InputError(f"{path}: is not what `pairs score` writes ({error})", hint=_AGAIN) from None
     if scores.format != FORMAT:
         raise InputError(f"{path}: has the format '{scores.format}', this release knows '{FORMAT}'", hint=_AGAIN)

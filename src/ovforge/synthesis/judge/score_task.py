@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ovforge.errors import ImageError, InputError
 from ovforge.image_io.store import ImageStore, open_image_store
 from ovforge.options.vision import VisionOptions
+from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.pairs import PairRecord
 from ovforge.records.reporting import Drops
 from ovforge.records.scores import ExtraObject, ObjectScores, ViewScores
@@ -152,7 +153,7 @@ class ScoreWorker:
             with open(self._task.pairs, "rb") as file:
                 file.seek(start)
                 return msgspec.json.decode(file.read(stop - start), type=PairRecord)
-        except msgspec.MsgspecError as error:
+        except JSON_ERRORS as error:
             raise InputError(f"{self._task.pairs}: cannot be read at byte {start:,} ({error})") from error
 
     def _score(self, views: ObjectViews, measured: list[Measures]) -> ViewScores:
