@@ -25,7 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
-from ovforge.annotation_io.image_names import bare_name, coco_name, flat_name, is_usable_name, name_with_folder
+from ovforge.annotation_io.image_names import (
+    LONGEST_NAME,
+    bare_name,
+    coco_name,
+    flat_name,
+    is_usable_name,
+    name_with_folder,
+)
 from ovforge.annotation_io.record_edit import decode_record, take_apart
 from ovforge.annotation_io.record_index import RecordIndex
 from ovforge.annotation_io.schema import Fields, record_decoder
@@ -217,7 +224,8 @@ def image_names(images: RecordTable, way: str = "name") -> NDArray[Any]:
             raise images.error(
                 index,
                 f"has no usable file name ({name!r})" if written else "has neither file_name nor coco_url",
-                hint='an image needs a file_name, such as "000000391895.jpg", or a coco_url that ends with one',
+                hint='an image needs a file_name, such as "000000391895.jpg", or a coco_url that ends with one; '
+                f"a name has at most {LONGEST_NAME} bytes",
             )
     if way != "frame_name" and len(set(names)) < len(names):
         raise _same_name(images, names)

@@ -59,10 +59,19 @@ def _parts(file_name: str, coco_url: str) -> list[str]:
     return [_DRIVE.sub("", part, count=1) if number == 0 else part for number, part in enumerate(parts)] or [""]
 
 
+LONGEST_NAME = 255
+"""Bytes of a file name."""
+
+
 def is_usable_name(name: str) -> bool:
     """Whether an image can be kept under `name`: a file name without control characters, and none of our own data sets.
 
-    A last folder before it is fine.
+    A last folder before it is fine. File systems take no more than 255 bytes.
     """
     bare = name.rpartition("/")[2]
-    return bare not in ("", ".", "..") and not bare.startswith("__") and all(ord(c) >= 32 for c in name)
+    return (
+        len(bare.encode("utf-8", "surrogateescape")) <= LONGEST_NAME
+        and bare not in ("", ".", "..")
+        and not bare.startswith("__")
+        and all(ord(c) >= 32 for c in name)
+    )

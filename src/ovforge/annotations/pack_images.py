@@ -102,8 +102,9 @@ def _pack(
         if not packed:
             first = drops.freeze()[0] if names else None
             raise InputError(
-                f"{options.images}: holds none of the {len(names):,} images"
-                + (f" ({first.examples[0]}: {first.reason})" if first else ""),
+                f"{options.images}: holds none of the {len(names):,} images ({first.examples[0]}: {first.reason})"
+                if first
+                else f"{options.images}: holds no image",
                 hint="give the folder of the images with --images=PATH",
             )
     return packed, size

@@ -139,6 +139,7 @@ def test_a_null_name_leaves_the_address_and_the_other_way_round(tmp_path: Path) 
         ("images", "file_name", "a/", "has no usable file name ('')"),
         ("images", "file_name", "__records__", "has no usable file name"),
         ("images", "file_name", "a\n.jpg", "has no usable file name"),
+        ("images", "file_name", "\u00e9" * 126 + ".jpg", "has no usable file name"),
         ("categories", "name", 7, "has 7 as its name"),
         (
             "images",
