@@ -564,9 +564,22 @@ def test_images_that_a_correction_changes_are_named_and_made_again(
     assert "4 shards were done by an earlier call" in told(capsys)
 
 
-def test_another_list_of_images_is_another_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("corrected_before", [False, True])
+def test_another_list_of_images_is_another_run(
+    root: Path, capsys: pytest.CaptureFixture[str], corrected_before: bool
+) -> None:
+    def shorten(content: dict[str, Any]) -> None:
+        gone = content["images"].pop()["id"]
+        content["annotations"] = [one for one in content["annotations"] if one["image_id"] != gone]
+
     pairs("generate", "a")
-    correct(lambda content: content["images"].reverse())
-    told(capsys)
-    pairs("generate", "a", code=2)
-    assert "option image_list" in told(capsys)
+    if corrected_before:  # then labels are rewritten whenever the file has changed
+        correct(lambda content: followed(content).update(note="seen"))
+        pairs("generate", "a")
+    before = published(RUNS / "a")
+    for change in (lambda content: content["images"].reverse(), shorten):
+        correct(change)
+        told(capsys)
+        pairs("generate", "a", code=2)
+        assert "lists other images than at the run's start" in told(capsys)
+        assert published(RUNS / "a") == before

@@ -70,7 +70,7 @@ def take_corrections(run_folder: Path, now: Plan, table: ImageTable, *, reads_pr
     `remake` allows it.
 
     Raises:
-        InputError: images have to be made again, and `remake` is false; names them.
+        InputError: images have to be made again, and `remake` is false; names them. Or the file lists other images.
     """
     frozen, _ = load_plan(run_folder)
     corrected: dict[str, InputFile] = {
@@ -78,10 +78,18 @@ def take_corrections(run_folder: Path, now: Plan, table: ImageTable, *, reads_pr
         for role in ("annotations", "captions")
         if role in frozen.inputs and role in now.inputs and frozen.inputs[role].sha256 != now.inputs[role].sha256
     }
-    notes = []
-    if corrected and frozen.options.get("image_list") == now.options.get("image_list"):
+    notes: list[str] = []
+    files = " and ".join(f"{file.path} (the run's {role})" for role, file in corrected.items())
+    if frozen.options.get("image_list") != now.options.get("image_list"):  # then positions mean other images
+        if "annotations" in corrected:
+            raise InputError(
+                f"{files} lists other images than at the run's start, or in another order: {frozen.items:,} images "
+                f"then, {now.items:,} now",
+                hint="a corrected file has the images of the run's own file: give that, or start a run of another name",
+            )
+        return notes
+    if corrected:
         changed = changed_images(run_folder, table, reads_prompts=reads_prompts)
-        files = " and ".join(f"{file.path} (the run's {role})" for role, file in corrected.items())
         if changed:
             names = ", ".join(table.names[index] for index in changed[:3]) + (", ..." if len(changed) > 3 else "")
             what = f"{len(changed):,} of {now.items:,} images"
