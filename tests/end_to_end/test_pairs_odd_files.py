@@ -102,7 +102,13 @@ ACCEPTED: dict[str, Callable[[Any], None]] = {
     "numbers that no float holds": lambda data: (
         annotations(note="1e400", attributes={"n": 10**30})(data),
         data["annotations"].append(
-            {**data["annotations"][0], "id": 99, "bbox": [0, 0, 50, 50], "segmentation": [[0, 0, 50, 0, "1e400", 50]], "area": 9}
+            {
+                **data["annotations"][0],
+                "id": 99,
+                "bbox": [0, 0, 50, 50],
+                "segmentation": [[0, 0, 50, 0, "1e400", 50]],
+                "area": 9,
+            }
         ),
     )[0],
     "RLE of floats": annotations(segmentation={"size": [240.0, 320.0], "counts": RLE}),
