@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -90,12 +89,11 @@ class ImageTable:
 
 def _has_masks(table: RecordTable, rows: NDArray[np.int64]) -> bool:
     """Whether any of these annotations has a segmentation; usually the first tells. No annotations lack none."""
-    is_there = (bool(msgspec.json.decode(table.raw(int(row)), type=_Masked).segmentation) for row in rows)
-    return not len(rows) or any(is_there)
-
-
-class _Masked(msgspec.Struct):
-    segmentation: Any = None
+    for row in rows.tolist():
+        raw = table.raw(row)
+        if b"seg" in raw and decode_record(raw).get("segmentation"):
+            return True
+    return not len(rows)
 
 
 def open_for_pairs(path: Path, *, lists: bool = True) -> Annotations:
