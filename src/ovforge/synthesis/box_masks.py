@@ -7,6 +7,8 @@ import math
 
 import msgspec
 
+from ovforge.annotation_io.record_edit import decode_record
+
 CORNER = 0.3
 """The corners' radius, as a share of the shorter side."""
 _STEPS = 6
@@ -18,7 +20,7 @@ NOTE = (
 
 def with_box_mask(record: bytes | memoryview) -> bytes | memoryview:
     """The annotation with a rounded box as its mask, if it has none and its box is a pixel wide and high."""
-    fields = msgspec.json.decode(record)
+    fields = decode_record(record)
     box = fields.get("bbox")
     if fields.get("segmentation") or fields.get("iscrowd") or not box or min(box[2:]) < 1:
         return record

@@ -88,8 +88,11 @@ class ImageTable:
 
 def _has_masks(table: RecordTable, rows: NDArray[np.int64]) -> bool:
     """Whether any of these annotations has a segmentation; usually the first tells. No annotations lack none."""
-    is_there = (bool(decode_record(table.raw(int(row))).get("segmentation")) for row in rows)
-    return not len(rows) or any(is_there)
+    for row in rows.tolist():
+        raw = table.raw(row)
+        if b"seg" in raw and decode_record(raw).get("segmentation"):
+            return True
+    return not len(rows)
 
 
 def open_for_pairs(path: Path, *, lists: bool = True) -> Annotations:
