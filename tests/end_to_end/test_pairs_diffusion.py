@@ -139,5 +139,5 @@ def test_the_originals_command_line_takes_this_engine_where_the_model_is(root: P
     result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHON": sys.executable})
     assert result.returncode == 0, result.stderr
     manifest = json.loads((RUNS / "by_script/manifest.json").read_text())
-    assert manifest["plan"]["options"]["engine"]["model"] == "saved_models/stable-diffusion-v1-4"
+    assert manifest["plan"]["options"]["engine"]["model"] == str(Path("saved_models/stable-diffusion-v1-4").absolute())
     assert (RUNS / "by_script/by_script_total_p_1_split_0.h5").exists()
