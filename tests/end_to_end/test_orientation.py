@@ -124,10 +124,12 @@ def test_the_viewer_shows_it_under_its_boxes(run: Path) -> None:
     from ovforge.options.viewer import PairsViewOptions
     from ovforge.viewer.merged_source import MergedSource
     from ovforge.viewer.pairs_app import PairPages
+    from ovforge.viewer.review import ReviewPages
 
-    source = MergedSource(PairsViewOptions("p", folder=run / "out"))
+    options = PairsViewOptions("p", folder=run / "out")
+    source = MergedSource(options)
     row = next(r for r in range(2) if source.snapshot().arrays.file_name(r) == "a.jpg")
-    pages, request = PairPages(source), SimpleNamespace(path_params={"row": row})
+    pages, request = PairPages(source, ReviewPages(options.review)), SimpleNamespace(path_params={"row": row})
     for page in (pages.image, pages.thumb):
         shown = decode_rgb(bytes(page(request).body), "page", upright=True)  # type: ignore[arg-type]  # as a browser
         assert shown.shape == (HEIGHT, WIDTH, 3)

@@ -37,7 +37,7 @@ def root(sample_folder: Path, tmp_path: Path) -> Path:
 
 
 def standing(report: DoctorReport, name: str) -> StepStatus:
-    return next(step.standing for step in report.steps if step.name == name)
+    return next(step.status for step in report.steps if step.name == name)
 
 
 def found(report: DoctorReport, key: str) -> Any:
@@ -87,7 +87,7 @@ def test_an_interrupted_prepare_is_unfinished_and_resumed(root: Path, compressed
     assert standing(report, "imagenet prepare") is StepStatus.UNFINISHED
     assert standing(report, "imagenet index") is StepStatus.BLOCKED
     assert "is unfinished" in found(report, "imagenet").problem
-    assert report.next_command == "ovforge prepare"
+    assert report.next_command == f"ovforge prepare --root {root}"
     prepare(options)
     assert len(list(tree.glob("*/n*"))) == len(WNIDS)
     report = doctor(options)

@@ -131,7 +131,7 @@ def edited(records: EditedRecords, goes_on: bool) -> list[bytes]:
     """
     pieces = []
     for start, stop in _edges(records, _CACHE_BYTES):
-        before = b", " if goes_on or start else b""
+        before = b"," if goes_on or start else b""
         pieces.append(before + put_all_together(_apply_edits(records.rows(start, stop))))
     return pieces
 
