@@ -89,6 +89,8 @@ def crop_exemplars(
     )
     done = [each for path in result.shard_files for each in _read_receipt(path)]
     notes = []
+    if options.form is CropForm.SPLIT:
+        notes.append("folders are category ids, from 1; OVMR numbers classes from 0: --form lists is its form")
     if lists_share_their_images(options):
         notes.append("train and val are made from the same list, so they hold the same images")
     if result.done_before:
