@@ -391,7 +391,8 @@ def _summary(
     if not result.complete:
         notes.append(f"{total - len(result.entries):,} of {total:,} shards are still to be done, by other parts")
     if result.done_before:
-        notes.append(f"{result.done_before:,} shards were done by an earlier call")
+        shards_done = "1 shard was" if result.done_before == 1 else f"{result.done_before:,} shards were"
+        notes.append(f"{shards_done} done by an earlier call")
     if devices := counts.pop("on", {}):
         notes.append("made on " + ", ".join(f"{name}: {count:,} images" for name, count in devices.items()))
     total_partitions = len(prepared.plan.groups) or 1
