@@ -97,11 +97,13 @@ class TestFailingDisks:
 def interrupted_after(folder: Path, number: int, *, done: int) -> tuple[int, str]:
     """Start a run of four slow shards, wait until `done` are, send a signal; the exit code and what was said."""
     code = (
-        "import sys, typer; from pathlib import Path; from typing import Annotated;"
+        "import signal, sys, typer; from pathlib import Path; from typing import Annotated;"
         "from ovforge.cli.common import command, run_app;"
         "from ovforge.runs.plan import Plan; from ovforge.runs.run import run;"
         "from ovforge.runs.executors.local import LocalExecutor;"
         "from tests.unit.runs.test_progress_and_interrupts import SlowTask;\n"
+        # Whoever started the tests may have had them ignore these signals (nohup, a background shell).
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "app = typer.Typer()\n"
         "@command(app, 'go', example='go')\n"
         "def go(console, folder: Annotated[Path, typer.Argument()]):\n"
