@@ -187,8 +187,9 @@ def test_what_cannot_be_embedded_is_counted_and_tried_again(tiny: Tiny, world: W
 
 
 def test_wrong_inputs(tiny: Tiny, world: World) -> None:
+    (world.root / "nothing").mkdir()
     with pytest.raises(MissingInputError, match="nor any other image"):
-        embedded(options(world, tiny("clip"), lvis_images=world.root))
+        embedded(options(world, tiny("clip"), lvis_images=world.root / "nothing"))
     with pytest.raises(InputError, match="OWLv2 is good for detect, not for image"):
         embedded(options(world, tiny("owlv2"), out=world.root / "owl"))
     (world.root / "drawn.json").write_text("[[], []]")
