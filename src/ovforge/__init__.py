@@ -4,8 +4,7 @@ The commands are functions, too: `ovforge.lvis.remove_rare(annotations="lvis_v1_
 `ovforge.pairs.generate(name="shop", ...)`. Nothing is loaded before it is used.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: it would hide the room of that name.
 import importlib
 from typing import Any
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
@@ -47,7 +47,8 @@ def test_visibility_is_the_share_of_the_whole_moved_object(
     canvas = (4 * (WIDTH + 2 * MARGIN), 4 * (HEIGHT + 2 * MARGIN))
     whole = cv2.warpPerspective(mask, to_canvas @ motion.array(), canvas, flags=cv2.INTER_NEAREST)
     inside = whole[4 * MARGIN : 4 * (MARGIN + HEIGHT), 4 * MARGIN : 4 * (MARGIN + WIDTH)]
-    assert whole[0].sum() == whole[-1].sum() == whole[:, 0].sum() == whole[:, -1].sum() == 0
+    # One draw in some thousands stretches an object beyond even this canvas; nothing can be said of it then.
+    assume(whole[0].sum() == whole[-1].sum() == whole[:, 0].sum() == whole[:, -1].sum() == 0)
     assert shown.visibility == pytest.approx(inside.sum() / whole.sum(), abs=0.05)
     assert shown.visibility == 0 if not area else 0 < shown.visibility <= 1
     assert shown.old_copy == 0
