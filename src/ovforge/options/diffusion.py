@@ -12,6 +12,7 @@ from typing import Any
 from ovforge.errors import InputError
 from ovforge.options import layout
 from ovforge.options.base import Options, option
+from ovforge.options.labels import Repaint
 
 DEFAULT_MODEL = layout.DIFFUSION_MODEL
 
@@ -168,12 +169,18 @@ class DiffusionOptions(Options):
         shown="the family's: 50 for Stable Diffusion 1.x and 2.x",
         panel=PANEL,
     )
+    repaint: Repaint = option(
+        Repaint.BACKGROUND,
+        "background: all but the kept objects, as OVTrack does. holes: only what the motion uncovered; all else stays "
+        "as it is, and every object is labelled.",
+        panel=PANEL,
+    )
     strength: float | None = option(
         None,
-        "Share of the noise range that is run: 1 forgets the image's background.",
+        "Share of the noise range that is run: 1 forgets what the image had there.",
         above=0,
         at_most=1,
-        shown="0.75; 1 for a model that fills",
+        shown="0.75; 1 with --repaint holes, and for FLUX.1 Fill and Kontext",
         panel=PANEL,
     )
     guidance: float | None = option(
@@ -268,6 +275,13 @@ class DiffusionOptions(Options):
         return tuple(parse_lora(text) for text in self.lora)
 
     @property
+    def noise_share(self) -> float:
+        """The share of the noise range that is run: `strength`, or what it is where it was not given."""
+        if self.strength is not None:
+            return self.strength
+        return 1.0 if self.repaint is Repaint.HOLES else 0.75
+
+    @property
     def resamples(self) -> bool:
         """Whether latents ever go back up to a higher noise level."""
         return self.n_sample > 1 or self.jump_n_sample > 1
@@ -276,7 +290,8 @@ class DiffusionOptions(Options):
         """These options with nothing left open: what was not given is the preset's, or else the family's default."""
         if isinstance(self, SettledOptions):
             return self
-        chosen = vars(defaults) | dict((presets or {}).get(self.preset, {}) if self.preset else {})
+        chosen = vars(defaults) | ({"strength": 1.0} if self.repaint is Repaint.HOLES else {})
+        chosen |= dict((presets or {}).get(self.preset, {}) if self.preset else {})
         own = {one.name: getattr(self, one.name) for one in fields(self)}
         return SettledOptions(**own | {name: value for name, value in chosen.items() if own[name] is None})
 

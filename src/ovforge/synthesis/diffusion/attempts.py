@@ -43,7 +43,7 @@ class Attempt:
     def _generator(self, purpose: str) -> np.random.Generator:
         if self.number:
             purpose = f"{purpose}, attempt {self.number}"
-        return generator(self.job.seed, self.job.image_id, self.job.variant, purpose)
+        return generator(self.job.seed, self.job.image_id, self.job.variant, self.job.purpose(purpose))
 
 
 class BatchedRepainter(abc.ABC):

@@ -11,7 +11,7 @@ from typing import Any
 
 from ovforge.errors import InputError, MissingExtraError
 from ovforge.options.diffusion import Cache, DiffusionOptions, Foreground, Precision, Preset, Sampler
-from ovforge.options.labels import Outside
+from ovforge.options.labels import Outside, Repaint
 from ovforge.synthesis.diffusion.families import Family
 from ovforge.synthesis.diffusion.model_folder import ModelReport, check_model_folder, file_hash, weight_hashes
 from ovforge.synthesis.repaint import EngineTraits, Repainter
@@ -34,12 +34,19 @@ class DiffusionEngine:
     @property
     def traits(self) -> EngineTraits:
         """What the making of pairs has to know of it."""
-        outside = (Outside.COMPLETED, Outside.ORIGINAL)
+        only_holes = self.options.repaint is Repaint.HOLES
+        outside: tuple[Outside, ...] = (Outside.COMPLETED, Outside.ORIGINAL)
+        if only_holes:
+            outside = outside[:1]
+        elif self.options.scheduler is Sampler.OVTRACK:
+            outside = outside[::-1]
         return EngineTraits(
             repaints=True,
-            outside=outside[::-1] if self.options.scheduler is Sampler.OVTRACK else outside,
+            outside=outside,
             uses_captions=not self.options.no_captions,
-            notes=(NO_PROMPT,) if self.options.no_captions else (),
+            only_holes=only_holes,
+            # The ablation is of repainted backgrounds.
+            notes=(NO_PROMPT,) if self.options.no_captions and not only_holes else (),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -73,6 +80,8 @@ class DiffusionEngine:
             "lora": [{"sha256": file_hash(one.file), "weight": one.weight} for one in options.lora_files],
             "lora_files": [str(one.file.absolute()) for one in options.lora_files],
             "preset": options.preset.value if options.preset is not None else None,
+            # Runs of before there was a choice say nothing.
+            **({"repaint": options.repaint.value} if options.repaint is Repaint.HOLES else {}),
             "captions": not options.no_captions,
             "foreground": options.foreground.value,
             "working_size": [options.width, options.height],
@@ -124,6 +133,7 @@ def engine_from_description(described: Mapping[str, Any], **changes: Any) -> Dif
             preset=Preset(described["preset"]) if described["preset"] else None,
             precision=Precision(described["precision"]),
             foreground=Foreground(described["foreground"]),
+            repaint=Repaint(described.get("repaint", Repaint.BACKGROUND)),
             no_captions=not described["captions"],
             width=width,
             height=height,
