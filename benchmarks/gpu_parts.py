@@ -383,9 +383,7 @@ def formats(bench: Bench) -> Iterator[Row]:
     """U-Net, encoding and decoding by themselves, by number format and memory format."""
     width, height = bench.size
     rows = bench.batch
-    wanted = (
-        [Precision.FP32] if not bench.on_gpu and not bench.tiny else [Precision.FP16, Precision.BF16, Precision.FP32]
-    )
+    wanted = [Precision.FP16, Precision.BF16, Precision.FP32] if bench.on_gpu else [Precision.BF16, Precision.FP32]
     for precision in wanted:
         for layout in (torch.channels_last, torch.contiguous_format):
             network = StableDiffusion(bench.model(), device=bench.device, precision=precision)
@@ -577,7 +575,10 @@ def loader(bench: Bench) -> Iterator[Row]:
     from ovforge.data import PairDataset, collate_pairs
 
     pairs, count = (24, 16) if bench.tiny else (2000, 480)
-    h5, annotations = _module("benchmarks/many_pairs.py").make_pairs(bench.scratch / "many", pairs)
+    maker = _module("benchmarks/many_pairs.py")
+    if bench.tiny:
+        maker.DISTINCT = 4
+    h5, annotations = maker.make_pairs(bench.scratch / "many", pairs)
     dataset = PairDataset(h5, annotations)
     for workers in (0,) if bench.tiny else dict.fromkeys((0, 4, cpu_count())):
         order = list(range(count))
@@ -628,7 +629,7 @@ def cpu(bench: Bench) -> Iterator[Row]:
         started = time.perf_counter()
         step()
         yield {"": f"{name}, {lvis.stat().st_size / 1e6:.0f} MB", "s": time.perf_counter() - started}
-    for name, milliseconds in cpu_stages(2 if bench.tiny else 20).items():
+    for name, milliseconds in cpu_stages(1 if bench.tiny else 20).items():
         yield {"": f"one thread: {name}", "ms/image": milliseconds}
 
 
