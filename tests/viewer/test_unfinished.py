@@ -24,7 +24,7 @@ def generate(root: Path, folder: Path, part: str | None) -> None:
     generate_pairs(
         GenerateOptions(
             "demo",
-            save_dir=folder,
+            out=folder,
             images=root / "data/lvis/train2017",
             annotations=root / "data/lvis/annotations/lvis_v1_train.json",
             captions=root / "data/lvis/annotations/captions_train2017.json",
