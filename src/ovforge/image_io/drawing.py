@@ -32,7 +32,7 @@ def number_colour(number: int) -> Colour:
     """RGB; the hues of neighbouring numbers are far apart, and so is how strong and how dark they are.
 
     >>> number_colour(0), number_colour(1)
-    ((255, 26, 26), (14, 51, 140))
+    ((255, 25, 25), (14, 51, 140))
     """
     saturation, value = _STRENGTHS[number % 3]
     red, green, blue = colorsys.hsv_to_rgb(number * _GOLDEN % 1.0, saturation, value)
