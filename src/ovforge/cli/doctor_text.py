@@ -111,7 +111,7 @@ def _grouped(steps: list[StepState]) -> Iterator[str]:
                 stuck.add(f"`{step.command}`")
             else:
                 status = "then"
-        groups[status].append(step.name)
+        groups[status].append(step.name.partition(" --")[0])
     for status in ("done", "unfinished", "stale", "ready", "then", "blocked"):
         if groups[status]:
             yield f"  [{_MARKS.get(status, ' ')}] {status}: {', '.join(groups[status])}"

@@ -9,6 +9,8 @@ LINES_SHOWN = 8
 """Reasons and notes of one sort that are shown without `--verbose`, the most frequent first."""
 EXAMPLES_SHOWN = 3
 LONGEST_EXAMPLE = 80
+WIDEST_LABEL = 40
+"""Longer ones stand out of the column."""
 
 
 def as_text(summary: StepSummary, *, verbose: bool = False, python: bool = False) -> str:
@@ -16,8 +18,9 @@ def as_text(summary: StepSummary, *, verbose: bool = False, python: bool = False
     say = for_python if python else for_command_line
     lines = [f"{summary.step}: done"]
     # Of a procedure, only what each step has made; what the steps have to say comes before it, if that is wanted.
-    outputs = {part.step: next(iter(part.outputs.values()), "") for part in summary.parts} or summary.outputs
-    width = max((len(label) for label in (*summary.counts, *outputs)), default=0)
+    made = [(part.step, next(iter(part.outputs.values()), "")) for part in summary.parts]
+    outputs = made or list(summary.outputs.items())
+    width = min(max((len(label) for label in (*summary.counts, *dict(outputs))), default=0), WIDEST_LABEL)
     lines += [f"  {label:<{width}}  {_number(value)}" for label, value in summary.counts.items()]
     if not summary.parts:
         lines += _reasons("skipped", summary.skipped, verbose=verbose, python=python)
@@ -28,7 +31,7 @@ def as_text(summary: StepSummary, *, verbose: bool = False, python: bool = False
     lines += [f"  note: {say(note)}" for note in notes]
     if more := len(summary.notes) - len(notes):
         lines.append(f"  and {more:,} more notes, {_where(python=python)}")
-    lines += [f"  {label:<{width}}  {path}" for label, path in outputs.items()]
+    lines += [f"  {label:<{width}}  {path}" for label, path in outputs]
     if summary.next_command:
         lines.append(f"  next: {as_call(summary.next_command) if python else summary.next_command}")
     before = [as_text(part, verbose=True, python=python) for part in summary.parts] if verbose else []

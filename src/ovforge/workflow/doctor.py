@@ -80,7 +80,8 @@ def doctor(options: WorkflowOptions) -> DoctorReport:
         environment=read_environment(options.root),
         vision_models=_vision_models(options),
         jobs=jobs,
-        next_command=_next_command([step for step in steps if step.job in jobs], runs, options),
+        next_command=_next_command([step for step in steps if step.job in jobs], options)
+        or _next_of_runs(runs, options, has_jobs=bool(jobs)),
     )
 
 
@@ -151,10 +152,10 @@ def _jobs(
     return tuple(job for job in jobs if job in here)
 
 
-def _next_of_runs(runs: tuple[PairsRun, ...], options: WorkflowOptions) -> str:
-    """What the first run that is not annotated needs; else where to look at the last one."""
+def _next_of_runs(runs: tuple[PairsRun, ...], options: WorkflowOptions, *, has_jobs: bool) -> str:
+    """What the first run that is not annotated needs, unless steps have seen to it; else where to look at the last."""
     folder = options.root / layout.PAIRS_DIR
-    for run in runs:
+    for run in () if has_jobs else runs:
         if run.annotated or run.problem:
             continue
         if run.merged:
@@ -164,7 +165,7 @@ def _next_of_runs(runs: tuple[PairsRun, ...], options: WorkflowOptions) -> str:
     return run_command("view", folder, annotated[-1]) if annotated else ""
 
 
-def _next_command(steps: list[StepState], runs: tuple[PairsRun, ...], options: WorkflowOptions) -> str:
+def _next_command(steps: list[StepState], options: WorkflowOptions) -> str:
     words = ["ovforge prepare"]
     if options.root != Path():
         words.append(f"--root {shlex.quote(str(options.root))}")
@@ -176,4 +177,4 @@ def _next_command(steps: list[StepState], runs: tuple[PairsRun, ...], options: W
     if blocked:
         words[0] = "ovforge doctor"
         return f"put {blocked[0].missing[0]} in place, then `{' '.join(words)}`"
-    return _next_of_runs(runs, options)
+    return ""

@@ -41,7 +41,7 @@ def prepare(options: WorkflowOptions, *, progress: Progress = no_progress) -> St
             else:
                 counts["steps run"] += 1
                 drops.merge(summary.drops, listed=True)
-                parts.append(structs.replace(summary, step=step.name, next_command=""))
+                parts.append(structs.replace(summary, step=step.name.partition(" --")[0], next_command=""))
                 outputs |= {f"{step.name}: {what}": path for what, path in summary.outputs.items()}
                 if step.name == "imagenet prepare":  # what was an archive is now a tree of classes
                     inputs = {one.key: one for one in doctor(options).inputs}
