@@ -552,7 +552,7 @@ def generate(bench: Bench) -> Iterator[Row]:
     }.items():
         engine = _Timed(DiffusionEngine(engine_options))
         options = GenerateOptions(
-            "run", save_dir=bench.scratch / f"run-{name[-5:]}", images=images, annotations=annotations,
+            "run", out=bench.scratch / f"run-{name[-5:]}", images=images, annotations=annotations,
             shard_size=count, overwrite=True, seed=1,
         )  # fmt: skip
         with GpuLoad(bench.device) as load:
@@ -608,7 +608,7 @@ def cpu(bench: Bench) -> Iterator[Row]:
     annotations, images = make_photographs(bench.scratch / "filled", count, size)
     for workers in (1,) if bench.tiny or cores == 1 else (1, cores):
         options = GenerateOptions(
-            "filled", save_dir=bench.scratch / "fill", images=images, annotations=annotations, overwrite=True,
+            "filled", out=bench.scratch / "fill", images=images, annotations=annotations, overwrite=True,
             shard_size=max(1, min(16, count // workers)),
         )  # fmt: skip
         started = time.perf_counter()
