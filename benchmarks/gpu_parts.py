@@ -424,6 +424,13 @@ def compiled(bench: Bench) -> Iterator[Row]:
             # One image more than a batch: the last batch is filled, so nothing is compiled again.
             rest = bench.seconds(lambda: engine.repaint(make_jobs(1, *bench.size)))
             yield row | {"compiling, s": compiling, "s, a last batch of one, filled": rest}
+    options = bench.options(scheduler=Sampler.OVTRACK, batch_size=1, compile=True)
+    with opened(options) as engine:
+        # CUDA graphs: worth it where the processor cannot start kernels fast enough, so for one image at a time.
+        engine.model._compiled_unet = torch.compile(engine.model.unet, dynamic=False, mode="reduce-overhead")
+        compiling = bench.seconds(lambda: engine.repaint(make_jobs(1, *bench.size)))
+        row = timed_row(bench, "ovtrack, one image at a time, CUDA graphs", engine, options, images=2)
+        yield row | {"compiling, s": compiling}
 
 
 def presets(bench: Bench) -> Iterator[Row]:
@@ -653,27 +660,40 @@ PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
 
 
 class _Timed:
-    """An engine that notes when its repainter began, ended, and how long it was at work."""
+    """An engine that notes when it was loaded, when it ended, and how long it had a batch to work on."""
 
     def __init__(self, engine: DiffusionEngine) -> None:
         self._engine = engine
-        self.began = self.ended = self.spent = 0.0
+        self._lock = threading.Lock()
+        self._at_work = 0
+        self._since = self.began = self.ended = self.spent = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
     def open(self, device: str | None) -> Any:
-        opened, timed = self._engine.open(device), self
-        inner = opened.repaint
+        opened = self._engine.open(device)
+        start = opened.start
 
-        def repaint(jobs: Any) -> Any:
-            started = time.perf_counter()
-            results = inner(jobs)
-            timed.ended = time.perf_counter()
-            timed.spent += timed.ended - started
-            return results
+        def timed_start(jobs: Any) -> Any:
+            with self._lock:
+                if not self._at_work:
+                    self._since = time.perf_counter()
+                self._at_work += 1
+            results = start(jobs)
 
-        opened.repaint = repaint  # type: ignore[method-assign]
+            def timed_results() -> Any:
+                found = results()
+                with self._lock:
+                    self._at_work -= 1
+                    self.ended = time.perf_counter()
+                    if not self._at_work:
+                        self.spent += self.ended - self._since
+                return found
+
+            return timed_results
+
+        opened.start = timed_start
         self.began = time.perf_counter()
         return opened
 
