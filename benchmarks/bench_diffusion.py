@@ -30,8 +30,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from ovforge.options.diffusion import DiffusionOptions, Foreground, Precision, Sampler
 from ovforge.synthesis.diffusion import DiffusionEngine
+from ovforge.synthesis.diffusion.device import resolve_device
 from ovforge.synthesis.diffusion.latents import keep_cells
-from ovforge.synthesis.diffusion.model import resolve_device
 from ovforge.synthesis.diffusion.repainter import DiffusionRepainter
 from ovforge.synthesis.repaint import RepaintJob
 
