@@ -63,7 +63,7 @@ def make_runs(folder: Path) -> Path:
         generate_pairs(
             GenerateOptions(
                 name,
-                save_dir=runs,
+                out=runs,
                 images=folder / "data/lvis/train2017",
                 annotations=folder / "data/lvis/annotations/lvis_v1_train.json",
                 captions=folder / "data/lvis/annotations/captions_train2017.json",

@@ -79,7 +79,7 @@ def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generate_pairs(
         GenerateOptions(
             "demo",
-            save_dir=pairs,
+            out=pairs,
             images=root / "data/lvis/train2017",
             annotations=annotations,
             captions=root / "data/lvis/annotations/captions_train2017.json",
@@ -130,7 +130,7 @@ def clips_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     categories = [{"id": 1, "name": "red_disc"}, {"id": 2, "name": "blue disc"}]
     path.write_bytes(msgspec.json.encode({"images": images, "annotations": annotations, "categories": categories}))
     options = GenerateOptions(
-        "clips", save_dir=root, images=root / "images", annotations=path, no_captions=True, frames=5,
+        "clips", out=root, images=root / "images", annotations=path, no_captions=True, frames=5,
         motion=ClipMotion.HARD, gap=30, masks=True, seed=SEED,
     )  # fmt: skip
     generate_pairs(options, FillEngine(), InProcessExecutor())

@@ -185,7 +185,7 @@ def test_a_skipped_annotation_is_shown_in_its_image(page: Any, serve: Any, sampl
     content["annotations"] = [one for one in content["annotations"] if one["image_id"] == image["id"]]
     (tmp_path / "own.json").write_bytes(msgspec.json.encode(content))
     options = GenerateOptions(
-        "own", save_dir=tmp_path, images=sample_root / "data/lvis/train2017", annotations=tmp_path / "own.json",
+        "own", out=tmp_path, images=sample_root / "data/lvis/train2017", annotations=tmp_path / "own.json",
         no_captions=True,
     )  # fmt: skip
     generate_pairs(options, WarpEngine(), InProcessExecutor())
