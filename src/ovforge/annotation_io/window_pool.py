@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -98,13 +99,14 @@ class WindowPool(Workers):
 def tabulate(path: Path, window: Window, record: RecordType, *, section: str, first: int, spans: bool) -> Block:
     """Turn decoded records into columns: numbers into int64 or float64, everything else into objects."""
     columns: Columns = {}
-    for field in msgspec.structs.fields(struct_of(record)):
-        values = list(map(attrgetter(field.name), window.records))
+    for name, kind in _field_types(struct_of(record)):
+        value_of = attrgetter(name)
         try:
-            columns[field.name] = _column(values, field.type)
+            columns[name] = _column(map(value_of, window.records), kind, len(window.records))
         except OverflowError:
+            values = list(map(value_of, window.records))
             index = next(i for i, value in enumerate(values) if not -(2**63) <= value < 2**63)
-            problem = problem_of(record, field.name, values[index])
+            problem = problem_of(record, name, values[index])
             raise _error(path, window, (index, problem), section=section, first=first) from None
     if wrong := check_values(record, columns):
         raise _error(path, window, wrong, section=section, first=first)
@@ -118,14 +120,20 @@ def _error(path: Path, window: Window, wrong: tuple[int, str], *, section: str, 
     return AnnotationFileError(path, problem, record=label, byte=int(json_windows.record_spans(window)[0][index]))
 
 
-def _column(values: list[Any], kind: Any) -> NDArray[Any]:
+@lru_cache(maxsize=256)
+def _field_types(struct: type[Any]) -> tuple[tuple[str, Any], ...]:
+    # Asked for once a window: msgspec finds out anew each time, which takes as long as a part of the decoding.
+    return tuple((field.name, field.type) for field in msgspec.structs.fields(struct))
+
+
+def _column(values: Iterable[Any], kind: Any, count: int) -> NDArray[Any]:
     if kind == tuple[float, float, float, float]:
-        return np.fromiter(chain.from_iterable(values), np.float64, 4 * len(values)).reshape(-1, 4)
+        return np.fromiter(chain.from_iterable(values), np.float64, 4 * count).reshape(-1, 4)
     if kind in (int, float):
-        return np.fromiter(values, np.int64 if kind is int else np.float64, len(values))
+        return np.fromiter(values, np.int64 if kind is int else np.float64, count)
     if kind is msgspec.Raw:  # a view of the window's memory, which the next window gets
-        values = [value.copy() for value in values]
-    return np.fromiter(values, object, len(values))
+        values = (value.copy() for value in values)
+    return np.fromiter(values, object, count)
 
 
 def _block_there(path: Path, span: tuple[int, int], record: RecordType, section: str, spans: bool) -> Block | None:
