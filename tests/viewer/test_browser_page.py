@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -169,12 +170,29 @@ def test_legend_stands_by_what_was_repainted(page: Any, demo: str) -> None:
     opened(page, f"{demo}#pair={CUP}")
     assert not page.locator("#legend").is_visible()
     page.keyboard.press("m")
-    assert "repainted" in page.locator("#legend").inner_text()
+    assert "the original around the moved image" in page.locator("#legend").inner_text()  # `warp` repaints nothing
     # The second view of an image without usable objects is the image itself.
     page.goto(f"{demo}#pair=000000900016_v0.jpg")
     page.wait_for_function("() => document.getElementById('pair-name').textContent === '000000900016_v0.jpg'")
     assert not page.locator("#mask").is_visible()
     assert not page.locator("#legend").is_visible()
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [({"engine": "diffusion", "repaint": "holes"}, "repainted"), ({"engine": "fill"}, "completed background")],
+)
+def test_legend_says_who_made_it(page: Any, demo: str, engine: dict[str, str], words: str) -> None:
+    def other_engine(route: Any) -> None:
+        route.fulfill(json={**route.fetch().json(), "engine": engine})
+
+    address = re.compile(r"/api/pair\?")
+    page.route(address, other_engine)
+    try:
+        opened(page, f"{demo}#pair={CUP}&mask=1")
+        assert page.locator("#legend").inner_text().startswith(words)
+    finally:
+        page.unroute(address)
 
 
 def test_tiles_show_boxes_and_can_do_without(page: Any, demo: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Hashable, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
@@ -121,9 +121,9 @@ def _error(path: Path, window: Window, wrong: tuple[int, str], *, section: str, 
 
 
 @lru_cache(maxsize=256)
-def _field_types(struct: type[Any]) -> tuple[tuple[str, Any], ...]:
+def _field_types(struct: Hashable) -> tuple[tuple[str, Any], ...]:
     # Asked for once a window: msgspec finds out anew each time, which takes as long as a part of the decoding.
-    return tuple((field.name, field.type) for field in msgspec.structs.fields(struct))
+    return tuple((field.name, field.type) for field in msgspec.structs.fields(struct))  # type: ignore[arg-type]
 
 
 def _column(values: Iterable[Any], kind: Any, count: int) -> NDArray[Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ovforge.errors import InputError
 from ovforge.options import layout
 from ovforge.options.base import Options, option
+from ovforge.options.labels import Repaint
 
 DEFAULT_MODEL = layout.DIFFUSION_MODEL
 
@@ -98,11 +99,18 @@ class DiffusionOptions(Options):
         panel=PANEL,
     )
     steps: int = option(50, "Sampling steps over the whole noise range.", at_least=1, at_most=1000, panel=PANEL)
-    strength: float = option(
-        0.75,
-        "Share of the noise range that is run: 1 forgets the image's background.",
+    repaint: Repaint = option(
+        Repaint.BACKGROUND,
+        "background: all but the kept objects, as OVTrack does. holes: only what the motion uncovered; all else stays "
+        "as it is, and every object is labelled.",
+        panel=PANEL,
+    )
+    strength: float | None = option(
+        None,
+        "Share of the noise range that is run: 1 forgets what the image had there.",
         above=0,
         at_most=1,
+        shown="0.75; 1 with --repaint holes",
         panel=PANEL,
     )
     guidance: float = option(
@@ -174,6 +182,13 @@ class DiffusionOptions(Options):
                 "--scheduler=ovtrack goes straight through: --n-sample=N and --jump-n-sample=N must be 1 with it",
                 hint="use --scheduler=pndm for resampling",
             )
+
+    @property
+    def noise_share(self) -> float:
+        """The share of the noise range that is run: `strength`, or what it is where it was not given."""
+        if self.strength is not None:
+            return self.strength
+        return 1.0 if self.repaint is Repaint.HOLES else 0.75
 
     @property
     def resamples(self) -> bool:

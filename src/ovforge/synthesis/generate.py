@@ -19,7 +19,7 @@ from ovforge import __version__
 from ovforge.errors import InputError, OutputExistsError, Place, WorkError
 from ovforge.image_io.listed_images import require_listed_images
 from ovforge.image_io.store import open_image_store
-from ovforge.options.labels import Labels, Outside
+from ovforge.options.labels import Labels, Outside, Repaint
 from ovforge.options.pairs import (
     DEFAULT_ANNOTATIONS,
     DEFAULT_CAPTIONS,
@@ -227,23 +227,33 @@ def pair_settings(options: GenerateOptions, engine: Engine) -> PairSettings:
         InputError: an option has no meaning for the engine.
     """
     traits = engine.traits
+    who = f"the engine {engine.name} with --repaint=holes" if traits.only_holes else f"the engine {engine.name}"
     outside = Outside(options.outside or traits.outside[0])
     if outside not in traits.outside:
         raise InputError(
-            f"--outside {outside.value}: the engine {engine.name} takes {traits.outside[0].value} only",
-            hint=f"`--engine {'warp' if outside is Outside.ORIGINAL else 'fill'}` has it so",
+            f"--outside {outside.value}: {who} takes {traits.outside[0].value} only",
+            hint="--repaint=background takes it"
+            if traits.only_holes
+            else f"`--engine {'warp' if outside is Outside.ORIGINAL else 'fill'}` has it so",
         )
     if options.frames > PAIR_FRAMES:
         return _clip_settings(options, engine, outside)
     labels = traits.labels(outside)
     if labels is Labels.ALL and options.min_area is not None:
         raise InputError(
-            f"--min-area {options.min_area:g}: the engine {engine.name} keeps and labels every object",
+            f"--min-area {options.min_area:g}: {who} keeps and labels every object",
             hint="leave small ones out afterwards: `ovforge pairs annotate --min-area`",
         )
     min_area = 0.0 if labels is Labels.ALL else DEFAULT_MIN_AREA if options.min_area is None else options.min_area
     return PairSettings(
-        options.seed, options.variants, min_area, options.masks, options.quality, outside=outside, labels=labels
+        options.seed,
+        options.variants,
+        min_area,
+        options.masks,
+        options.quality,
+        outside=outside,
+        labels=labels,
+        repaint=_repaint(engine),
     )
 
 
@@ -264,10 +274,15 @@ def _clip_settings(options: GenerateOptions, engine: Engine, outside: Outside) -
         options.quality,
         outside=outside,
         labels=Labels.ALL,
+        repaint=_repaint(engine),
         frames=options.frames,
         motion=ClipMotion(options.motion or ClipMotion.VIDEO),
         gap=DEFAULT_GAP if options.gap is None else options.gap,
     )
+
+
+def _repaint(engine: Engine) -> Repaint:
+    return Repaint.HOLES if engine.traits.only_holes else Repaint.BACKGROUND
 
 
 def described_settings(settings: PairSettings) -> dict[str, Any]:
@@ -277,6 +292,10 @@ def described_settings(settings: PairSettings) -> dict[str, Any]:
     min_area = None if settings.labels is Labels.ALL else settings.min_area
     fields |= {"min_area": min_area, "outside": settings.outside.value, "labels": settings.labels.value}
     fields["motion"] = settings.motion.value
+    if settings.repaint is Repaint.BACKGROUND:
+        del fields["repaint"]  # as in runs of before there was a choice
+    else:
+        fields["repaint"] = settings.repaint.value
     if settings.motion is ClipMotion.OVTRACK:
         del fields["gap"]
     if settings.frames == PAIR_FRAMES:
@@ -286,13 +305,14 @@ def described_settings(settings: PairSettings) -> dict[str, Any]:
 
 def settings_from_description(described: Mapping[str, Any], seed: int) -> PairSettings:
     """The settings that a manifest describes; one of before there was a choice means OVTrack's way."""
-    names = set(asdict(PairSettings())) - {"seed", "min_area", "outside", "labels", *_OF_CLIPS}
+    names = set(asdict(PairSettings())) - {"seed", "min_area", "outside", "labels", "repaint", *_OF_CLIPS}
     return PairSettings(
         seed=seed,
         min_area=described["min_area"] or 0.0,
         **{name: described[name] for name in names},
         outside=Outside(described.get("outside", Outside.ORIGINAL)),
         labels=Labels(described.get("labels", Labels.OVTRACK)),
+        repaint=Repaint(described.get("repaint", Repaint.BACKGROUND)),
         frames=described.get("frames", PAIR_FRAMES),
         motion=ClipMotion(described.get("motion", ClipMotion.VIDEO)),
         gap=described.get("gap", DEFAULT_GAP),

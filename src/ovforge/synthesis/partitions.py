@@ -162,8 +162,19 @@ def count_record(record: PairRecord) -> dict[str, int]:
         "images": 1 if record.variants else 0,
         "second views": len(record.variants),
         "second views with objects": sum(1 for variant in record.variants if variant.annotations),
+        **_repainted_holes(record),
         **count_objects(record),
     }
+
+
+def _repainted_holes(record: PairRecord) -> dict[str, int]:
+    """How many of a record's second views had a hole that was repainted, and their crops; only of runs that do so."""
+    crops = [len(variant.engine.get("crops", ())) for variant in record.variants]
+    return (
+        {"second views with repainted holes": sum(map(bool, crops)), "crops repainted": sum(crops)}
+        if any(crops)
+        else {}
+    )
 
 
 def publish_partitions(run_folder: Path, relabel: Relabel | None = None) -> list[int]:

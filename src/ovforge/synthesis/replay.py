@@ -30,6 +30,7 @@ from ovforge.synthesis.generate import library_versions, settings_from_descripti
 from ovforge.synthesis.image_table import ImageTable, read_images
 from ovforge.synthesis.pair_file import PublishedPair
 from ovforge.synthesis.pair_task import finish_views, prepare_image
+from ovforge.synthesis.pairs import jobs_of
 from ovforge.synthesis.partitions import partition_problem
 from ovforge.synthesis.repaint import Engine
 
@@ -147,7 +148,9 @@ def _replay(
         finished = [
             view
             for planned in prepared.planned
-            for view in finish_views(prepared, planned, repainter.repaint([planned.job])[0], settings)
+            for view in finish_views(
+                prepared, planned, [repainter.repaint([job])[0] for job in jobs_of(planned)], settings
+            )
         ]
     finally:
         repainter.close()

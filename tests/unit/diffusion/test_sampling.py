@@ -71,7 +71,7 @@ def _plain_loop(
     inputs: dict[str, torch.Tensor],
     options: DiffusionOptions,
 ) -> torch.Tensor:
-    scheduler, timesteps = _diffusers_scheduler(options.scheduler, options.steps, options.strength)
+    scheduler, timesteps = _diffusers_scheduler(options.scheduler, options.steps, options.noise_share)
 
     def noised(timestep: int) -> torch.Tensor:
         alpha_bar = scheduler.alphas_cumprod[timestep]

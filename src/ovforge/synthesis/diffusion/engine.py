@@ -11,7 +11,7 @@ from typing import Any
 
 from ovforge.errors import InputError, MissingExtraError
 from ovforge.options.diffusion import DiffusionOptions, Foreground, Precision, Sampler
-from ovforge.options.labels import Outside
+from ovforge.options.labels import Outside, Repaint
 from ovforge.synthesis.diffusion.model_folder import check_model_folder, read_config, weight_hashes
 from ovforge.synthesis.diffusion.schedule import NoiseScale
 from ovforge.synthesis.diffusion.schedulers import make_schedule
@@ -35,12 +35,19 @@ class DiffusionEngine:
     @property
     def traits(self) -> EngineTraits:
         """What the making of pairs has to know of it."""
-        outside = (Outside.COMPLETED, Outside.ORIGINAL)
+        only_holes = self.options.repaint is Repaint.HOLES
+        outside: tuple[Outside, ...] = (Outside.COMPLETED, Outside.ORIGINAL)
+        if only_holes:
+            outside = outside[:1]
+        elif self.options.scheduler is Sampler.OVTRACK:
+            outside = outside[::-1]
         return EngineTraits(
             repaints=True,
-            outside=outside[::-1] if self.options.scheduler is Sampler.OVTRACK else outside,
+            outside=outside,
             uses_captions=not self.options.no_captions,
-            notes=(NO_PROMPT,) if self.options.no_captions else (),
+            only_holes=only_holes,
+            # The ablation is of repainted backgrounds.
+            notes=(NO_PROMPT,) if self.options.no_captions and not only_holes else (),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -72,7 +79,9 @@ class DiffusionEngine:
             "inpainting_unet": report.inpainting,
             "scheduler": options.scheduler.value,
             "steps": options.steps,
-            "strength": options.strength,
+            "strength": options.noise_share,
+            # Runs of before there was a choice say nothing.
+            **({"repaint": options.repaint.value} if options.repaint is Repaint.HOLES else {}),
             "unet_calls": len(calls),
             "guided_unet_calls": guided_calls(options, len(calls)),
             "first_timestep": calls[0].timestep,
@@ -125,6 +134,7 @@ def engine_from_description(described: Mapping[str, Any], **changes: Any) -> Dif
             scheduler=Sampler(described["scheduler"]),
             precision=Precision(described["precision"]),
             foreground=Foreground(described["foreground"]),
+            repaint=Repaint(described.get("repaint", Repaint.BACKGROUND)),
             no_captions=not described["captions"],
             width=width,
             height=height,

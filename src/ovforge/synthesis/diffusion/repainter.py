@@ -191,7 +191,7 @@ class _Attempt:
         """Standard normal (4, h, w) of the job's own generator."""
         if self.number:
             purpose = f"{purpose}, attempt {self.number}"
-        drawn = generator(self.job.seed, self.job.image_id, self.job.variant, purpose)
+        drawn = generator(self.job.seed, self.job.image_id, self.job.variant, self.job.purpose(purpose))
         return drawn.standard_normal((4, *size), dtype=np.float32)
 
 

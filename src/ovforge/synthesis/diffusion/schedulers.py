@@ -30,12 +30,12 @@ def make_schedule(scale: NoiseScale, options: DiffusionOptions) -> Schedule:
         raise InputError(f"--steps {options.steps}: the model was trained with {total} timesteps")
     if sampler in (Sampler.DPMPP, Sampler.UNIPC):
         timesteps = [round((total - 1) * i / options.steps) for i in range(options.steps, 0, -1)]
-        timesteps = timesteps[-max(1, int(options.steps * options.strength)) :]
+        timesteps = timesteps[-max(1, int(options.steps * options.noise_share)) :]
         end = 1.0
     else:
         stride = total // options.steps
         timesteps = [min(i * stride + scale.offset, total - 1) for i in range(options.steps - 1, -1, -1)]
-        timesteps = timesteps[-(int(options.steps * options.strength) + 1) :]
+        timesteps = timesteps[-(int(options.steps * options.noise_share) + 1) :]
         end = scale.last_alpha_bar
     return _Writer(scale, sampler, timesteps, end, options.blend_until).write(options)
 

@@ -529,6 +529,8 @@
     mask.checked = state.mask && has;
     mask.parentElement.hidden = !has;
     $("legend").hidden = !mask.checked;
+    // Only an engine that paints has repainted anything: the others leave what they were given.
+    $("legend-text").textContent = { fill: "completed background", warp: "the original around the moved image" }[shown?.engine?.engine] ?? "repainted";
     const second = views[1].firstElementChild;
     let shade = second.querySelector(".shade");
     if (mask.checked && !shade) second.querySelector("img")?.after(shade = el("img", { class: "shade", alt: "", src: source.mask(shown) }));
