@@ -146,7 +146,7 @@ class GenerateOptions(Options):
         None,
         "Images per unit of work.",
         at_least=1,
-        shown="an eighth of what 8 workers would get, 8 to 128",
+        shown="an eighth of what 8 workers would get, 8 to 128; of clips no more than 512 frames, or 8 clips",
         panel=RUN,
     )
     overwrite: bool = option(False, "Throw away the run of this name and start again.", panel=RUN)

@@ -21,10 +21,11 @@ from ovforge.annotation_io.door import open_annotations
 from ovforge.errors import InputError
 from ovforge.image_io.store import open_image_store
 from ovforge.options.labels import Labels
-from ovforge.options.pairs import DEFAULT_ANNOTATIONS, GenerateOptions
+from ovforge.options.pairs import DEFAULT_ANNOTATIONS, PAIR_FRAMES, GenerateOptions
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.runs.plan import Plan, differences
 from ovforge.runs.task import Shard, Slot
+from ovforge.synthesis.clips.make import NO_OBJECT as NO_CLIP
 from ovforge.synthesis.corrections import changed_images
 from ovforge.synthesis.fingerprints import reads_prompts
 from ovforge.synthesis.generate import PairRun, plan_pairs
@@ -136,7 +137,10 @@ def _skipped(options: GenerateOptions, prepared: PairRun) -> tuple[Drops, dict[s
         with_objects = set(columns["image_id"][followed].tolist())
     for image_id, name in zip(table.ids.tolist(), table.names, strict=True):
         if image_id not in with_objects:
-            drops.warn("image", "has no object to follow: its second view will be the image itself", name)
+            if prepared.task.settings.frames == PAIR_FRAMES:
+                drops.warn("image", "has no object to follow: its second view will be the image itself", name)
+            else:
+                drops.add("image", NO_CLIP, name)
     return drops, {"images that are there": len(table) - len(missing), "objects to follow": int(followed.sum())}
 
 
@@ -166,7 +170,8 @@ def _sample(
                 times.append(time.monotonic() - since)
                 sizes.append(out.stat().st_size)
                 drops.merge([drop for drop in report.drops if drop.kind not in ("annotation", "image")])
-                drops.merge([d for d in report.drops if d.kind == "image" and not d.kept and d.reason != "is missing"])
+                named = ("is missing", NO_CLIP)  # these are counted for all images already
+                drops.merge([d for d in report.drops if d.kind == "image" and not d.kept and d.reason not in named])
         finally:
             worker.close()
     progress("trying some images", len(positions), len(positions))

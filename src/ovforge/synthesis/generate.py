@@ -57,6 +57,8 @@ from ovforge.synthesis.run_inputs import (
 
 _OF_CLIPS = ("frames", "motion", "gap")
 SMALLEST_SHARD, LARGEST_SHARD, SHARDS_AIMED_AT = 8, 128, 64
+MOST_FRAMES = 512
+"""In a shard of clips, where that leaves `SMALLEST_SHARD` clips."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         task="pairs",
         items=len(table),
         groups=_partition_sizes(len(table), options.partitions),
-        shard_size=options.shard_size or shard_size(len(table)),
+        shard_size=options.shard_size or shard_size(len(table), settings.frames),
         seed=options.seed,
         options={
             **described_settings(settings),
@@ -325,9 +327,13 @@ def _partition_sizes(table: int, partitions: int) -> tuple[int, ...]:
     return partition_sizes(table, partitions)
 
 
-def shard_size(table: int) -> int:
-    """Images per shard: it follows from their number alone, so that a run can go on with any number of workers."""
-    return min(max(table // SHARDS_AIMED_AT, SMALLEST_SHARD), LARGEST_SHARD)
+def shard_size(table: int, frames: int = PAIR_FRAMES) -> int:
+    """Images per shard: it follows from the run alone, so that it can go on with any number of workers.
+
+    A shard's records are held until it is written: the longer the clips, the fewer of them are in one.
+    """
+    size = min(max(table // SHARDS_AIMED_AT, SMALLEST_SHARD), LARGEST_SHARD)
+    return size if frames == PAIR_FRAMES else min(size, max(MOST_FRAMES // (frames - 1), SMALLEST_SHARD))
 
 
 def _check_folder(options: GenerateOptions) -> None:

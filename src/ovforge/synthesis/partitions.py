@@ -289,10 +289,12 @@ def _shard_records(shard: Path, writer: ImageWriter) -> Iterator[PublishedPair]:
         there = set(reader.names())
         if RECORDS not in there:
             raise WorkError(f"{shard}: has no records", hint=_AGAIN)
-        records = msgspec.json.decode(reader.read(RECORDS), type=list[PairRecord])
-        wanted = [_image_names(record, shard, there) for record in records]
+        records = msgspec.json.decode(reader.read(RECORDS), type=list[msgspec.Raw])
+        # Decoded one by one: the records of clips are long.
+        wanted = [_image_names(msgspec.json.decode(one, type=_Named), shard, there) for one in records]
         copied = copy_images([(reader, name, None) for names in wanted for name in names], writer)
-        for record, names in zip(records, wanted, strict=True):
+        for encoded, names in zip(records, wanted, strict=True):
+            record = msgspec.json.decode(encoded, type=PairRecord)
             images = [_stored(next(copied)) for _ in names]
             fields = {field: getattr(record, field) for field in record.__struct_fields__}
             yield PublishedPair(**fields, images=images)
@@ -300,7 +302,18 @@ def _shard_records(shard: Path, writer: ImageWriter) -> Iterator[PublishedPair]:
             pass
 
 
-def _image_names(record: PairRecord, shard: Path, there: set[str]) -> list[str]:
+class _NamedView(msgspec.Struct):
+    file_name: str
+
+
+class _Named(msgspec.Struct):
+    """Of a `PairRecord` what its images are called."""
+
+    file_name: str
+    variants: list[_NamedView]
+
+
+def _image_names(record: _Named, shard: Path, there: set[str]) -> list[str]:
     """The images of a record; of one that could not be used, none."""
     if not record.variants:
         return []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import threading
+import tracemalloc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +16,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from ovforge.errors import WorkError
+from ovforge.files.spool import Spool
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.diffusion import DiffusionOptions, Sampler
 from ovforge.options.labels import Labels, Outside
@@ -240,3 +243,56 @@ def test_the_engine_s_nature_decides_the_rule_and_its_notes() -> None:
     assert "ablation" in note and "no gain" in note
     for engine in (FillEngine(), WarpEngine()):
         assert engine.traits.labels(engine.traits.outside[0]) is Labels.ALL
+
+
+def noisy_clips(folder: Path, images: int = 3) -> PairTask:
+    """A task on images of noise, whose JPEGs are large, each with a square that can move."""
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir()
+    for number in range(images):
+        pixels = rng.integers(0, 256, (240, 320, 3), np.uint8)
+        (folder / f"images/{number}.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    square = [[100, 70, 190, 70, 190, 160, 100, 160]]
+    content = {
+        "images": [{"id": i, "width": 320, "height": 240, "file_name": f"{i}.png"} for i in range(images)],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1, "bbox": [100, 70, 90, 90], "area": 8100, "segmentation": square}
+            for i in range(images)
+        ],
+        "categories": [{"id": 1, "name": "square"}],
+    }
+    (folder / "ann.json").write_bytes(msgspec.json.encode(content))
+    table = read_images(folder / "ann.json", None, variants=1)
+    return PairTask(table, folder / "images", FillEngine(), PairSettings(labels=Labels.ALL))
+
+
+def test_memory_does_not_grow_with_the_frames_of_a_clip(tmp_path: Path) -> None:
+    task = noisy_clips(tmp_path)
+    peaks, sizes = [], []
+    for frames in (3, 64):
+        out = tmp_path / f"{frames}.h5"
+        worker = replace(task, settings=replace(task.settings, frames=frames)).open(Slot(0))
+        worker.run(Shard(0, 0, 1), tmp_path / "warm.h5")
+        tracemalloc.start()
+        worker.run(Shard(0, 0, len(task.table)), out)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        worker.close()
+        sizes.append(out.stat().st_size)
+    one_clip = (sizes[1] - sizes[0]) / len(task.table)
+    assert one_clip > 4 << 20
+    assert peaks[1] - peaks[0] < one_clip / 2
+    assert not [path for path in tmp_path.iterdir() if path.suffix not in (".h5", ".json", "")]
+
+
+def test_a_frame_that_cannot_wait_on_the_disk_stops_the_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = noisy_clips(tmp_path, images=1)
+
+    def full(self: Spool, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Spool, "add", full)
+    worker = replace(task, settings=replace(task.settings, frames=3)).open(Slot(0))
+    with pytest.raises(OSError, match="No space left"):
+        worker.run(Shard(0, 0, 1), tmp_path / "a.h5")
+    worker.close()
