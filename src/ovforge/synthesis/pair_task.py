@@ -1,8 +1,9 @@
 """The making of pairs as a task for `runs`: one shard of images to one HDF5 file.
 
 In a worker, a pool of threads loads, warps and composes the images ahead, the engine repaints them batch by batch,
-and the same pool brings the results back to size and encodes them: an accelerator never waits for a JPEG. Batches
-hold jobs of one padded size; all are done before the shard ends, so a shard's bytes depend on nothing outside it.
+and the same pool brings the results back to size and encodes them: an accelerator never waits for a JPEG. An engine
+that can is given the next batch while its device is at work on this one; a thread of its own waits for the results.
+Batches hold jobs of one padded size; all are done before the shard ends: a shard's bytes depend on nothing outside it.
 Finished images wait in a spool for those before them, so memory does not depend on how many frames a clip has.
 """
 
@@ -44,7 +45,10 @@ from ovforge.synthesis.pairs import (
     repainted_whole,
 )
 from ovforge.synthesis.partitions import count_record
-from ovforge.synthesis.repaint import Engine, Repainted, Repainter, RepaintJob, WorkingSize
+from ovforge.synthesis.repaint import Engine, Repainted, Repainter, RepaintJob, StartsAhead, WorkingSize
+
+AHEAD = 2
+"""Batches that an engine is given before the results of the first of them are there."""
 
 Finished = tuple[bytes, VariantRecord, tuple[tuple[str, str], ...]]
 """A view's JPEG, its record, and what the engine gave up on."""
@@ -129,6 +133,8 @@ class PairWorker:
         self._store = store
         self._repainter = repainter
         self._pool = ThreadPoolExecutor(task.threads, thread_name_prefix="pairs")
+        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="results")
+        self._at_work: deque[Future[None]] = deque()
         # Each image has its thread already; OpenCV's own threads would only get in each other's way.
         self._cv2_threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
@@ -157,6 +163,7 @@ class PairWorker:
 
     def close(self) -> None:
         """Give back the threads, the images and the engine."""
+        self._waiter.shutdown(cancel_futures=True)
         self._pool.shutdown(cancel_futures=True)
         self._repainter.close()
         self._store.close()
@@ -208,8 +215,24 @@ class PairWorker:
             return failed(source, error.reason, error.detail)
 
     def _repaint(self, batch: list[tuple[_Waiting, int, RepaintJob]]) -> None:
-        """Repaint one batch here, and leave its finishing to the pool."""
-        results = self._repainter.repaint([job for _, _, job in batch])
+        """Repaint one batch, and leave its finishing to the pool."""
+        jobs = [job for _, _, job in batch]
+        if not isinstance(self._repainter, StartsAhead):
+            self._take(batch, self._repainter.repaint(jobs))
+            return
+        while len(self._at_work) >= AHEAD:
+            self._at_work.popleft().result()
+        self._at_work.append(self._waiter.submit(self._wait_for, batch, self._repainter.start(jobs)))
+
+    def _wait_for(self, batch: list[tuple[_Waiting, int, RepaintJob]], results: Callable[[], list[Repainted]]) -> None:
+        try:
+            self._take(batch, results())
+        except BaseException as error:  # it is raised again where the second views are asked for
+            for waiting, _, _ in batch:
+                if not waiting.promise.done():
+                    waiting.promise.set_exception(error)
+
+    def _take(self, batch: list[tuple[_Waiting, int, RepaintJob]], results: list[Repainted]) -> None:
         if len(results) != len(batch):
             raise WorkError(f"the engine {self._task.engine.name} gave {len(results)} images for {len(batch)}")
         for (waiting, number, _), repainted in zip(batch, results, strict=True):

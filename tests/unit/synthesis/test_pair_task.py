@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import threading
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from ovforge.records.run_layout import RECORDS
 from ovforge.runs.task import Shard, ShardReport, Slot
 from ovforge.synthesis.diffusion import DiffusionEngine
 from ovforge.synthesis.image_table import read_images
-from ovforge.synthesis.pair_task import PairTask
+from ovforge.synthesis.pair_task import AHEAD, PairTask
 from ovforge.synthesis.pairs import PairSettings
 from ovforge.synthesis.randomness import generator
 from ovforge.synthesis.repaint import EngineTraits, Repainted, RepaintJob, WorkingSize
@@ -61,6 +62,29 @@ class NoiseEngine:
 
     def close(self) -> None:
         self.closed = True
+
+
+@dataclass
+class AheadEngine(NoiseEngine):
+    """The same, as a device does it: a batch is started, and its results are asked for later, by another thread."""
+
+    started: int = 0
+    most_at_once: int = 0
+    fail: bool = False
+    threads: set[str] = field(default_factory=set)
+
+    def start(self, jobs: Sequence[RepaintJob]) -> Callable[[], list[Repainted]]:
+        self.started += 1
+        self.most_at_once = max(self.most_at_once, self.started)
+
+        def results() -> list[Repainted]:
+            self.threads.add(threading.current_thread().name)
+            self.started -= 1
+            if self.fail:
+                raise WorkError("the device is gone")
+            return self.repaint(jobs)
+
+        return results
 
 
 def make(mini: Path, out: Path, engine: NoiseEngine, *, threads: int = 2, shards: int = 1) -> list[ShardReport]:
@@ -112,6 +136,22 @@ def test_the_result_does_not_depend_on_batches_threads_or_shards(mini: Path, tmp
         assert content_of(tmp_path / "b.h5", shards) == content_of(tmp_path / "a.h5")
         if shards == 1:
             assert (tmp_path / "b-0.h5").read_bytes() == (tmp_path / "a-0.h5").read_bytes()
+
+
+def test_an_engine_that_works_ahead_changes_no_byte(mini: Path, tmp_path: Path) -> None:
+    make(mini, tmp_path / "a.h5", NoiseEngine())
+    engine = AheadEngine()
+    make(mini, tmp_path / "b.h5", engine, threads=1)
+    assert (tmp_path / "b-0.h5").read_bytes() == (tmp_path / "a-0.h5").read_bytes()
+    assert engine.most_at_once <= AHEAD
+    assert len(engine.threads) == 1 and threading.current_thread().name not in engine.threads
+
+
+def test_what_goes_wrong_after_a_batch_was_started_stops_the_shard(mini: Path, tmp_path: Path) -> None:
+    with pytest.raises(WorkError, match="the device is gone"):
+        make(mini, tmp_path / "a.h5", AheadEngine(fail=True))
+    with pytest.raises(WorkError, match="gave 2 images for 3"):
+        make(mini, tmp_path / "a.h5", AheadEngine(lose_one=True))
 
 
 def test_what_an_engine_says_and_gives_up_on_is_recorded(mini: Path, tmp_path: Path) -> None:
