@@ -125,7 +125,7 @@ def test_boxes_as_masks_are_rounded_and_said_to_be_coarse(mydata: Path, capsys: 
     assert all(one["segmentation"]["counts"] for one in moved)
     # The run knows its option: the same command without it goes on with it.
     assert run_app(app, commands()[0]) == 0
-    assert "--boxes-as-masks True: as the run was started" in capsys.readouterr().out
+    assert "--boxes-as-masks: as the run was started" in capsys.readouterr().out
 
 
 def test_a_rounded_box_covers_its_box_but_for_the_corners() -> None:
