@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import json
 import sys
@@ -20,13 +21,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from ovforge.options.diffusion import DiffusionOptions, Foreground, Precision, Sampler
 from ovforge.synthesis.diffusion import DiffusionEngine
@@ -42,8 +41,11 @@ def build_model(folder: Path, *, real_size: bool) -> Path:
     """Write a model of random weights; the real architecture is that of CompVis/stable-diffusion-v1-4."""
     builder = _tiny_builder()
     if not real_size:
-        return builder.build_tiny_stable_diffusion(folder)
+        return Path(builder.build_tiny_stable_diffusion(folder))
     builder.write_settings(folder)
+    from diffusers import AutoencoderKL, UNet2DConditionModel  # half a second each: not for --help
+    from transformers import CLIPTextConfig, CLIPTextModel
+
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
         sample_size=64,
@@ -89,6 +91,10 @@ class Baseline:
     """The original's way: one image after the other."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
+        from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+        from diffusers.models.attention_processor import AttnProcessor
+        from transformers import CLIPTextModel
+
         dtype = torch.float16 if device.type == "cuda" else torch.float32
         self.device = device
         self.unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype).to(device)
@@ -242,7 +248,7 @@ def main() -> int:
             model=model, device=str(device), batch_size=batch_size, precision=Precision(arguments.precision)
         )
         print(f"{'':34}{'s/image':>10}{'images/s':>12}{'U-Net FLOP/s':>14}{'x baseline':>12}")
-        variants = {
+        variants: dict[str, dict[str, Any]] = {
             "pndm, 50 steps": {},
             "ovtrack, 50 steps (equal calls)": {"scheduler": Sampler.OVTRACK},
             "ovtrack, exact foreground": {"scheduler": Sampler.OVTRACK, "foreground": Foreground.EXACT},
@@ -261,9 +267,8 @@ def main() -> int:
                 _print_row("baseline, 38 guided calls", base, 38 * 2 * flop, base, results)
             done = engine.repaint(jobs[:batch_size])
             assert not any(result.drops or result.record["attempt"] for result in done), "an image was tried again"
-            taken = seconds_per_image(
-                lambda engine=engine: _all(engine, jobs, batch_size), len(jobs), device, arguments.repeats
-            )
+            work = functools.partial(_all, engine, jobs, batch_size)
+            taken = seconds_per_image(work, len(jobs), device, arguments.repeats)
             calls = len(engine.schedule.calls)
             guided = round(calls * changes.get("guidance_until", 1.0))
             _print_row(f"{label}", taken, (calls + guided) * flop, base, results)
@@ -317,15 +322,16 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _tokenizer(folder: Path):
+def _tokenizer(folder: Path) -> Any:
     from transformers import CLIPTokenizer
 
     return CLIPTokenizer.from_pretrained(folder / "tokenizer")
 
 
-def _tiny_builder():
+def _tiny_builder() -> Any:
     path = Path(__file__).resolve().parents[1] / "tests" / "tiny_stable_diffusion.py"
     spec = importlib.util.spec_from_file_location("tiny_stable_diffusion", path)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
