@@ -99,7 +99,7 @@ class WindowPool(Workers):
 def tabulate(path: Path, window: Window, record: RecordType, *, section: str, first: int, spans: bool) -> Block:
     """Turn decoded records into columns: numbers into int64 or float64, everything else into objects."""
     columns: Columns = {}
-    for name, kind in _field_types(struct_of(record)):
+    for name, kind in _field_types(struct_of(record)):  # type: ignore[arg-type]  # classes are hashable
         value_of = attrgetter(name)
         try:
             columns[name] = _column(map(value_of, window.records), kind, len(window.records))
