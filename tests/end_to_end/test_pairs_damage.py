@@ -58,7 +58,7 @@ def root(made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def pairs(command: str, *options: object) -> int:
     quick = ["--workers", "1", "--shard-size", "2"] if command in ("generate", "check") else []
-    folder = ["--folder", "runs"]
+    folder = ["--out" if command in ("generate", "check") else "--folder", "runs"]
     return run_app(app, [command, *map(str, options), *folder, *quick, *(["--quiet"] if command != "status" else [])])
 
 
@@ -114,7 +114,7 @@ def test_damage_that_merging_finds_is_made_again_and_nothing_else(
     assert pairs("merge", "a") == 2
     said = capsys.readouterr().err
     assert first().h5.name.removesuffix(".h5") in said
-    assert "`ovforge pairs generate a --folder runs --verify`" in said
+    assert "`ovforge pairs generate a --verify --out runs`" in said
     assert not (RUNS / "a.h5").exists()
 
     assert pairs("generate", "a", "--verify") == 0

@@ -18,6 +18,7 @@ from ovforge.cli.main import app
 from ovforge.image_io.codec import decode_rgb
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.records.pairs import PairRecord
+from ovforge.runs.executors.in_process import InProcessExecutor
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 RUNS = Path("data/tao/ovtrack")
@@ -141,3 +142,28 @@ def test_the_originals_command_line_takes_this_engine_where_the_model_is(root: P
     manifest = json.loads((RUNS / "by_script/manifest.json").read_text())
     assert manifest["plan"]["options"]["engine"]["model"] == str(Path("saved_models/stable-diffusion-v1-4").absolute())
     assert (RUNS / "by_script/by_script_total_p_1_split_0.h5").exists()
+
+
+def test_only_the_holes_are_repainted_from_check_to_replay(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In this process: another one takes seconds to load three libraries.
+    monkeypatch.setattr("ovforge.cli.pairs.executor_of", lambda *_, **__: InProcessExecutor())
+    options = ("holes", "--engine", "diffusion", "--limit", 4, *QUICK, "--repaint", "holes", "--batch-size", 2)
+    options = (*options, "--seed", 3, "--variants", 2)
+    pairs("check", *options, "--quiet")
+    capsys.readouterr()
+    pairs("generate", *options, "--json")
+    counts = json.loads(capsys.readouterr().out)["counts"]
+    views = [variant for record in records("holes") for variant in record.variants if variant.annotations]
+    repainted = [variant for variant in views if variant.engine]
+    assert 0 < len(repainted) == counts["second views with repainted holes"] < len(views)
+    plan = json.loads((RUNS / "holes/manifest.json").read_text())["plan"]["options"]
+    assert (plan["repaint"], plan["labels"], plan["outside"]) == ("holes", "all", "completed")
+    assert (plan["engine"]["repaint"], plan["engine"]["strength"]) == ("holes", 1.0)
+    pairs("generate", "holes", "--quiet")  # resumed with nothing but its name
+    generate("holes", "--repaint", "background", code=2)
+    assert "in the run" in capsys.readouterr().err
+    one = next(record for record in records("holes") if any(variant.engine for variant in record.variants))
+    pairs("replay", "holes", one.image_id, "--json")
+    assert json.loads(capsys.readouterr().out)["counts"]["equal to the run's, byte for byte"] == 2

@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _view(console: Console, options: ExemplarsViewOptions, serving: ServeOptions) -> None:
-    """Look at exemplars in a browser: classes, their crops by source, classes that fall short.
+    """Look at exemplars in a browser: classes, their crops by source, classes that fall short, what check found.
 
     Serves a page to this machine only, until Ctrl+C. Images are read where they lie.
     """

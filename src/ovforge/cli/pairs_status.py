@@ -36,11 +36,11 @@ def _status(console: Console, options: StatusOptions) -> None:
     """
     from ovforge.runs.status import read_status
 
-    folder, watch = check_run_name(options.folder, options.name), options.watch
+    run_folder, watch = check_run_name(options.folder, options.name), options.watch
     if console.json:
         import msgspec
 
-        for state in _states(folder, watch=watch):
+        for state in _states(run_folder, watch=watch):
             text = msgspec.json.encode(state)
             write_out((text if watch else msgspec.json.format(text)).decode() + "\n")
         return
@@ -49,11 +49,11 @@ def _status(console: Console, options: StatusOptions) -> None:
 
     screen = RichConsole(file=ForgivingStream(sys.stdout))  # type: ignore[arg-type]
     if not watch or not screen.is_terminal:
-        for state in _states(folder, watch=watch):
+        for state in _states(run_folder, watch=watch):
             screen.print(_table(state))
         return
-    with Live(_table(read_status(folder)), console=screen, auto_refresh=False) as live:
-        for state in _states(folder, watch=True):
+    with Live(_table(read_status(run_folder)), console=screen, auto_refresh=False) as live:
+        for state in _states(run_folder, watch=True):
             live.update(_table(state), refresh=True)
 
 

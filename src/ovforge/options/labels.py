@@ -14,6 +14,15 @@ class Outside(str, Enum):
     """The original image, its objects included, as in OVTrack: an object may be seen twice."""
 
 
+class Repaint(str, Enum):
+    """What a repainting engine repaints."""
+
+    BACKGROUND = "background"
+    """Everything but the objects that are kept, as in OVTrack."""
+    HOLES = "holes"
+    """Only what the motion uncovered: the moved image's own pixels stay."""
+
+
 class Labels(str, Enum):
     """Which annotated objects a second view keeps and labels."""
 

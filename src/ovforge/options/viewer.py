@@ -12,8 +12,8 @@ from ovforge.options.base import Options, check_plain_name, option
 from ovforge.options.layout import (
     COCO_DIR,
     EXEMPLAR_DICT,
-    FOLDER_NAMES,
     IMAGENET_21K,
+    LVIS_VAL,
     PAIRS_DIR,
     VISUAL_GENOME_DIR,
 )
@@ -72,7 +72,7 @@ class PairsViewOptions(Options):
     """Which pairs to show."""
 
     name: str = option(help="The run's name.", argument=True)
-    folder: Path = option(PAIRS_DIR, "Where runs and merged files are.", *FOLDER_NAMES)
+    folder: Path = option(PAIRS_DIR, "Where runs and merged files are.")
     annotations: Path | None = option(None, "The JSON of the merged run.", shown="FOLDER/annotations/NAME.json")
 
     def __post_init__(self) -> None:
@@ -125,4 +125,10 @@ class ExemplarsViewOptions(Options):
         "A class with fewer different exemplars falls short.",
         at_least=1,
         shown="10; for sampled exemplars, K",
+    )
+    check: Path | None = option(
+        None, "Report of `exemplars check` whose findings are shown.", shown="FILE.check.json, if it is there"
+    )
+    categories: Path | None = option(
+        None, "Annotation file with names and definitions of classes.", shown=f"{LVIS_VAL}, if it is there"
     )

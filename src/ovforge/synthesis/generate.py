@@ -6,7 +6,6 @@ of P holds images [i * n // P, ...): floor division, the last takes the rest, as
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -20,20 +19,26 @@ from ovforge import __version__
 from ovforge.errors import InputError, LostPlanError, OutputExistsError, Place, WorkError
 from ovforge.image_io.listed_images import require_listed_images
 from ovforge.image_io.store import open_image_store
-from ovforge.options.labels import Labels, Outside
+from ovforge.options.labels import Labels, Outside, Repaint
 from ovforge.options.pairs import (
     DEFAULT_ANNOTATIONS,
     DEFAULT_CAPTIONS,
     DEFAULT_GAP,
     DEFAULT_MIN_AREA,
-    DEFAULT_SAVE_DIR,
     PAIR_FRAMES,
     ClipMotion,
     GenerateOptions,
 )
 from ovforge.records.pairs import visibility_text
 from ovforge.records.reporting import Progress, StepSummary, no_progress, require_some
-from ovforge.records.run_layout import CORRECTIONS, MANIFEST, find_partitions, has_lost_plan, list_partition_files
+from ovforge.records.run_layout import (
+    CORRECTIONS,
+    MANIFEST,
+    find_partitions,
+    has_lost_plan,
+    list_partition_files,
+    run_command,
+)
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.ledger import Ledger
@@ -240,7 +245,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         },
         inputs=inputs,
         versions=library_versions(),
-        not_compared=("engine.model",),
+        not_compared=("engine.model", "engine.lora_files"),
     )
     # Workers on other machines have another current folder.
     task = PairTask(table, images.absolute(), pinned(engine, described), settings, threads)
@@ -254,23 +259,33 @@ def pair_settings(options: GenerateOptions, engine: Engine) -> PairSettings:
         InputError: an option has no meaning for the engine.
     """
     traits = engine.traits
+    who = f"the engine {engine.name} with --repaint=holes" if traits.only_holes else f"the engine {engine.name}"
     outside = Outside(options.outside or traits.outside[0])
     if outside not in traits.outside:
         raise InputError(
-            f"--outside {outside.value}: the engine {engine.name} takes {traits.outside[0].value} only",
-            hint=f"`--engine {'warp' if outside is Outside.ORIGINAL else 'fill'}` has it so",
+            f"--outside {outside.value}: {who} takes {traits.outside[0].value} only",
+            hint="--repaint=background takes it"
+            if traits.only_holes
+            else f"`--engine {'warp' if outside is Outside.ORIGINAL else 'fill'}` has it so",
         )
     if options.frames > PAIR_FRAMES:
         return _clip_settings(options, engine, outside)
     labels = traits.labels(outside)
     if labels is Labels.ALL and options.min_area is not None:
         raise InputError(
-            f"--min-area {options.min_area:g}: the engine {engine.name} keeps and labels every object",
+            f"--min-area {options.min_area:g}: {who} keeps and labels every object",
             hint="leave small ones out afterwards: `ovforge pairs annotate --min-area`",
         )
     min_area = 0.0 if labels is Labels.ALL else DEFAULT_MIN_AREA if options.min_area is None else options.min_area
     return PairSettings(
-        options.seed, options.variants, min_area, options.masks, options.quality, outside=outside, labels=labels
+        options.seed,
+        options.variants,
+        min_area,
+        options.masks,
+        options.quality,
+        outside=outside,
+        labels=labels,
+        repaint=_repaint(engine),
     )
 
 
@@ -291,10 +306,15 @@ def _clip_settings(options: GenerateOptions, engine: Engine, outside: Outside) -
         options.quality,
         outside=outside,
         labels=Labels.ALL,
+        repaint=_repaint(engine),
         frames=options.frames,
         motion=ClipMotion(options.motion or ClipMotion.VIDEO),
         gap=DEFAULT_GAP if options.gap is None else options.gap,
     )
+
+
+def _repaint(engine: Engine) -> Repaint:
+    return Repaint.HOLES if engine.traits.only_holes else Repaint.BACKGROUND
 
 
 def described_settings(settings: PairSettings) -> dict[str, Any]:
@@ -304,6 +324,10 @@ def described_settings(settings: PairSettings) -> dict[str, Any]:
     min_area = None if settings.labels is Labels.ALL else settings.min_area
     fields |= {"min_area": min_area, "outside": settings.outside.value, "labels": settings.labels.value}
     fields["motion"] = settings.motion.value
+    if settings.repaint is Repaint.BACKGROUND:
+        del fields["repaint"]  # as in runs of before there was a choice
+    else:
+        fields["repaint"] = settings.repaint.value
     if settings.motion is ClipMotion.OVTRACK:
         del fields["gap"]
     if settings.frames == PAIR_FRAMES:
@@ -313,13 +337,14 @@ def described_settings(settings: PairSettings) -> dict[str, Any]:
 
 def settings_from_description(described: Mapping[str, Any], seed: int) -> PairSettings:
     """The settings that a manifest describes; one of before there was a choice means OVTrack's way."""
-    names = set(asdict(PairSettings())) - {"seed", "min_area", "outside", "labels", *_OF_CLIPS}
+    names = set(asdict(PairSettings())) - {"seed", "min_area", "outside", "labels", "repaint", *_OF_CLIPS}
     return PairSettings(
         seed=seed,
         min_area=described["min_area"] or 0.0,
         **{name: described[name] for name in names},
         outside=Outside(described.get("outside", Outside.ORIGINAL)),
         labels=Labels(described.get("labels", Labels.OVTRACK)),
+        repaint=Repaint(described.get("repaint", Repaint.BACKGROUND)),
         frames=described.get("frames", PAIR_FRAMES),
         motion=ClipMotion(described.get("motion", ClipMotion.VIDEO)),
         gap=described.get("gap", DEFAULT_GAP),
@@ -332,12 +357,6 @@ def _partition_sizes(table: int, partitions: int) -> tuple[int, ...]:
     return partition_sizes(table, partitions)
 
 
-def next_generate_command(options: GenerateOptions) -> str:
-    """The command that resumes a run, or starts it with the default options."""
-    folder = [] if options.save_dir == DEFAULT_SAVE_DIR else ["--folder", str(options.save_dir)]
-    return shlex.join(["ovforge", "pairs", "generate", options.name, *folder])
-
-
 def shard_size(table: int) -> int:
     """Images per shard: it follows from their number alone, so that a run can go on with any number of workers."""
     return min(max(table // SHARDS_AIMED_AT, SMALLEST_SHARD), LARGEST_SHARD)
@@ -348,7 +367,7 @@ def _check_folder(options: GenerateOptions) -> None:
     if options.overwrite or (options.folder / MANIFEST).exists() or has_lost_plan(options.folder):
         return
     for path in list_partition_files(options.folder):
-        raise OutputExistsError(path, hint=("--overwrite replaces it", "--folder=DIR writes elsewhere"))
+        raise OutputExistsError(path, hint=("--overwrite replaces it", "--out=DIR writes elsewhere"))
 
 
 def _remove_partitions(options: GenerateOptions) -> None:
@@ -421,7 +440,6 @@ def _summary(
     if devices := counts.pop("on", {}):
         notes.append("made on " + ", ".join(f"{name}: {count:,} images" for name, count in devices.items()))
     total_partitions = len(prepared.plan.groups) or 1
-    folder = [] if options.save_dir == DEFAULT_SAVE_DIR else ["--folder", str(options.save_dir)]
     stem = find_partitions(options.folder, total_partitions)[0].h5.name.removesuffix("0.h5")
     return StepSummary(
         step="pairs generate",
@@ -430,7 +448,7 @@ def _summary(
         drops=result.drops,
         notes=tuple(notes),
         next_command=(
-            shlex.join(["ovforge", "pairs", "merge", options.name, *folder])
+            run_command("merge", options.out, options.name)
             if result.complete
             else "the same command again, when the other parts are done"
         ),

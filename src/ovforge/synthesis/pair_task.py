@@ -8,9 +8,9 @@ hold jobs of one padded size; all are done before the shard ends, so a shard's b
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,20 @@ from ovforge.runs.task import Shard, ShardReport, Slot
 from ovforge.synthesis.clips.make import PlannedClip, finish_clip, prepare_clip
 from ovforge.synthesis.fingerprints import fingerprint, reads_prompts
 from ovforge.synthesis.image_table import ImageTable
-from ovforge.synthesis.pairs import PairSettings, Planned, PlannedView, Prepared, SourceImage, failed, finish, prepare
+from ovforge.synthesis.pairs import (
+    PairSettings,
+    Planned,
+    PlannedView,
+    Prepared,
+    SourceImage,
+    failed,
+    finish,
+    jobs_of,
+    prepare,
+    repainted_whole,
+)
 from ovforge.synthesis.partitions import count_record
-from ovforge.synthesis.repaint import Engine, Repainted, Repainter, WorkingSize
+from ovforge.synthesis.repaint import Engine, Repainted, Repainter, RepaintJob, WorkingSize
 
 Finished = tuple[bytes, VariantRecord, tuple[tuple[str, str], ...]]
 """A view's JPEG, its record, and what the engine gave up on."""
@@ -54,9 +65,10 @@ def prepare_image(
 
 
 def finish_views(
-    prepared: Prepared, planned: PlannedView, repainted: Repainted, settings: PairSettings
+    prepared: Prepared, planned: PlannedView, results: Sequence[Repainted], settings: PairSettings
 ) -> list[Finished]:
-    """Everything after the engine: the second view, or the frames of the clip."""
+    """Everything after the engine: the second view, or the frames of the clip, from the results of `jobs_of`."""
+    repainted = repainted_whole(planned, results)
     if isinstance(planned, PlannedClip):
         return finish_clip(prepared, planned, repainted, settings)
     if isinstance(planned, Planned):
@@ -144,7 +156,7 @@ class PairWorker:
         batch_size = max(self._repainter.batch_size, 1)
         ahead = 2 * batch_size + self._task.threads
         todo = ((index,) for index in range(shard.start, shard.stop))
-        buckets: dict[tuple[int, ...], list[_Waiting]] = {}
+        buckets: dict[tuple[int, ...], list[tuple[_Waiting, int, RepaintJob]]] = {}
         unfinished: deque[tuple[Prepared, list[Future[list[Finished]]]]] = deque()
         for prepared in map_ordered(self._pool, self._prepare, todo, ahead=ahead - 1):
             # Without its planned views it holds no pixels: those are freed as soon as they are encoded.
@@ -152,11 +164,14 @@ class PairWorker:
             promises: list[Future[list[Finished]]] = [Future() for _ in prepared.planned]
             unfinished.append((slim, promises))
             for planned, promise in zip(prepared.planned, promises, strict=True):
-                size = planned.job.image.shape
-                bucket = buckets.setdefault(size, [])
-                bucket.append(_Waiting(slim, planned, promise))
-                if len(bucket) == batch_size:
-                    self._repaint(buckets.pop(size))
+                waiting = _Waiting(slim, planned, promise)
+                for number, job in enumerate(jobs_of(planned)):
+                    bucket = buckets.setdefault(job.image.shape, [])
+                    bucket.append((waiting, number, job))
+                    if len(bucket) == batch_size:
+                        self._repaint(buckets.pop(job.image.shape))
+                if not waiting.jobs:
+                    self._pool.submit(self._finish, waiting)
             while unfinished and all(promise.done() for promise in unfinished[0][1]):
                 yield _with_results(*unfinished.popleft())
         while buckets:
@@ -173,28 +188,37 @@ class PairWorker:
         except ImageError as error:
             return failed(source, error.reason, error.detail)
 
-    def _repaint(self, batch: list[_Waiting]) -> None:
+    def _repaint(self, batch: list[tuple[_Waiting, int, RepaintJob]]) -> None:
         """Repaint one batch here, and leave its finishing to the pool."""
-        results = self._repainter.repaint([waiting.planned.job for waiting in batch])
+        results = self._repainter.repaint([job for _, _, job in batch])
         if len(results) != len(batch):
             raise WorkError(f"the engine {self._task.engine.name} gave {len(results)} images for {len(batch)}")
-        for waiting, repainted in zip(batch, results, strict=True):
-            self._pool.submit(self._finish, waiting, repainted)
+        for (waiting, number, _), repainted in zip(batch, results, strict=True):
+            waiting.results[number] = repainted
+            if len(waiting.results) == waiting.jobs:
+                self._pool.submit(self._finish, waiting)
 
-    def _finish(self, waiting: _Waiting, repainted: Repainted) -> None:
+    def _finish(self, waiting: _Waiting) -> None:
+        results = [waiting.results[number] for number in range(waiting.jobs)]
         try:
-            waiting.promise.set_result(finish_views(waiting.prepared, waiting.planned, repainted, self._task.settings))
+            waiting.promise.set_result(finish_views(waiting.prepared, waiting.planned, results, self._task.settings))
         except BaseException as error:  # it is raised again where the result is asked for
             waiting.promise.set_exception(error)
 
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A second view in its bucket."""
+    """A second view, some of whose jobs are in their buckets."""
 
     prepared: Prepared
     planned: PlannedView
     promise: Future[list[Finished]]
+    results: dict[int, Repainted] = field(default_factory=dict)
+    """By the job's number."""
+
+    @property
+    def jobs(self) -> int:
+        return len(jobs_of(self.planned))
 
 
 def _with_results(prepared: Prepared, promises: list[Future[list[Finished]]]) -> tuple[Prepared, list[Finished]]:

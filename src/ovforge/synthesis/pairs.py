@@ -18,13 +18,14 @@ from pycocotools import mask as coco_mask
 
 from ovforge.errors import ImageError
 from ovforge.image_io.codec import decode_as_annotated, encode_jpeg
-from ovforge.options.labels import Labels, Outside
+from ovforge.options.labels import Labels, Outside, Repaint
 from ovforge.options.pairs import DEFAULT_GAP, PAIR_FRAMES, ClipMotion
 from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drop, Drops
 from ovforge.records.run_layout import variant_name
 from ovforge.synthesis.compose import Composed, compose, object_mask, to_image_size, to_working_size, without_objects
 from ovforge.synthesis.fidelity import fidelity
+from ovforge.synthesis.holes import Holes, plan_holes
 from ovforge.synthesis.labelling import LabelledObject, Labelling, label_objects
 from ovforge.synthesis.masks import LabelMaps, as_json_rle, stack, window_as_json_rle
 from ovforge.synthesis.motion import NO_MOTION, Motion, draw_motion
@@ -51,6 +52,8 @@ class PairSettings:
     """JPEG quality of the second views."""
     outside: Outside = Outside.COMPLETED
     labels: Labels = Labels.KEPT
+    repaint: Repaint = Repaint.BACKGROUND
+    """What the engine repaints, if it does."""
     frames: int = PAIR_FRAMES
     """2: pairs; more: clips of so many frames (`synthesis.clips`)."""
     motion: ClipMotion = ClipMotion.VIDEO
@@ -87,7 +90,21 @@ class PlannedView(Protocol):
 
     @property
     def job(self) -> RepaintJob:
-        """The engine's job."""
+        """The engine's job, or where only holes are repainted the whole that they are in."""
+
+    @property
+    def holes(self) -> Holes | None:
+        """The holes, where only they are repainted."""
+
+
+def jobs_of(planned: PlannedView) -> tuple[RepaintJob, ...]:
+    """What the engine gets of a view: one job, or one for each crop around holes, so perhaps none."""
+    return (planned.job,) if planned.holes is None else planned.holes.jobs
+
+
+def repainted_whole(planned: PlannedView, results: Sequence[Repainted]) -> Repainted:
+    """A view's repainted image, from the results of `jobs_of`."""
+    return results[0] if planned.holes is None else planned.holes.finished(results)
 
 
 @dataclass(frozen=True)
@@ -99,6 +116,7 @@ class Planned:
     composed: Composed
     shown: Sequence[Shown]
     job: RepaintJob
+    holes: Holes | None = None
 
 
 @dataclass(frozen=True)
@@ -173,7 +191,8 @@ def prepare(
             working, keep, content = to_working_size(composed.image, moved.union(kept), working_size)
         prompt = draw_caption(source.captions, names, seed=settings.seed, image_id=source.image_id, variant=variant)
         job = RepaintJob(working, keep, content, prompt, source.image_id, variant, settings.seed)
-        planned.append(Planned(variant, motion, composed, shown, job))
+        holes = plan_holes(job, working_size) if settings.repaint is Repaint.HOLES else None
+        planned.append(Planned(variant, motion, composed, shown, job if holes is None else holes.whole, holes))
     record = PairRecord(source.image_id, source.file_name, [], drops.freeze())
     return Prepared(source, data, labelling.objects, tuple(planned), record)
 
@@ -186,7 +205,11 @@ def finish(
     size = (source.width, source.height)
     final = to_image_size(repainted.image, planned.job.content, size)
     name = variant_name(source.file_name, planned.variant)
-    similarities = fidelity(planned.composed.image, final, masks, [one.area for one in planned.shown])
+    areas = [one.area for one in planned.shown]
+    if settings.labels is Labels.ALL:  # the moved image stays as it is
+        similarities = [float(area > 0) for area in areas]
+    else:
+        similarities = fidelity(planned.composed.image, final, masks, areas)
     annotations = []
     for index, (labelled, shown, similarity) in enumerate(
         zip(prepared.objects, planned.shown, similarities, strict=True)

@@ -26,7 +26,7 @@ from ovforge.files.restricted_pickle import ListWriter
 from ovforge.image_io.hdf5 import Copied, ImageReader, ImageWriter, copy_images
 from ovforge.records.pairs import PairRecord, VariantRecord, count_objects
 from ovforge.records.reporting import Drops
-from ovforge.records.run_layout import RECORDS, PartitionFiles, find_partitions, find_totals
+from ovforge.records.run_layout import RECORDS, PartitionFiles, find_partitions, find_totals, run_command
 from ovforge.runs.ledger import Ledger, LedgerEntry
 from ovforge.runs.plan import Plan, load_plan
 from ovforge.runs.task import Shard, ShardReport
@@ -86,9 +86,10 @@ def find_total(run_folder: Path) -> int:
     """
     totals = find_totals(run_folder)
     if not totals:
+        generate = run_command("generate", run_folder.parent, run_folder.name)
         raise InputError(
             f"{run_folder}: has no partition ({run_folder.name}_total_p_P_split_i.h5)",
-            hint=f"`ovforge pairs generate {run_folder.name}` makes them; check the name and the folder",
+            hint=f"`{generate}` makes them; check the name and the folder",
         )
     if len(totals) > 1:
         raise InputError(
@@ -177,8 +178,19 @@ def count_record(record: PairRecord) -> dict[str, int]:
         "images": 1 if record.variants else 0,
         "second views": len(record.variants),
         "second views with objects": sum(1 for variant in record.variants if variant.annotations),
+        **_repainted_holes(record),
         **count_objects(record),
     }
+
+
+def _repainted_holes(record: PairRecord) -> dict[str, int]:
+    """How many of a record's second views had a hole that was repainted, and their crops; only of runs that do so."""
+    crops = [len(variant.engine.get("crops", ())) for variant in record.variants]
+    return (
+        {"second views with repainted holes": sum(map(bool, crops)), "crops repainted": sum(crops)}
+        if any(crops)
+        else {}
+    )
 
 
 def publish_partitions(run_folder: Path, relabel: Relabel | None = None) -> list[int]:

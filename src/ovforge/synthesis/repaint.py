@@ -39,6 +39,7 @@ class RepaintJob:
         content: (width, height) of the image without its padding.
         prompt: the caption drawn for the image, or what stands in for it; empty for none.
         image_id, variant, seed: the key of the image's random numbers (see `synthesis.randomness`).
+        part: which of several parts of the image this is; it belongs to the key.
     """
 
     image: NDArray[np.uint8]
@@ -48,6 +49,11 @@ class RepaintJob:
     image_id: int
     variant: int
     seed: int
+    part: int = 0
+
+    def purpose(self, text: str) -> str:
+        """What a generator of this job is for: parts of one image have other random numbers."""
+        return f"{text}, part {self.part}" if self.part else text
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,9 @@ class EngineTraits:
     """What the making of pairs has to know of an engine.
 
     Attributes:
-        repaints: whether it changes the moved image; if not, every object of it is kept and labelled.
+        repaints: whether it paints anything.
+        only_holes: whether it leaves the moved image as it is and paints only around it. Where the moved image stays,
+            every object of it is kept and labelled.
         outside: what it may be given where the moved image does not reach; the first is the default.
         uses_captions: whether the prompt decides anything.
         notes: what a run's summary says of it.
@@ -92,11 +100,12 @@ class EngineTraits:
     repaints: bool
     outside: tuple[Outside, ...]
     uses_captions: bool = False
+    only_holes: bool = False
     notes: tuple[str, ...] = ()
 
     def labels(self, outside: Outside) -> Labels:
         """The rule by which second views are labelled."""
-        if not self.repaints:
+        if not self.repaints or self.only_holes:
             return Labels.ALL
         return Labels.KEPT if outside is Outside.COMPLETED else Labels.OVTRACK
 

@@ -30,6 +30,7 @@ from ovforge.synthesis.generate import library_versions, settings_from_descripti
 from ovforge.synthesis.image_table import ImageTable, read_images
 from ovforge.synthesis.pair_file import PublishedPair
 from ovforge.synthesis.pair_task import finish_views, prepare_image
+from ovforge.synthesis.pairs import jobs_of
 from ovforge.synthesis.partitions import partition_problem
 from ovforge.synthesis.repaint import Engine
 
@@ -147,7 +148,9 @@ def _replay(
         finished = [
             view
             for planned in prepared.planned
-            for view in finish_views(prepared, planned, repainter.repaint([planned.job])[0], settings)
+            for view in finish_views(
+                prepared, planned, [repainter.repaint([job])[0] for job in jobs_of(planned)], settings
+            )
         ]
     finally:
         repainter.close()
@@ -193,7 +196,8 @@ def _differences(plan: Plan, engine: Engine, places: _Places) -> Iterator[str]:
         if frozen is not None and path is not None and input_file(path).sha256 != frozen.sha256:
             yield f"{path} is not the file that the run was started with"
     before, now = plan.options["engine"], engine.describe()
-    for key in sorted({*before, *now} - {"model"}):  # the model may have moved; its weights' hashes count
+    # The model and its LoRA files may have moved; their hashes count.
+    for key in sorted({*before, *now} - {"model", "lora_files"}):
         if before.get(key) != now.get(key):
             yield f"engine's {key}: {before.get(key)} in the run, {now.get(key)} now"
     versions = library_versions()

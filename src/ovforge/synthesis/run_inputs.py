@@ -22,7 +22,7 @@ from ovforge.options.pairs import (
     GenerateOptions,
 )
 from ovforge.options.tracks import PAIRS_ANNOTATIONS
-from ovforge.records.run_layout import PartitionFiles, find_partitions
+from ovforge.records.run_layout import PartitionFiles, find_partitions, run_command
 from ovforge.runs.plan import InputFile, Plan, file_sha256, find_input, input_names, plan_if_any
 from ovforge.runs.run import is_started
 from ovforge.synthesis.pair_file import read_about
@@ -205,7 +205,7 @@ def check_labels(merged: PartitionFiles, plan: Plan | None) -> None:
     if labels and labels != plan.inputs["annotations"].sha256:
         raise InputError(
             f"{merged.pairs}: was merged before the run's annotation file was corrected",
-            hint=f"`ovforge pairs merge {merged.h5.stem} --overwrite` takes the new labels over",
+            hint=f"`{run_command('merge', merged.h5.parent, merged.h5.stem, '--overwrite')}` takes the new labels over",
         )
 
 

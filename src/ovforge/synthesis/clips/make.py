@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.image_io.codec import encode_jpeg
+from ovforge.options.labels import Repaint
 from ovforge.options.pairs import ClipMotion
 from ovforge.records.pairs import PairRecord, VariantRecord
 from ovforge.records.reporting import Drops
@@ -22,6 +23,7 @@ from ovforge.synthesis.clips.clip import ClipPlan, ClipSettings, plan_clip, rend
 from ovforge.synthesis.clips.plate import replace_missing
 from ovforge.synthesis.clips.truth import ObjectTruth
 from ovforge.synthesis.compose import to_image_size, to_working_size
+from ovforge.synthesis.holes import Holes, plan_holes
 from ovforge.synthesis.labelling import LabelledObject, label_objects
 from ovforge.synthesis.masks import window_as_json_rle
 from ovforge.synthesis.pairs import PairSettings, Prepared, SourceImage, decode_source, names_by_size
@@ -38,6 +40,7 @@ class PlannedClip:
     image: NDArray[np.uint8]
     plan: ClipPlan
     job: RepaintJob
+    holes: Holes | None = None
 
 
 def prepare_clip(
@@ -72,11 +75,16 @@ def prepare_clip(
     names = names_by_size([labelling.objects[index] for index in labelling.kept], class_names or {})
     prompt = draw_caption(source.captions, names, seed=settings.seed, image_id=source.image_id, variant=0)
     plate = plan.plate
-    working, keep, content = to_working_size(plate.image, np.zeros_like(plate.hole), working_size)
-    keep = plate.hole == 0 if working_size is None else _kept(plate.hole, keep.shape, content)
+    holes = None
+    size = None if settings.repaint is Repaint.HOLES else working_size
+    working, keep, content = to_working_size(plate.image, np.zeros_like(plate.hole), size)
+    keep = plate.hole == 0 if size is None else _kept(plate.hole, keep.shape, content)
     job = RepaintJob(working, keep, content, prompt, source.image_id, 0, settings.seed)
+    if settings.repaint is Repaint.HOLES:
+        holes = plan_holes(job, working_size)
+        job = holes.whole
     record = PairRecord(source.image_id, source.file_name, [], drops.freeze())
-    return Prepared(source, data, labelling.objects, (PlannedClip(image, plan, job),), record)
+    return Prepared(source, data, labelling.objects, (PlannedClip(image, plan, job, holes),), record)
 
 
 def clip_settings(settings: PairSettings) -> ClipSettings:
