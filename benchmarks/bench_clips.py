@@ -85,7 +85,9 @@ def stills_of_video(folder: Path) -> Iterator[Still]:
     """The first frame of each sequence, with its one object."""
     for place, sequence in enumerate(sorted((folder / "masks").iterdir())):
         first = min(sequence.glob("*.png"))
-        mask = cv2.imread(str(first), cv2.IMREAD_GRAYSCALE)
+        mask = cv2.imdecode(np.frombuffer(first.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+        if mask is None:
+            raise SystemExit(f"{first}: not an image")
         frame = folder / "frames" / sequence.name / f"{first.stem}.jpg"
         rle = coco_mask.encode(np.asfortranarray(mask > 0).view(np.uint8))
         yield place, decode_rgb(frame.read_bytes(), frame), [rle], [False]

@@ -702,7 +702,7 @@ class _Timed:
         return getattr(self._engine, name)
 
     def open(self, device: str | None) -> Any:
-        opened = self._engine.open(device)
+        opened: Any = self._engine.open(device)
         start = opened.start
 
         def timed_start(jobs: Any) -> Any:
