@@ -18,6 +18,7 @@ DATA is a folder with `lvis/lvis_v1_train.json` and `coco/train2017`. Prints mar
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import multiprocessing
 import tempfile
@@ -84,7 +85,9 @@ def stills_of_video(folder: Path) -> Iterator[Still]:
     """The first frame of each sequence, with its one object."""
     for place, sequence in enumerate(sorted((folder / "masks").iterdir())):
         first = min(sequence.glob("*.png"))
-        mask = cv2.imread(str(first), cv2.IMREAD_GRAYSCALE)
+        mask = cv2.imdecode(np.frombuffer(first.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+        if mask is None:
+            raise SystemExit(f"{first}: not an image")
         frame = folder / "frames" / sequence.name / f"{first.stem}.jpg"
         rle = coco_mask.encode(np.asfortranarray(mask > 0).view(np.uint8))
         yield place, decode_rgb(frame.read_bytes(), frame), [rle], [False]
@@ -104,7 +107,7 @@ def steps_of_clips(images: Iterable[Still], motion: str, gap: int, seeds: range,
                 PRESETS[motion],
                 frames,
                 gap,
-                lambda purpose, s=seed, i=image_id: generator(s, i, 0, f"clip {purpose}"),
+                functools.partial(_clip_generator, seed, image_id),
             )
             before = truth.frame(np.eye(3), [np.eye(3)] * len(scene.groups))
             for frame in range(1, frames):
@@ -117,6 +120,10 @@ def steps_of_clips(images: Iterable[Still], motion: str, gap: int, seeds: range,
     return found
 
 
+def _clip_generator(seed: int, image_id: int, purpose: str) -> np.random.Generator:
+    return generator(seed, image_id, 0, f"clip {purpose}")
+
+
 def steps_of_video(folder: Path, gap: int) -> Steps:
     """The steps of the objects of real sequences."""
     found: Steps = []
@@ -124,6 +131,7 @@ def steps_of_video(folder: Path, gap: int) -> Steps:
         seen = {}
         for path in sorted(sequence.glob("*.png")):
             mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            assert mask is not None, path
             seen[int(path.stem)] = (cv2.boundingRect(mask), cv2.countNonZero(mask), np.hypot(*mask.shape))
         for number, (box, area, diagonal) in seen.items():
             if number + gap in seen and min(area, seen[number + gap][1]) > SMALLEST:

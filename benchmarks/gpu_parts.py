@@ -369,7 +369,13 @@ def batches(bench: Bench) -> Iterator[Row]:
             except torch.OutOfMemoryError:
                 yield {"": f"batches of {size}", "s/image": "does not fit"}
                 continue
-            row = timed_row(bench, f"batches of {size}, {options.scheduler.value}", engine, options, images=size)
+            row = timed_row(
+                bench,
+                f"batches of {size}, {options.scheduler.value if options.scheduler else 'its own sampler'}",
+                engine,
+                options,
+                images=size,
+            )
             with torch.inference_mode(), engine.model.noise_predictor() as predict:
                 latents = torch.zeros(2 * size, 4, height // 8, width // 8, device=bench.device)
                 text = torch.cat([engine.model.encode_text("")] * 2 * size)
@@ -696,7 +702,7 @@ class _Timed:
         return getattr(self._engine, name)
 
     def open(self, device: str | None) -> Any:
-        opened = self._engine.open(device)
+        opened: Any = self._engine.open(device)
         start = opened.start
 
         def timed_start(jobs: Any) -> Any:

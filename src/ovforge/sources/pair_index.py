@@ -69,7 +69,7 @@ class PairIndex(PairArrays):
         image_record, object_record: int64 (images, 2), (objects, 2): byte ranges of the records in the JSON.
         object_occluded: bool (objects,): whether others cover some of it, where the JSON says so.
         region_start: int64 (images + 1,): image row i has the ignore regions region_start[i]:region_start[i + 1]
-            (`iscrowd` 1). They are no objects.
+            (`iscrowd` 1). They are not objects.
         region_box: float32 (regions, 4): x, y, width, height in pixels.
     """
 
@@ -200,7 +200,7 @@ def _write(folder: Path, arrays: dict[str, NDArray[Any]], header: _Header) -> No
             old = temporary.with_name(f"{temporary.name}-old")
             folder.rename(old)
             _remove(old)
-        # Another process may have published the same index meanwhile; theirs is as good as ours.
+        # Another process may have published the same index meanwhile, which is as good as this one.
         if not (folder / "header.json").exists():
             temporary.rename(folder)
     finally:
@@ -257,7 +257,7 @@ def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list
 def _pairs(images: RecordTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions of the images that belong to a pair, ascending, and the pairs, (n, 2).
 
-    A pair's video has a frame 0, the original, and one frame more per variant; one-frame videos are no pairs.
+    A pair's video has a frame 0, the original, and one frame more per variant; one-frame videos are not pairs.
     """
     video, frame = images["video_id"], images["frame_id"]
     first, second = np.flatnonzero(frame == 0), np.flatnonzero(frame > 0)

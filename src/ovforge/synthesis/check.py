@@ -30,7 +30,8 @@ from ovforge.synthesis.corrections import changed_images
 from ovforge.synthesis.fingerprints import reads_prompts
 from ovforge.synthesis.generate import PairRun, plan_pairs
 from ovforge.synthesis.repaint import Engine
-from ovforge.synthesis.run_inputs import binding_plan, missing_images, with_run_values
+from ovforge.synthesis.run_inputs import PLAN_NAMES, binding_plan, missing_images, with_run_values
+from ovforge.synthesis.verify import find_damage
 
 SAMPLED = 6
 """So many images are made to estimate time and disk; the first one, which warms up, does not count for the time."""
@@ -57,13 +58,18 @@ def check_pairs(
     started = None if options.overwrite else binding_plan(options.folder)
     notes: list[str] = []
     if started is not None:
-        options, taken = with_run_values(options, started, given)
+        options, taken = with_run_values(options, started, engine, given)
         notes += taken
     prepared = plan_pairs(options, engine)
     table = prepared.task.table
     try:
         if started is not None:
             notes += _compare(options, started, prepared, engine)
+            if options.verify:
+                damage = find_damage(options.folder, progress=progress)
+                notes += damage.describe()
+                if damage:
+                    notes.append("`pairs generate --verify` makes again what is damaged")
         drops, usable = _skipped(options, prepared)
         counts: dict[str, Any] = {"images planned": prepared.plan.items, **usable}
         counts |= _sample(
@@ -88,7 +94,9 @@ def _compare(options: GenerateOptions, started: Plan, prepared: PairRun, engine:
         if started.inputs[role].sha256 != prepared.plan.inputs[role].sha256
     ]
     same_inputs = {**prepared.plan.inputs, **{role: started.inputs[role] for role in corrected}}
-    found = differences(started, _with_inputs(prepared.plan, same_inputs), accept_versions=options.accept_versions)
+    found = differences(
+        started, _with_inputs(prepared.plan, same_inputs), accept_versions=options.accept_versions, names=PLAN_NAMES
+    )
     if found:
         raise InputError(
             f"{options.folder}: the run there was started differently: {'; '.join(found)}",

@@ -73,7 +73,7 @@ def prepare_image(
     """Everything up to the engine, of pairs or of a clip.
 
     Raises:
-        ImageError: the bytes are no whole image, or one of another size than the annotations'.
+        ImageError: the bytes are not a whole image, or one of another size than the annotations'.
     """
     function = prepare if settings.frames == PAIR_FRAMES else prepare_clip
     return function(source, data, settings, working_size, class_names)
@@ -92,7 +92,7 @@ def finish_views(
     elif isinstance(planned, Planned):
         yield finish(prepared, planned, repainted, settings)
     else:
-        raise TypeError(f"{type(planned).__name__} is no planned view")
+        raise TypeError(f"{type(planned).__name__} is not a planned view")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ are done; one that is not whole is no proof of anything, and its shards are made
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from ovforge.errors import InputError, OvforgeError, WorkError
+from ovforge.errors import InputError, OvforgeError, StorageError, WorkError
 from ovforge.files.atomic import atomic_path
 from ovforge.files.restricted_pickle import ListWriter
 from ovforge.image_io.hdf5 import Copied, ImageReader, ImageWriter, copy_images
@@ -54,6 +55,21 @@ def partition_problem(files: PartitionFiles) -> str:
     if about.pkl_size != size:
         return f"{files.pkl.name} has {size:,} bytes, not the {about.pkl_size:,} that it was published with"
     return ""
+
+
+def is_as_published(reader: ImageReader, image: StoredImage) -> bool:
+    """Whether the image in a partition has the size and the checksum that it was published with.
+
+    Raises:
+        StorageError: a disk failed.
+    """
+    try:
+        data = reader.read(image.name)
+    except InputError:
+        return False
+    except OSError as error:
+        raise StorageError(reader.path, error) from error
+    return len(data) == image.size and zlib.crc32(data) == image.crc32
 
 
 def partition_sizes(images: int, total: int) -> tuple[int, ...]:

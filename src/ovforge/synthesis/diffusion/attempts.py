@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ovforge.devices import resolve_device
 from ovforge.options.diffusion import Foreground, SettledOptions
 from ovforge.synthesis.diffusion.batches import Bucket, FixedBatches
-from ovforge.synthesis.diffusion.device import resolve_device, resolve_threads
+from ovforge.synthesis.diffusion.device import resolve_threads
 from ovforge.synthesis.diffusion.latents import paste_kept
 from ovforge.synthesis.diffusion.transfer import OnTheWay
 from ovforge.synthesis.randomness import generator
