@@ -153,6 +153,11 @@ class Worker:
                 self._read += len(line)
                 yield json.loads(line)
 
+    def last_words(self) -> str:
+        """The last line that it wrote to its log."""
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        return lines[-1] if lines else f"see {self.log.name}"
+
     def end(self) -> None:
         """End the process and whatever it has started."""
         with contextlib.suppress(ProcessLookupError):
@@ -169,38 +174,51 @@ def _source() -> str:
 def run_parts(report: Report, names: Sequence[str], arguments: Sequence[str], *, scratch: Path, until: float) -> None:
     """Do all parts, each within its limit and all of them before `until` (of the monotonic clock)."""
     waiting = list(names)
-    while waiting:
-        if time.monotonic() > until:
-            break
+    reason = "no time was left"
+    while waiting and time.monotonic() < until:
         worker = Worker((*arguments, "--parts", ",".join(waiting)), scratch, report.out.with_suffix(".log"))
+        count = len(waiting)
         try:
-            current, since = "", time.monotonic()
-            while True:
-                is_over = worker.process.poll() is not None
-                for message in worker.messages():
-                    report.take(message)
-                    if message.get("state") == "began":
-                        current, since = message["part"], time.monotonic()
-                        waiting.remove(current)
-                    elif message.get("state"):
-                        current, since = "", time.monotonic()
-                if is_over:
-                    break
-                now = time.monotonic()
-                allowed = PARTS[current].seconds if current else START
-                if now > until or now - since > allowed:
-                    whose = "all parts together" if now > until else "this part" if current else "a process's start"
-                    reason = f"ended after {now - since:.0f} s: the time of {whose} was up"
-                    report.end(current or waiting.pop(0), "ended", reason)
-                    break
-                time.sleep(0.05)
-            if is_over and worker.process.returncode and (current or waiting):
-                reason = f"its process ended with code {worker.process.returncode}; see {worker.log.name}"
-                report.end(current or waiting.pop(0), "failed", reason)
+            ended = _follow(worker, report, waiting, until)
         finally:
             worker.end()
+        if len(waiting) == count:  # nor would the next process begin anything
+            reason = f"no process could start: {ended or worker.last_words()}"
+            break
     for name in waiting:
-        report.end(name, "not begun", "no time was left")
+        report.end(name, "not begun", reason)
+
+
+def _follow(worker: Worker, report: Report, waiting: list[str], until: float) -> str:
+    """Report what a worker says until it is over or has to be ended; takes out of `waiting` what it began.
+
+    Returns:
+        Why it was ended or what it ended with, if before its time.
+    """
+    current, since = "", time.monotonic()
+    while True:
+        is_over = worker.process.poll() is not None
+        for message in worker.messages():
+            report.take(message)
+            if message.get("state") == "began":
+                current, since = message["part"], time.monotonic()
+                waiting.remove(current)
+            elif message.get("state"):
+                current, since = "", time.monotonic()
+        now = time.monotonic()
+        if is_over and not worker.process.returncode:
+            return ""
+        if is_over:
+            state, reason = "failed", f"its process ended with code {worker.process.returncode}: {worker.last_words()}"
+        elif now > until or now - since > (PARTS[current].seconds if current else START):
+            whose = "all parts together" if now > until else "this part" if current else "a process's start"
+            state, reason = "ended", f"ended after {now - since:.0f} s: the time of {whose} was up"
+        else:
+            time.sleep(0.05)
+            continue
+        if current:
+            report.end(current, state, reason)
+        return reason
 
 
 def main() -> int:

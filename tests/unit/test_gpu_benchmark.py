@@ -72,6 +72,18 @@ def test_what_finds_no_time_is_named(benchmark: ModuleType, tmp_path: Path, monk
     assert "all parts together" in report.parts["ours"]["reason"]
 
 
+def test_where_no_process_can_start_it_is_tried_once_and_said_why(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "worker.py").write_text("import a_library_that_is_not_there")
+    monkeypatch.setattr(benchmark, "WORKER", tmp_path / "worker.py")
+    report = benchmark.Report(tmp_path / "report.json")
+    benchmark.run_parts(report, ["model", "ours"], (), scratch=tmp_path, until=time.monotonic() + 60)
+    assert [part["state"] for part in report.parts.values()] == ["not begun", "not begun"]
+    assert "No module named 'a_library_that_is_not_there'" in report.parts["ours"]["reason"]
+    assert (tmp_path / "report.log").read_text().count("Traceback") == 1
+
+
 def test_unknown_parts_are_refused() -> None:
     result = subprocess.run([sys.executable, BENCHMARK, "--parts", "model,other"], capture_output=True, text=True)
     assert result.returncode == 2 and "no such part: other" in result.stderr
