@@ -100,7 +100,8 @@ def plan_holes(whole: RepaintJob, working: WorkingSize | None) -> Holes:
 
     Args:
         whole: the composed image at its own size; its holes are what the keep mask leaves out, completed.
-        working: the engine's; None: it takes any size, and gets crops at the image's scale.
+        working: the engine's, taken the way up that the image has; None: it takes any size, and gets crops at the
+            image's scale.
     """
     missing = np.ascontiguousarray(~whole.keep_mask).view(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(missing, connectivity=8, ltype=cv2.CV_32S)
@@ -111,9 +112,16 @@ def plan_holes(whole: RepaintJob, working: WorkingSize | None) -> Holes:
     weights = np.minimum(distance / np.float32(FEATHER + 1), np.float32(1)).astype(np.float32)
     height, width = missing.shape
     boxes = {label: _box(stats[label, : cv2.CC_STAT_AREA]) for label in found}
-    crops = _crops(boxes, (width, height), working or WorkingSize(width, height, 1))
+    crops = _crops(boxes, (width, height), _turned(working or WorkingSize(width, height, 1), width, height))
     jobs = tuple(_job(whole, painted, crop, number) for number, crop in enumerate(crops))
     return Holes(whole, crops, jobs, np.asarray(labels, np.int32), weights)
+
+
+def _turned(working: WorkingSize, width: int, height: int) -> WorkingSize:
+    """The working size as wide and high as the other way round, if the image is: it costs an engine the same."""
+    if (working.width - working.height) * (width - height) >= 0:
+        return working
+    return replace(working, width=working.height, height=working.width)
 
 
 def _box(values: NDArray[np.int32]) -> Box:

@@ -110,6 +110,12 @@ def test_a_hole_larger_than_the_working_size_is_scaled() -> None:
     assert (result[200:700, 200:1500] == 255).all()
 
 
+def test_upright_images_are_not_scaled_either() -> None:
+    frame = image_with((0, 0, 480, 60), (0, 0, 60, 640), width=480, height=640)
+    (job,) = plan_holes(frame, SD).jobs
+    assert job.image.shape == (640, 512, 3) and job.content == (480, 640)
+
+
 def test_small_images_are_enlarged_for_the_engine_and_brought_back() -> None:
     whole = image_with((0, 0, 60, 100), width=150, height=100)
     holes = plan_holes(whole, SD)
@@ -140,7 +146,8 @@ def test_every_hole_is_painted_once_and_nothing_else(data: st.DataObject) -> Non
         assert job.image.shape[:2] == job.keep_mask.shape == crop.padded[::-1]
         assert crop.content[0] <= crop.padded[0] and crop.content[1] <= crop.padded[1]
         if working is not None:
-            assert crop.padded[0] <= working.width and crop.padded[1] <= working.height
+            sides = sorted((working.width, working.height), reverse=width >= height)
+            assert crop.padded[0] <= sides[0] and crop.padded[1] <= sides[1]
             assert crop.padded[0] % working.multiple == crop.padded[1] % working.multiple == 0
     hole = ~holes.whole.keep_mask
     assert not (hole & whole.keep_mask).any()
