@@ -62,6 +62,17 @@ def test_one_tile_for_each_clip(page: Any, clips: str, written: dict[str, Any]) 
     page.wait_for_function("() => document.getElementById('state').textContent.startsWith('1 clip of')")
 
 
+def test_an_own_data_set_has_nothing_of_lvis(page: Any, clips: str) -> None:
+    for place in ("", f"#pair={CLIP}", "statistics"):
+        page.goto("about:blank")
+        page.goto(clips + place)
+        page.wait_for_selector("#view-1 .box" if place.startswith("#") else ".tile[data-name], .statistics")
+        text = page.locator("body").inner_text().lower()
+        assert "clip" in text
+        for word in ("frequen", "rare", "common", "caption", "lvis", "synset"):
+            assert word not in text, (place, word)
+
+
 def test_boxes_follow_by_track_with_one_colour_and_number(page: Any, clips: str, written: dict[str, Any]) -> None:
     opened(page, f"{clips}#pair={CLIP}")
     images = frames_of(written, CLIP)
@@ -81,8 +92,12 @@ def test_boxes_follow_by_track_with_one_colour_and_number(page: Any, clips: str,
         for track, number, colour, box in drawn:
             assert box == pytest.approx(expected[track], abs=2)
             looks.setdefault(track, set()).add((number, colour))
-        name = page.locator("#frame-fact").inner_text()
-        assert name == image["file_name"]
+        assert page.locator("#frame-fact").inner_text() == image["file_name"]
+        labels = page.locator("#view-1 .label:not([hidden])").evaluate_all(
+            "all => all.map(l => l.getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom])"
+        )
+        for a, b in itertools.combinations(labels, 2):
+            assert a[0] >= b[2] - 0.6 or b[0] >= a[2] - 0.6 or a[1] >= b[3] - 0.6 or b[1] >= a[3] - 0.6
         page.keyboard.press("ArrowRight")
     assert all(len(seen) == 1 for seen in looks.values())
     assert len({next(iter(seen)) for seen in looks.values()}) == len(looks)
