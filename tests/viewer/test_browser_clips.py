@@ -233,6 +233,16 @@ def test_a_clip_is_judged_as_a_whole(page: Any, serve: Any, clips_folder: Path, 
     page.keyboard.press("k")
     page.wait_for_function("() => document.getElementById('pair-review').textContent === 'kept · odd'")
     assert {name: one.verdict for name, one in read_review(path).pairs.items()} == {CLIP: "keep"}
+    # What is exported of a filter: a frame of each clip for `pairs export --only`, all frames as COCO.
+    page.keyboard.press("PageDown")
+    page.wait_for_function("() => document.getElementById('pair-name').textContent === '000000000002.jpg'")
+    page.keyboard.press("r")
+    page.wait_for_function("() => document.getElementById('pair-review').textContent === 'rejected'")
+    listed = page.evaluate("() => fetch('export/list.txt').then(a => a.text())").split()
+    assert [name[:12] for name in listed] == ["000000000001", "000000000003"]
+    images = page.evaluate("() => fetch('export/coco.json').then(a => a.json())")["images"]
+    assert len(images) == 2 * FRAMES
+    assert not [image for image in images if image["file_name"].startswith("000000000002")]
 
 
 def test_an_unfinished_run_says_why_an_object_is_not_seen(

@@ -150,7 +150,7 @@
 
   function layout() {
     const width = grid.clientWidth - 20;
-    columns = Math.max(1, Math.floor(width / 300));
+    columns = Math.max(1, Math.floor(width / (width > 2000 ? 380 : 300)));
     tileWidth = Math.floor(width / columns);
     tileHeight = Math.round((tileWidth - 12) / 2 * 0.75) + 36;
     const rows = Math.ceil(total / columns);
