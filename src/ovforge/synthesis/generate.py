@@ -213,7 +213,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         },
         inputs=inputs,
         versions=library_versions(),
-        not_compared=("engine.model",),
+        not_compared=("engine.model", "engine.lora_files"),
     )
     # Workers on other machines have another current folder.
     task = PairTask(table, images.absolute(), pinned(engine, described), settings, threads)
