@@ -582,7 +582,7 @@
       ...fact(plural(rows.length, "object"), rows.length ? objectTable(["class", "area", "visible"], rows) : el("p", { class: "note" }, "none")),
       ...(text ? fact("Motion", el("p", {}, text)) : []),
       ...fact("Camera", el("p", { id: "camera-fact" })),
-      ...(clip.caption ? fact("Caption", el("p", {}, clip.caption)) : []),
+      ...(clip.caption ? fact("Prompt", el("p", {}, clip.caption)) : []),
       ...fact("Seed", el("p", {}, clip.seed === null ? "not noted" : String(clip.seed))),
       ...engineFact(clip),
       ...fact("Image id", el("p", { id: "id-fact" })));
@@ -677,7 +677,7 @@
     const table = objectTable(["class", "area", "fidelity"], rows);
     const found = pair.views[1].extra || [];
     facts.replaceChildren(
-      ...(pair.caption ? fact("Caption", el("p", {}, pair.caption)) : []),
+      ...(pair.caption ? fact("Prompt", el("p", {}, pair.caption)) : []),
       ...fact("Motion", el("p", {}, pair.motion || "not noted"),
         ...(pair.matrix ? [el("details", {}, el("summary", {}, "matrix"), el("pre", {}, pair.matrix.map((row) => row.map((n) => n.toPrecision(5).padStart(11)).join("")).join("\n")))] : [])),
       ...fact("Seed", el("p", {}, pair.seed === null ? "not noted" : String(pair.seed))),
