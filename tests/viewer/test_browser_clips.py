@@ -285,7 +285,7 @@ def test_the_exported_file_plays(page: Any, clips_folder: Path, tmp_path: Path) 
     from ovforge.viewer.export import export_pairs
 
     out = tmp_path / "clips.html"
-    made = export_pairs(PairsExportOptions(PairsViewOptions("clips", clips_folder), out, count=2))
+    made = export_pairs(PairsViewOptions("clips", clips_folder), PairsExportOptions(out, count=2))
     assert made.counts["pairs"] == 2
     page.goto(out.as_uri())
     page.wait_for_selector(".tile[data-name]")
