@@ -98,12 +98,34 @@ def build_tiny_model() -> Callable[..., Path]:
     return _build_tiny_model
 
 
+@pytest.fixture(scope="session")
+def tiny_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`tiny_family(kind) -> folder`: the tiny model of one of `KINDS` in tests/tiny_families.py; read only."""
+    made: dict[str, Path] = {}
+
+    def build(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = _builder("tiny_families").build_tiny_family(tmp_path_factory.mktemp(kind), kind)
+        return made[kind]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_family_builder() -> Callable[..., Path]:
+    """`build(folder, kind, **changes) -> folder`: other tiny models of a family."""
+    return _builder("tiny_families").build_tiny_family
+
+
 def _build_tiny_model(folder: Path, **options: Any) -> Path:
+    built: Path = _builder("tiny_stable_diffusion").build_tiny_stable_diffusion(folder, **options)
+    return built
+
+
+def _builder(name: str) -> Any:
     pytest.importorskip("diffusers", reason="needs the extra 'diffusion'")
-    path = Path(__file__).with_name("tiny_stable_diffusion.py")
-    spec = importlib.util.spec_from_file_location("tiny_stable_diffusion", path)
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    built: Path = module.build_tiny_stable_diffusion(folder, **options)
-    return built
+    return module

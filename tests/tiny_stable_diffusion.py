@@ -70,8 +70,8 @@ def build_tiny_stable_diffusion(
 
 
 def write_settings(folder: Path, *, prediction_type: str = "epsilon") -> dict[str, int]:
-    """Write all that is no network: tokenizer, noise scale, index. Returns the vocabulary."""
-    vocabulary = _write_tokenizer(folder / "tokenizer")
+    """Write all that is not a network: tokenizer, noise scale, index. Returns the vocabulary."""
+    vocabulary = write_tokenizer(folder / "tokenizer")
     _write_json(
         folder / "scheduler" / "scheduler_config.json",
         {
@@ -90,7 +90,7 @@ def write_settings(folder: Path, *, prediction_type: str = "epsilon") -> dict[st
     return vocabulary
 
 
-def _write_tokenizer(folder: Path) -> dict[str, int]:
+def write_tokenizer(folder: Path) -> dict[str, int]:
     from tokenizers.pre_tokenizers import ByteLevel
 
     letters = sorted(ByteLevel.alphabet())

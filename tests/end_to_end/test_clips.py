@@ -20,11 +20,16 @@ from ovforge.cli.common import run_app
 from ovforge.cli.main import app as whole_app
 from ovforge.cli.pairs import app
 from ovforge.errors import InputError
+from ovforge.exports import export_pairs
+from ovforge.files.review_file import change_review
 from ovforge.image_io.codec import decode_rgb
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.diffusion import DiffusionOptions
+from ovforge.options.exports import ExportFormat, ExportOptions
 from ovforge.options.pairs import ClipMotion, GenerateOptions
 from ovforge.records.pairs import PairRecord
+from ovforge.records.review import ReviewChange
+from ovforge.records.run_layout import frame_name
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.synthesis.clips.plate import Plate, replace_missing
 from ovforge.synthesis.generate import generate_pairs
@@ -250,6 +255,37 @@ def test_the_truth_against_itself_scores_1(content: dict[str, Any], tmp_path: Pa
     assert scores["CLEAR"]["CLR_TP"] == len(content["annotations"])
 
 
+def test_one_rejected_frame_rejects_the_clip(content: dict[str, Any], tmp_path: Path) -> None:
+    """In `annotate --review` and in exports of a file that has it still; a kept or tagged clip stays."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    for path in Path("out").resolve().iterdir():
+        (folder / path.name).symlink_to(path)
+    names = [video["name"] for video in content["videos"]]
+    changes = [
+        ReviewChange(frame_name(f"{names[0]}.jpg", 3), "reject"),
+        ReviewChange(frame_name(f"{names[1]}.jpg", 1), "keep", add_tags=("odd",)),
+    ]
+    change_review(folder / "clips.review.json", changes)
+    run("annotate", "clips", "--folder", folder, "--review", "--out", tmp_path / "reviewed.json")
+    reviewed = json.loads((tmp_path / "reviewed.json").read_bytes())
+    assert [video["name"] for video in reviewed["videos"]] == names[1:]
+    left = {image["file_name"] for image in content["images"]} - {image["file_name"] for image in reviewed["images"]}
+    assert left == {f"{names[0]}.jpg", *(frame_name(f"{names[0]}.jpg", frame) for frame in range(1, FRAMES))}
+    files = {image["id"]: image["file_name"] for image in content["images"]}
+    assert len(reviewed["annotations"]) == sum(files[one["image_id"]] not in left for one in content["annotations"])
+    for review, expected in ((True, names[1:]), (False, names)):
+        export_pairs(
+            ExportOptions(
+                "clips", ExportFormat.TAO, folder=folder, out=tmp_path / "tao", copy_images=False, review=review,
+                overwrite=True,
+            )
+        )  # fmt: skip
+        (file,) = (tmp_path / "tao/annotations").glob("*.json")
+        exported = json.loads(file.read_bytes())
+        assert [video["name"].rpartition("/")[2] for video in exported["videos"]] == expected
+
+
 def test_the_loader_gives_clips(content: dict[str, Any]) -> None:
     torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
     from ovforge.data import ClipDataset, collate_clips
@@ -273,6 +309,20 @@ def test_the_loader_gives_clips(content: dict[str, Any]) -> None:
             assert target["masks"].flatten(1).sum(1).tolist()[1:] == pytest.approx(
                 [a["area"] for a in own][1:], rel=0.2 if number == 0 else 0
             )
+    tracks, seen = dataset.visibility(0)
+    for number, target in enumerate(targets):
+        expected = dict(zip(target["track_ids"].tolist(), target["visibility"].tolist(), strict=True))
+        assert seen[number].tolist() == [expected.get(track, 0.0) for track in tracks.tolist()]
+    visible = ClipDataset("out/clips.h5", "out/annotations/clips.json", min_visibility=0.5)
+    hidden = 0
+    for clip in range(len(visible)):
+        for frame, target in enumerate(visible[clip][1]):
+            assert not len(target["visibility"]) or target["visibility"].min() >= 0.5
+            shares = dataset.visibility(clip)[1][frame]
+            assert len(target["track_ids"]) == len(target["occluded"]) == (shares >= 0.5).sum()
+            hidden += ((shares > 0) & (shares < 0.5)).sum()
+            assert len(target["ignore"]) >= ((shares > 0) & (shares < 0.5)).sum()
+    assert hidden
     loader = torch.utils.data.DataLoader(dataset, batch_size=2, collate_fn=collate_clips)
     batch, _ = next(iter(loader))
     assert [clip.shape[0] for clip in batch] == [FRAMES, FRAMES]
@@ -362,3 +412,22 @@ def test_an_engine_that_shows_the_original_is_refused(
     monkeypatch.chdir(tmp_path)
     generate("clips", mini, "--engine", "warp", code=2)
     assert "the engine warp shows the original" in capsys.readouterr().err
+
+
+def test_a_check_says_of_which_images_no_clip_is_made(
+    mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = json.loads((mini / "lvis/lvis_v1_train.json").read_bytes())
+    content["images"] = content["images"][:3]
+    lonely = content["images"][1]["id"]
+    content["annotations"] = [one for one in content["annotations"] if one["image_id"] != lonely]
+    known = {image["id"] for image in content["images"]}
+    content["annotations"] = [one for one in content["annotations"] if one["image_id"] in known]
+    Path("ann.json").write_text(json.dumps(content))
+    arguments = ["check", "some", "--ann", "ann.json", "--images", mini / "coco/train2017", "--frames", 3]
+    assert run_app(app, [*map(str, arguments), "--json"]) == 0
+    drops = [drop for drop in json.loads(capsys.readouterr().out)["drops"] if drop["kind"] == "image"]
+    assert [(drop["reason"], drop["count"]) for drop in drops] == [
+        ("without a usable object: no clip is made of it", 1)
+    ]

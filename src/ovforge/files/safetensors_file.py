@@ -25,7 +25,14 @@ def safetensors_problem(path: Path) -> str:
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return "is no safetensors file"
+        return "is not a safetensors file"
     if 8 + length + end != size:
         return f"is cut short ({size:,} bytes of {8 + length + end:,})"
     return ""
+
+
+def safetensors_shapes(path: Path) -> dict[str, list[int]]:
+    """Name -> shape of the tensors of a whole safetensors file (`safetensors_problem` says whether it is)."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from ovforge.errors import InputError
 from ovforge.options import layout
@@ -15,7 +18,10 @@ DEFAULT_MODEL = layout.DIFFUSION_MODEL
 
 
 class Sampler(str, Enum):
-    """How latents go from one noise level to the next."""
+    """How latents go from one noise level to the next.
+
+    `ovtrack` is that of Stable Diffusion 1.x and 2.x alone; models of flow matching have `model` alone.
+    """
 
     PNDM = "pndm"
     """PLMS with its warm-up as it was meant: the first interval is done twice, then the loop moves on."""
@@ -25,6 +31,32 @@ class Sampler(str, Enum):
     DPMPP = "dpm++"
     """DPM-Solver++ (2M): about as good in 20 steps as PNDM in 50."""
     UNIPC = "unipc"
+    MODEL = "model"
+    """The sampler that the model's folder names, with its settings."""
+    EULER = "euler"
+    """Euler's method from the noisiest timestep on (trailing): for Turbo and Lightning weights."""
+    LCM = "lcm"
+    """For latent consistency models, and LoRA files of them."""
+    TCD = "tcd"
+    """For trajectory consistency distillation, such as Hyper-SD's."""
+
+
+class Preset(str, Enum):
+    """A choice of steps, sampler, guidance and cache that a family of models comes with."""
+
+    FAST = "fast"
+    """Lossy."""
+    BALANCED = "balanced"
+    BEST = "best"
+
+
+class Cache(str, Enum):
+    """What of a transformer's blocks is computed anew at every step."""
+
+    NONE = "none"
+    """All of it."""
+    TAYLOR = "taylor"
+    """TaylorSeer (Liu et al. 2025): every third step in full, those between extrapolated. Lossy."""
 
 
 class Precision(str, Enum):
@@ -47,6 +79,32 @@ class Foreground(str, Enum):
 
 
 PANEL = "Engine diffusion"
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """A LoRA file and how much of it is added."""
+
+    file: Path
+    weight: float = 1.0
+
+
+def parse_lora(text: str) -> LoraFile:
+    """`FILE` or `FILE:WEIGHT`.
+
+    Raises:
+        InputError: neither, or a weight that is no number or 0.
+    """
+    file, colon, end = text.rpartition(":")
+    try:
+        weight = float(end) if colon and file else None
+    except ValueError:
+        weight = None
+    if weight is None:
+        file, weight = text, 1.0
+    if not file or not math.isfinite(weight) or weight == 0:
+        raise InputError(f"--lora={text}: must be FILE or FILE:WEIGHT, a weight other than 0")
+    return LoraFile(Path(file), weight)
 
 
 def parse_batch_size(text: str) -> int | None:
@@ -86,7 +144,7 @@ class DiffusionOptions(Options):
     """
 
     model: Path = option(
-        DEFAULT_MODEL, "Folder of a Stable Diffusion 1.x or 2.x model in diffusers' layout.", panel=PANEL
+        DEFAULT_MODEL, "Folder of a model in diffusers' layout, of a family that `docs/engines.md` lists.", panel=PANEL
     )
     device: str = option("auto", "cpu, cuda, cuda:1; auto: a GPU if there is one.", panel=PANEL)
     batch_size: int | None = option(
@@ -98,7 +156,19 @@ class DiffusionOptions(Options):
         shown="auto",
         panel=PANEL,
     )
-    steps: int = option(50, "Sampling steps over the whole noise range.", at_least=1, at_most=1000, panel=PANEL)
+    preset: Preset | None = option(
+        None,
+        "Steps, sampler, guidance and cache of the model's family together; fast is lossy. Other options come first.",
+        panel=PANEL,
+    )
+    steps: int | None = option(
+        None,
+        "Sampling steps over the whole noise range.",
+        at_least=1,
+        at_most=1000,
+        shown="the family's: 50 for Stable Diffusion 1.x and 2.x",
+        panel=PANEL,
+    )
     repaint: Repaint = option(
         Repaint.BACKGROUND,
         "background: all but the kept objects, as OVTrack does. holes: only what the motion uncovered; all else stays "
@@ -110,22 +180,36 @@ class DiffusionOptions(Options):
         "Share of the noise range that is run: 1 forgets what the image had there.",
         above=0,
         at_most=1,
-        shown="0.75; 1 with --repaint holes",
+        shown="0.75; 1 with --repaint holes, and for FLUX.1 Fill and Kontext",
         panel=PANEL,
     )
-    guidance: float = option(
-        7.5,
+    guidance: float | None = option(
+        None,
         "How closely the prompt is followed; 0 or 1: one pass per step, twice as fast.",
         at_least=0,
         at_most=100,
+        shown="the family's: 7.5 for Stable Diffusion 1.x and 2.x",
         panel=PANEL,
     )
     guidance_until: float = option(
         1.0, "Lossy: guide only this first share of the U-Net calls.", at_least=0, at_most=1, panel=PANEL
     )
-    scheduler: Sampler = option(
-        Sampler.PNDM,
-        "The sampler; ovtrack: the original's, exactly. dpm++ does with 20 steps (lossy).",
+    scheduler: Sampler | None = option(
+        None,
+        "The sampler; ovtrack: the original's, exactly; model: the folder's own. dpm++ does with 20 steps (lossy).",
+        shown="pndm for Stable Diffusion 1.x and 2.x, model for others",
+        panel=PANEL,
+    )
+    cache: Cache | None = option(
+        None,
+        "Lossy if taylor: extrapolate a transformer's blocks between every third step.",
+        shown="none",
+        panel=PANEL,
+    )
+    lora: tuple[str, ...] = option(
+        (),
+        "A LoRA file of the model's family, a .safetensors, and its weight if it is not 1; repeatable.",
+        metavar="FILE[:WEIGHT]",
         panel=PANEL,
     )
     blend_until: int = option(
@@ -161,27 +245,34 @@ class DiffusionOptions(Options):
         panel=PANEL,
     )
     allow_pickle: bool = option(False, "Load weights from .bin files where there are no safetensors.", panel=PANEL)
-    width: int = option(
-        768,
+    width: int | None = option(
+        None,
         "The size that images are scaled to fit before they are repainted.",
         "--working-size",
         at_least=64,
         at_most=8192,
         parse=parse_working_size,
         also=("height",),
-        shown="768x512",
+        shown="the family's: 768x512 for Stable Diffusion 1.x and 2.x",
         metavar="WIDTHxHEIGHT",
         panel=PANEL,
     )
-    height: int = option(512, "See width.", "--working-size", at_least=64, at_most=8192, hidden=True)
+    height: int | None = option(None, "See width.", "--working-size", at_least=64, at_most=8192, hidden=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for text in self.lora:
+            parse_lora(text)
         if self.scheduler is Sampler.OVTRACK and self.resamples:
             raise InputError(
                 "--scheduler=ovtrack goes straight through: --n-sample=N and --jump-n-sample=N must be 1 with it",
                 hint="use --scheduler=pndm for resampling",
             )
+
+    @property
+    def lora_files(self) -> tuple[LoraFile, ...]:
+        """The LoRA files with their weights."""
+        return tuple(parse_lora(text) for text in self.lora)
 
     @property
     def noise_share(self) -> float:
@@ -195,7 +286,51 @@ class DiffusionOptions(Options):
         """Whether latents ever go back up to a higher noise level."""
         return self.n_sample > 1 or self.jump_n_sample > 1
 
+    def settled(self, defaults: Defaults, presets: Mapping[Preset, Mapping[str, Any]] | None = None) -> SettledOptions:
+        """These options with nothing left open: what was not given is the preset's, or else the family's default."""
+        if isinstance(self, SettledOptions):
+            return self
+        chosen = vars(defaults) | ({"strength": 1.0} if self.repaint is Repaint.HOLES else {})
+        chosen |= dict((presets or {}).get(self.preset, {}) if self.preset else {})
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        return SettledOptions(**own | {name: value for name, value in chosen.items() if own[name] is None})
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a family of models chooses where nothing is given."""
+
+    steps: int
+    guidance: float
+    scheduler: Sampler
+    strength: float = 0.75
+    cache: Cache = Cache.NONE
+    width: int = 768
+    height: int = 512
+
+
+STABLE_DIFFUSION = Defaults(steps=50, guidance=7.5, scheduler=Sampler.PNDM)
+"""Of Stable Diffusion 1.x and 2.x: OVTrack's own."""
+
+
+def _settled(name: str) -> Any:
+    """The option of this name, with a default."""
+    return field(default=getattr(STABLE_DIFFUSION, name), metadata=DiffusionOptions.__dataclass_fields__[name].metadata)
+
+
+@dataclass(frozen=True)
+class SettledOptions(DiffusionOptions):
+    """Options with nothing left open, made by `DiffusionOptions.settled`."""
+
+    steps: int = _settled("steps")
+    strength: float = _settled("strength")
+    guidance: float = _settled("guidance")
+    scheduler: Sampler = _settled("scheduler")
+    cache: Cache = _settled("cache")
+    width: int = _settled("width")
+    height: int = _settled("height")
+
     @property
     def guided(self) -> bool:
-        """Whether any U-Net call is guided."""
+        """Whether any call of the network is guided by the empty prompt."""
         return not self.no_captions and self.guidance not in (0.0, 1.0) and self.guidance_until > 0

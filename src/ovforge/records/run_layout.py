@@ -32,6 +32,7 @@ RECORDS = "__records__"
 """The data set of a shard file that holds the JSON list of its `PairRecord`s."""
 
 _PARTITION = re.compile(r"(?P<stem>.+)_total_p_(?P<total>\d+)_split_(?P<index>\d+)\.(?:h5|pkl|pairs\.json)")
+_FRAME = re.compile(r"(?P<clip>.+_v0_f)(?P<frame>\d{3})\.jpg", re.DOTALL)
 _SHOWN = 10
 
 
@@ -128,6 +129,16 @@ def frame_name(file_name: str, frame: int) -> str:
     return f"{_stem(file_name)}_v0_f{frame:03d}.jpg"
 
 
+def clip_of(name: str) -> str | None:
+    """The name under which a clip is known, that of its frame 1, where `name` is one of its frames; else None.
+
+    >>> clip_of("000000000139_v0_f004.jpg"), clip_of("000000000139_v0.jpg")
+    ('000000000139_v0_f001.jpg', None)
+    """
+    match = _FRAME.fullmatch(name)
+    return f"{match['clip']}001.jpg" if match is not None else None
+
+
 def view_name(file_name: str, view: int, frames: int) -> str:
     """The name of an image's view number `view`: a second view, or, of clips of `frames` frames, a frame."""
     return variant_name(file_name, view) if frames <= PAIR_FRAMES else frame_name(file_name, view + 1)
@@ -153,7 +164,15 @@ def find_runs(folder: Path) -> list[str]:
 
 def is_run_folder(folder: Path) -> bool:
     """Whether `folder` holds a run, of ovforge or of the original scripts."""
-    return (folder / MANIFEST).is_file() or bool(find_totals(folder))
+    return (folder / MANIFEST).is_file() or bool(find_totals(folder)) or has_lost_plan(folder)
+
+
+def has_lost_plan(folder: Path) -> bool:
+    """Whether `folder` holds what only a run of ovforge writes, but no plan: then `manifest.json` was removed."""
+    if (folder / MANIFEST).is_file():
+        return False
+    records = (path for path in list_partition_files(folder) if path.name.endswith(".pairs.json"))
+    return any((folder / LEDGER).glob("*.json")) or any(True for _ in records)
 
 
 def run_command(step: str, folder: Path, name: str, *words: str, **options: object) -> str:

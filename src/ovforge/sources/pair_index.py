@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import secrets
 import shutil
 import tempfile
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,9 @@ from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import Progress, no_progress
 from ovforge.records.scores import SCORES
-from ovforge.sources.pair_arrays import ARRAYS, ObjectColumns, PairArrays, arrange, motion_row
+from ovforge.sources.pair_arrays import ARRAYS, MEASURES, ObjectColumns, PairArrays, arrange, motion_row
 
-VERSION = 4
+VERSION = 5
 _READ_AS = "a pairs JSON is what `ovforge pairs annotate NAME` writes"
 
 
@@ -45,8 +45,8 @@ class _Motion(msgspec.Struct, frozen=True):
     matrix: list[list[float]] = []
 
 
-_IMAGES = ("frame_name", "width", "height", "video_id", "frame_id", "motion")
-_ANNOTATIONS = ("track_id", "bbox", "area", "fidelity", "iscrowd", *SCORES)
+_IMAGES = ("frame_name", "width", "height", "video_id", "frame_id", "motion", "extra")
+_ANNOTATIONS = ("track_id", "bbox", "area", "fidelity", "iscrowd", "occluded", *MEASURES)
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ class _Header(msgspec.Struct, frozen=True):
     categories: list[Category]
 
 
-_SPANS = ("image_record", "object_record", "object_scores", "region_start", "region_box")
+_SPANS = ("image_record", "object_record", "object_occluded", "region_start", "region_box")
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class PairIndex(PairArrays):
     Attributes:
         path: the JSON.
         stamp: its size and its time of change, when it was read.
-        object_scores: float32 (objects, scores): see `scores`.
         image_record, object_record: int64 (images, 2), (objects, 2): byte ranges of the records in the JSON.
+        object_occluded: bool (objects,): whether others cover some of it, where the JSON says so.
         region_start: int64 (images + 1,): image row i has the ignore regions region_start[i]:region_start[i + 1]
-            (`iscrowd` 1). They are no objects.
+            (`iscrowd` 1). They are not objects.
         region_box: float32 (regions, 4): x, y, width, height in pixels.
     """
 
@@ -77,7 +77,7 @@ class PairIndex(PairArrays):
     stamp: tuple[int, int]
     image_record: NDArray[np.int64]
     object_record: NDArray[np.int64]
-    object_scores: NDArray[np.float32]
+    object_occluded: NDArray[np.bool_]
     region_start: NDArray[np.int64]
     region_box: NDArray[np.float32]
 
@@ -90,11 +90,12 @@ class PairIndex(PairArrays):
 
         Scores that no object of the JSON has are not in it.
         """
-        return {SCORES[column]: self.object_scores[objects, column] for column in self._measured}
+        return {name: self.measure(name)[objects] for name in SCORES if name in self.measured}
 
-    @cached_property
-    def _measured(self) -> list[int]:
-        return np.flatnonzero(~np.isnan(self.object_scores).all(axis=0)).tolist() if len(self.object_scores) else []
+    def visibility(self, objects: slice) -> NDArray[np.float32]:
+        """How much is visible of some objects, 0 to 1, float32 (n,); 1 where the JSON says nothing, as of originals."""
+        seen = np.asarray(self.measure("visibility")[objects])
+        return np.where(np.isnan(seen), np.float32(1), seen).astype(np.float32)
 
     def image_fields(self, row: int) -> dict[str, Any]:
         """The JSON record of image row `row`, whole: caption, seed and motion stand in it."""
@@ -199,7 +200,7 @@ def _write(folder: Path, arrays: dict[str, NDArray[Any]], header: _Header) -> No
             old = temporary.with_name(f"{temporary.name}-old")
             folder.rename(old)
             _remove(old)
-        # Another process may have published the same index meanwhile; theirs is as good as ours.
+        # Another process may have published the same index meanwhile, which is as good as this one.
         if not (folder / "header.json").exists():
             temporary.rename(folder)
     finally:
@@ -230,9 +231,9 @@ def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list
     per_image = np.bincount(owner[regions], minlength=len(rows))
     owner[is_region] = -1
     order = np.argsort(owner, kind="stable")[int(np.count_nonzero(owner < 0)) :]
-    columns = ObjectColumns(
-        *(np.asarray(objects[name])[order] for name in ("bbox", "area", "category_id", "track_id", "fidelity"))
-    )
+    named = ("bbox", "area", "category_id", "track_id", "fidelity")
+    measures = np.column_stack([np.asarray(objects[name], np.float32)[order] for name in MEASURES])
+    columns = ObjectColumns(*(*(np.asarray(objects[name])[order] for name in named), measures))
     arrays = arrange(
         pairs=np.searchsorted(rows, pairs).reshape(-1, 2),
         image_id=images["id"][rows],
@@ -241,10 +242,11 @@ def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list
         objects_per_image=np.bincount(owner[order], minlength=len(rows)),
         objects=columns,
         motions=[_motion(images, int(row)) for row in pairs[:, 1]],
+        extra=[math.nan if found is None else len(found) for found in images["extra"][pairs[:, 1]].tolist()],
     )
     spans: dict[str, NDArray[Any]] = {
         "image_record": np.column_stack([images.starts, images.stops]).astype(np.int64)[rows],
-        "object_scores": np.column_stack([np.asarray(objects[name], np.float32)[order] for name in SCORES]),
+        "object_occluded": np.asarray(objects["occluded"] > 0)[order],
         "object_record": np.column_stack([objects.starts, objects.stops]).astype(np.int64)[order],
         "region_start": np.concatenate([[0], np.cumsum(per_image)]).astype(np.int64),
         "region_box": np.ascontiguousarray(objects["bbox"][regions], np.float32).reshape(-1, 4),
@@ -255,7 +257,7 @@ def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list
 def _pairs(images: RecordTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions of the images that belong to a pair, ascending, and the pairs, (n, 2).
 
-    A pair's video has a frame 0, the original, and one frame more per variant; one-frame videos are no pairs.
+    A pair's video has a frame 0, the original, and one frame more per variant; one-frame videos are not pairs.
     """
     video, frame = images["video_id"], images["frame_id"]
     first, second = np.flatnonzero(frame == 0), np.flatnonzero(frame > 0)

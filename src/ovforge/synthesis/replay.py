@@ -196,7 +196,8 @@ def _differences(plan: Plan, engine: Engine, places: _Places) -> Iterator[str]:
         if frozen is not None and path is not None and input_file(path).sha256 != frozen.sha256:
             yield f"{path} is not the file that the run was started with"
     before, now = plan.options["engine"], engine.describe()
-    for key in sorted({*before, *now} - {"model"}):  # the model may have moved; its weights' hashes count
+    # The model and its LoRA files may have moved; their hashes count.
+    for key in sorted({*before, *now} - {"model", "lora_files"}):
         if before.get(key) != now.get(key):
             yield f"engine's {key}: {before.get(key)} in the run, {now.get(key)} now"
     versions = library_versions()

@@ -59,7 +59,7 @@ def doctor(options: WorkflowOptions) -> DoctorReport:
     """Look at everything that the two documents ask for, below `options.root`.
 
     Raises:
-        MissingInputError: `root` is no folder.
+        MissingInputError: `root` is not a folder.
     """
     if not options.root.is_dir():
         raise MissingInputError(
@@ -89,7 +89,6 @@ def _model(options: WorkflowOptions) -> InputState:
     report = inspect_model_folder(options.root / layout.DIFFUSION_MODEL)
     here = (options.root / layout.DIFFUSION_MODEL).exists()
     problem = "; ".join(report.problems) if here else ""
-    kind = "Stable Diffusion, inpainting (9 channels)" if report.inpainting else "Stable Diffusion"
     return InputState(
         key="diffusion-model",
         job="tracking",
@@ -98,7 +97,7 @@ def _model(options: WorkflowOptions) -> InputState:
         present=here and report.usable,
         optional=options.engine is not PairsEngine.DIFFUSION,
         files=None,
-        looks_like=kind if here and report.usable else "",
+        looks_like=report.title if here and report.usable else "",
         problem=problem,
         site=MODEL_SITE,
         download="the whole repository, safetensors",

@@ -15,8 +15,9 @@ import torch
 from ovforge.errors import InputError, WorkError
 from ovforge.options.diffusion import DiffusionOptions, Foreground, Precision, Sampler
 from ovforge.synthesis.diffusion import DiffusionEngine, batches
+from ovforge.synthesis.diffusion.attempts import GIVEN_UP, Attempt
 from ovforge.synthesis.diffusion.latents import FEATHER, keep_cells, paste_kept
-from ovforge.synthesis.diffusion.repainter import GIVEN_UP, DiffusionRepainter
+from ovforge.synthesis.diffusion.repainter import DiffusionRepainter
 from ovforge.synthesis.repaint import Repainted, RepaintJob
 
 MakeJob = Callable[..., RepaintJob]
@@ -43,7 +44,7 @@ def _psnr(one: np.ndarray, other: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / np.mean((one.astype(float) - other) ** 2)))
 
 
-def test_a_image_depends_neither_on_its_neighbours_nor_on_its_place(open_engine, make_job: MakeJob) -> None:
+def test_an_image_depends_neither_on_its_neighbours_nor_on_its_place(open_engine, make_job: MakeJob) -> None:
     engine = open_engine(batch_size=4)
     jobs = [
         make_job(i, prompt=f"a photo of a {word}") for i, word in enumerate(["cat", "dog", "cup", "cat", "dog", "cup"])
@@ -69,18 +70,16 @@ def test_across_batch_sizes_images_differ_by_at_most_one_level(open_engine, make
 
 def test_noise_is_pinned() -> None:
     """The same on every machine and in every release: these numbers must never change."""
-    from ovforge.synthesis.diffusion.repainter import _Attempt
-
     job = RepaintJob(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), bool), (64, 64), "", 7, variant=1, seed=3)
-    first = _Attempt(job, 0).noise((8, 8), "latent noise")
+    first = Attempt(job, 0).noise((8, 8), "latent noise")
     assert first.shape == (4, 8, 8) and first.dtype == np.float32
-    np.testing.assert_array_equal(first, _Attempt(job, 0).noise((8, 8), "latent noise"))
+    np.testing.assert_array_equal(first, Attempt(job, 0).noise((8, 8), "latent noise"))
     others = [
-        _Attempt(job, 1).noise((8, 8), "latent noise"),
-        _Attempt(job, 0).noise((8, 8), "vae noise"),
-        _Attempt(dataclasses.replace(job, variant=0), 0).noise((8, 8), "latent noise"),
-        _Attempt(dataclasses.replace(job, image_id=8), 0).noise((8, 8), "latent noise"),
-        _Attempt(dataclasses.replace(job, seed=4), 0).noise((8, 8), "latent noise"),
+        Attempt(job, 1).noise((8, 8), "latent noise"),
+        Attempt(job, 0).noise((8, 8), "vae noise"),
+        Attempt(dataclasses.replace(job, variant=0), 0).noise((8, 8), "latent noise"),
+        Attempt(dataclasses.replace(job, image_id=8), 0).noise((8, 8), "latent noise"),
+        Attempt(dataclasses.replace(job, seed=4), 0).noise((8, 8), "latent noise"),
     ]
     assert all(np.abs(first - other).max() > 0.1 for other in others)
 
@@ -120,7 +119,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(open_engine, make_job: MakeJ
     assert engine.batches.sizes == {(64, 64): 2}
 
 
-def test_a_image_that_never_fits_is_a_clear_error(open_engine, make_job: MakeJob) -> None:
+def test_an_image_that_never_fits_is_a_clear_error(open_engine, make_job: MakeJob) -> None:
     engine = open_engine(batch_size=2)
     _limit_rows(engine, 1)
     with pytest.raises(WorkError, match="a single image of 64x64 does not fit") as caught:

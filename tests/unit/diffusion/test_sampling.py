@@ -10,11 +10,11 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler, UniPCMultistepScheduler
 
 from ovforge.errors import InputError
-from ovforge.options.diffusion import DiffusionOptions, Sampler
+from ovforge.options.diffusion import DiffusionOptions, Sampler, SettledOptions
 from ovforge.synthesis.diffusion.model import StableDiffusion
 from ovforge.synthesis.diffusion.sampling import sample_latents
 from ovforge.synthesis.diffusion.schedule import Call, NoiseScale
-from ovforge.synthesis.diffusion.schedulers import make_schedule
+from ovforge.synthesis.diffusion.schedulers import SAMPLERS, make_schedule
 
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 EVEN = {**NOISE, "steps_offset": 1, "set_alpha_to_one": False}
@@ -33,7 +33,7 @@ def _inputs(model: StableDiffusion, batch: int) -> dict[str, torch.Tensor]:
     }
 
 
-def _ours(model: StableDiffusion, inputs: dict[str, torch.Tensor], options: DiffusionOptions, **more: object):
+def _ours(model: StableDiffusion, inputs: dict[str, torch.Tensor], options: SettledOptions, **more: object):
     with torch.inference_mode(), model.noise_predictor() as predict:
         return sample_latents(
             predict,
@@ -69,7 +69,7 @@ def _diffusers_scheduler(sampler: Sampler, steps: int, strength: float):
 def _plain_loop(
     model: StableDiffusion,
     inputs: dict[str, torch.Tensor],
-    options: DiffusionOptions,
+    options: SettledOptions,
 ) -> torch.Tensor:
     scheduler, timesteps = _diffusers_scheduler(options.scheduler, options.steps, options.noise_share)
 
@@ -99,7 +99,7 @@ def test_agrees_with_a_plain_loop_on_diffusers_scheduler(
     model: StableDiffusion, sampler: Sampler, guidance: float, batch: int
 ) -> None:
     inputs = _inputs(model, batch)
-    options = DiffusionOptions(scheduler=sampler, steps=20, guidance=guidance)
+    options = SettledOptions(scheduler=sampler, steps=20, guidance=guidance)
     ours, theirs = _ours(model, inputs, options), _plain_loop(model, inputs, options)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-4)
     assert theirs.std() > 0.5
@@ -109,14 +109,14 @@ def test_agrees_with_a_plain_loop_on_diffusers_scheduler(
 @pytest.mark.parametrize(("steps", "strength"), [(50, 1.0), (50, 0.75), (7, 0.6)])
 def test_agrees_at_other_step_counts(model: StableDiffusion, sampler: Sampler, steps: int, strength: float) -> None:
     inputs = _inputs(model, 1)
-    options = DiffusionOptions(scheduler=sampler, steps=steps, strength=strength, guidance=0)
+    options = SettledOptions(scheduler=sampler, steps=steps, strength=strength, guidance=0)
     ours, theirs = _ours(model, inputs, options), _plain_loop(model, inputs, options)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-4)
 
 
 def test_samplers_differ_by_far_more_than_the_tolerance(model: StableDiffusion) -> None:
     inputs = _inputs(model, 1)
-    runs = [_ours(model, inputs, DiffusionOptions(scheduler=sampler, steps=20)) for sampler in Sampler]
+    runs = [_ours(model, inputs, SettledOptions(scheduler=sampler, steps=20)) for sampler in SAMPLERS]
     for one, other in itertools.combinations(runs, 2):
         assert (one - other).abs().max() > 0.02
 
@@ -152,7 +152,7 @@ STRAIGHT_ONLY = [(Sampler.OVTRACK, {})]
 
 @pytest.mark.parametrize(
     ("sampler", "resampling"),
-    STRAIGHT_ONLY + [(sampler, more) for sampler in Sampler if sampler is not Sampler.OVTRACK for more in RESAMPLINGS],
+    STRAIGHT_ONLY + [(sampler, more) for sampler in SAMPLERS if sampler is not Sampler.OVTRACK for more in RESAMPLINGS],
 )
 def test_kept_latents_are_the_noised_originals_at_every_blended_step(
     model: StableDiffusion, sampler: Sampler, resampling: dict[str, int]
@@ -170,7 +170,7 @@ def test_kept_latents_are_the_noised_originals_at_every_blended_step(
             assert torch.equal(after, before)
         seen.append(call.blend)
 
-    options = DiffusionOptions(scheduler=sampler, steps=10, guidance=0, **resampling)
+    options = SettledOptions(scheduler=sampler, steps=10, guidance=0, **resampling)
     result = _ours(
         model,
         inputs,
@@ -216,8 +216,8 @@ def _remaining_levels(moves, start) -> list[int]:
 def test_velocity_prediction_is_the_same_run_as_noise_prediction(model: StableDiffusion) -> None:
     """A U-Net that says v = signal * noise - noise_level * original, computed from one that says the noise."""
     inputs = _inputs(model, 1)
-    for sampler in Sampler:
-        options = DiffusionOptions(scheduler=sampler, steps=8, guidance=0)
+    for sampler in SAMPLERS:
+        options = SettledOptions(scheduler=sampler, steps=8, guidance=0)
         noise_run = _ours(model, inputs, options)
         velocity = NoiseScale(SCALE.alpha_bars, "v_prediction", SCALE.offset, SCALE.last_alpha_bar)
         schedule = make_schedule(velocity, options)
@@ -243,7 +243,7 @@ def test_velocity_prediction_is_the_same_run_as_noise_prediction(model: StableDi
 
 def test_guidance_on_the_first_calls_only(model: StableDiffusion) -> None:
     inputs = _inputs(model, 1)
-    options = DiffusionOptions(scheduler=Sampler.DDIM, steps=8)
+    options = SettledOptions(scheduler=Sampler.DDIM, steps=8)
     rows = []
 
     with torch.inference_mode(), model.noise_predictor() as predict:

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ovforge.errors import InputError, MissingExtraError
-from ovforge.options.diffusion import DiffusionOptions, Foreground, Precision, Sampler
+from ovforge.options.diffusion import Cache, DiffusionOptions, Foreground, Precision, Preset, Sampler
 from ovforge.options.labels import Outside, Repaint
-from ovforge.synthesis.diffusion.model_folder import check_model_folder, read_config, weight_hashes
-from ovforge.synthesis.diffusion.schedule import NoiseScale
-from ovforge.synthesis.diffusion.schedulers import make_schedule
+from ovforge.synthesis.diffusion.families import Family
+from ovforge.synthesis.diffusion.model_folder import ModelReport, check_model_folder, file_hash, weight_hashes
 from ovforge.synthesis.repaint import EngineTraits, Repainter
 
 NO_PROMPT = (
@@ -27,7 +26,7 @@ _LIBRARIES = ("torch", "diffusers", "transformers")
 
 @dataclass(frozen=True)
 class DiffusionEngine:
-    """Stable Diffusion as a repainting engine; fulfils `synthesis.repaint.Engine`."""
+    """A model of diffusers as a repainting engine; fulfils `synthesis.repaint.Engine`."""
 
     options: DiffusionOptions = field(default_factory=DiffusionOptions)
     name: str = "diffusion"
@@ -51,7 +50,7 @@ class DiffusionEngine:
         )
 
     def describe(self) -> dict[str, Any]:
-        """What the manifest says of the engine: options, model, hashes of its weights, U-Net calls, versions.
+        """What the manifest says of the engine: options, model, hashes of its weights, calls, versions.
 
         Reads the weights once, to hash them.
 
@@ -62,46 +61,37 @@ class DiffusionEngine:
         _check_libraries()
         import torch
 
-        from ovforge.synthesis.diffusion.model import resolve_device, resolve_precision, resolve_threads
-        from ovforge.synthesis.diffusion.repainter import ATTEMPTS, guided_calls
+        from ovforge.devices import resolve_device
+        from ovforge.synthesis.diffusion.attempts import ATTEMPTS
+        from ovforge.synthesis.diffusion.device import resolve_precision, resolve_threads
+        from ovforge.synthesis.diffusion.loading import check_lora_files
 
-        options = self.options
-        report = check_model_folder(options.model, allow_pickle=options.allow_pickle)
-        folder = options.model / "scheduler"
-        scale = NoiseScale.from_config(read_config(folder / "scheduler_config.json"), where=str(folder))
-        calls = make_schedule(scale, options).calls
+        report, family = self._look()
+        options = family.settle(self.options, report)
+        check_lora_files(report, options.lora_files)
         # A GPU is looked for where the work is done: the machine that plans it may have none.
         device = torch.device("cuda") if options.device.startswith("cuda") else resolve_device(options.device)
         return {
             "engine": self.name,
+            "family": family.name,
             "model": str(options.model.absolute()),
             "weights": weight_hashes(report),
-            "inpainting_unet": report.inpainting,
             "scheduler": options.scheduler.value,
-            "steps": options.steps,
-            "strength": options.noise_share,
+            "cache": options.cache.value,
+            "lora": [{"sha256": file_hash(one.file), "weight": one.weight} for one in options.lora_files],
+            "lora_files": [str(one.file.absolute()) for one in options.lora_files],
+            "preset": options.preset.value if options.preset is not None else None,
             # Runs of before there was a choice say nothing.
             **({"repaint": options.repaint.value} if options.repaint is Repaint.HOLES else {}),
-            "unet_calls": len(calls),
-            "guided_unet_calls": guided_calls(options, len(calls)),
-            "first_timestep": calls[0].timestep,
-            "guidance": options.guidance,
-            "guidance_until": options.guidance_until,
             "captions": not options.no_captions,
-            "blend_until": options.blend_until,
-            "n_sample": options.n_sample,
-            "jump_length": options.jump_length,
-            "jump_n_sample": options.jump_n_sample,
             "foreground": options.foreground.value,
             "working_size": [options.width, options.height],
             "batch_size": options.batch_size or "auto",
             "device": device.type,
             "cpu_threads": resolve_threads(options.cpu_threads, device),
-            "precision": resolve_precision(options.precision, device).value,
-            "compile": options.compile,
-            "vae_tiling": options.vae_tiling,
-            "cpu_offload": options.cpu_offload,
-            "allow_pickle": options.allow_pickle,
+            "precision": resolve_precision(options.precision, device, family.half()).value,
+            **{name: getattr(options, name) for name in _AS_THEY_ARE if name != "cpu_threads"},
+            **family.plan(options, report),
             "attempts": ATTEMPTS,
             "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
         }
@@ -114,9 +104,14 @@ class DiffusionEngine:
             MissingExtraError: a library of the extra `diffusion` is not installed.
         """
         _check_libraries()
-        from ovforge.synthesis.diffusion.repainter import DiffusionRepainter
+        report, family = self._look()
+        return family.open(family.settle(self.options, report), report, device)
 
-        return DiffusionRepainter(self.options, device)
+    def _look(self) -> tuple[ModelReport, Family]:
+        report = check_model_folder(self.options.model, allow_pickle=self.options.allow_pickle)
+        if report.family is None:  # a folder without problems is of a family
+            raise InputError(f"{report.folder}: of no family of models that ovforge knows", hint=report.hint)
+        return report, report.family
 
 
 def engine_from_description(described: Mapping[str, Any], **changes: Any) -> DiffusionEngine:
@@ -132,6 +127,11 @@ def engine_from_description(described: Mapping[str, Any], **changes: Any) -> Dif
             device=described["device"],
             batch_size=None if described["batch_size"] == "auto" else described["batch_size"],
             scheduler=Sampler(described["scheduler"]),
+            cache=Cache(described["cache"]),
+            lora=tuple(
+                f"{file}:{one['weight']}" for file, one in zip(described["lora_files"], described["lora"], strict=True)
+            ),
+            preset=Preset(described["preset"]) if described["preset"] else None,
             precision=Precision(described["precision"]),
             foreground=Foreground(described["foreground"]),
             repaint=Repaint(described.get("repaint", Repaint.BACKGROUND)),

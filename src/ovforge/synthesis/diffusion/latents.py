@@ -29,6 +29,13 @@ def keep_cells(keep_mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return kept
 
 
+def kept_pixels(keep_mask: NDArray[np.bool_], cell: int) -> NDArray[np.bool_]:
+    """`keep_mask` with every cell of `cell` x `cell` pixels kept of which any pixel is kept; sides in its multiples."""
+    height, width = keep_mask.shape
+    kept = keep_mask.reshape(height // cell, cell, width // cell, cell).any(axis=(1, 3))
+    return kept.repeat(cell, axis=0).repeat(cell, axis=1)
+
+
 def paste_kept(
     generated: NDArray[np.uint8], composed: NDArray[np.uint8], keep_mask: NDArray[np.bool_], content: tuple[int, int]
 ) -> NDArray[np.uint8]:

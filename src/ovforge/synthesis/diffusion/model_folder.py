@@ -1,7 +1,7 @@
 """What is in a model folder, found out without loading it: which files are there, missing or cut short.
 
 The layout is that of diffusers: `model_index.json` and one folder per component, each with a `config.json` and
-weights. Only the five components that repainting needs are looked at; a safety checker is neither needed nor loaded.
+weights. Only the components that its family needs are looked at; a safety checker is neither needed nor loaded.
 """
 
 from __future__ import annotations
@@ -14,21 +14,15 @@ from typing import Any
 
 from ovforge.errors import InputError, MissingInputError, StorageError
 from ovforge.files.safetensors_file import safetensors_problem
+from ovforge.synthesis.diffusion.families import FAMILIES, Family, Part, find_family
 
-_DIFFUSERS_WEIGHTS = "diffusion_pytorch_model"
-WEIGHTS = {"unet": _DIFFUSERS_WEIGHTS, "vae": _DIFFUSERS_WEIGHTS, "text_encoder": "model"}
-"""Component -> the stem of its weight files."""
-_PICKLE_STEMS = {"unet": _DIFFUSERS_WEIGHTS, "vae": _DIFFUSERS_WEIGHTS, "text_encoder": "pytorch_model"}
 VARIANTS = ("", "fp16", "bf16")
 """Variants of weight files in the order of preference: `diffusion_pytorch_model.fp16.safetensors`."""
 
-_FOUR_FROM_NOISE = (4, 9)
 _CONVERT_HINT = "convert it first: diffusers' StableDiffusionPipeline.from_single_file(...).save_pretrained(DIR)"
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".pb")
-_OTHER_SAMPLING = ("LCM", "TCD", "FlowMatch", "ConsistencyDecoder", "CM")
-"""Samplers of distilled and flow models, which need them."""
 _LAYOUT_HINT = "give a folder in diffusers' layout, e.g. a copy of the Stable Diffusion v1-4 repository"
-_OTHER_MODEL_HINT = "ovforge repaints with Stable Diffusion 1.x and 2.x, and their inpainting models"
+_OTHER_MODEL_HINT = f"ovforge repaints with {', '.join(family.title for family in FAMILIES)}"
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,9 @@ class ModelReport:
         problems: everything that stands in the way of loading it, one line each; empty if it is whole.
         missing: files that are missing, relative to the folder.
         weights: component -> the files that would be loaded.
-        inpainting: the U-Net takes nine channels: latents, mask, and the masked image's latents.
+        configs: component -> its configuration; also of `model_index` and `scheduler`.
+        family: the family of models that it is of; None if it is of none that is run.
+        inpainting: the network also takes the mask and the masked image's latents.
         pickles: components whose weights are only there as pickle files.
         hint: the next step.
     """
@@ -58,6 +54,8 @@ class ModelReport:
     problems: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     weights: dict[str, ComponentWeights] = field(default_factory=dict)
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    family: Family | None = None
     inpainting: bool = False
     pickles: tuple[str, ...] = ()
     hint: str = ""
@@ -66,6 +64,11 @@ class ModelReport:
     def usable(self) -> bool:
         """Whether the model can be loaded; pickles need `--allow-pickle`."""
         return not self.problems
+
+    @property
+    def title(self) -> str:
+        """What the folder holds, as a person calls it; empty for what is not known."""
+        return self.family.title_of(self.configs) if self.family is not None else ""
 
 
 def inspect_model_folder(folder: Path) -> ModelReport:
@@ -79,10 +82,15 @@ def inspect_model_folder(folder: Path) -> ModelReport:
             hint=_CONVERT_HINT,
         )
     try:
-        other = _other_kind_of_model(folder)
-        if other:
-            return ModelReport(folder, (other,), hint=_OTHER_MODEL_HINT)
-        return _Inspection(folder).report()
+        index, transformer = (_read_if_there(folder / file) for file in ("model_index.json", "transformer/config.json"))
+        family = find_family(folder, index, transformer)
+        if family is None:
+            return ModelReport(folder, (_other_kind_of_model(index, transformer),), hint=_OTHER_MODEL_HINT)
+        if refused := family.refuses(index):
+            return ModelReport(folder, (refused,), hint=_OTHER_MODEL_HINT)
+        return _Inspection(folder, family, index).report()
+    except InputError as error:
+        return ModelReport(folder, (error.message.removeprefix(f"{folder}/"),), hint=error.hint)
     except OSError as error:
         problem = f"{error.filename or folder} cannot be read ({error.strerror or error})"
         return ModelReport(folder, (problem,), hint="check the permissions, and that the disk can be reached")
@@ -116,15 +124,27 @@ def weight_hashes(report: ModelReport) -> dict[str, str]:
     hashes = {}
     for weights in report.weights.values():
         for file in weights.files:
-            digest = hashlib.sha256()
-            try:
-                with open(file, "rb") as stream:
-                    while chunk := stream.read(1 << 22):
-                        digest.update(chunk)
-            except OSError as error:
-                raise StorageError(file, error) from error
-            hashes[file.relative_to(report.folder).as_posix()] = digest.hexdigest()
+            hashes[file.relative_to(report.folder).as_posix()] = file_hash(file)
     return dict(sorted(hashes.items()))
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file of weights.
+
+    Raises:
+        MissingInputError: it is not there.
+        StorageError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as stream:
+            while chunk := stream.read(1 << 22):
+                digest.update(chunk)
+    except FileNotFoundError:
+        raise MissingInputError(path, what="file of weights") from None
+    except OSError as error:
+        raise StorageError(path, error) from error
+    return digest.hexdigest()
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -142,46 +162,42 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _other_kind_of_model(folder: Path) -> str:
-    """Say what this folder is if it is another model than Stable Diffusion 1.x or 2.x."""
-    name = ""
-    index = folder / "model_index.json"
-    if index.is_file():
-        try:
-            name = str(read_config(index).get("_class_name") or "")
-        except InputError as error:
-            return error.message
-    if "XL" in name or (folder / "text_encoder_2").is_dir():
-        return "this is a Stable Diffusion XL model, which this engine does not run"
-    if (folder / "transformer").is_dir():
-        return f"this is a transformer model ({name or 'no U-Net'}), which this engine does not run"
-    if name and not name.startswith("StableDiffusion"):
-        return f"this is a {name}, which this engine does not run"
-    return ""
+def _read_if_there(path: Path) -> dict[str, Any]:
+    return read_config(path) if path.is_file() else {}
+
+
+def _other_kind_of_model(index: dict[str, Any], transformer: dict[str, Any]) -> str:
+    """What a folder is that is of no family here."""
+    name = str(index.get("_class_name") or transformer.get("_class_name") or "model without a name")
+    return f"this is a {name}, which this engine does not run"
 
 
 class _Inspection:
     """Looks at one folder and collects what it finds."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, family: Family, index: dict[str, Any]) -> None:
         self.folder = folder
+        self.family = family
+        parts = family.parts_of(index)
+        self.networks = {name: part for name, part in parts.items() if not part.tokens}
+        self.tokenizers = {name: part for name, part in parts.items() if part.tokens}
         self.problems: list[str] = []
         self.missing: list[str] = []
         self.weights: dict[str, ComponentWeights] = {}
-        self.configs: dict[str, dict[str, Any]] = {}
+        self.configs: dict[str, dict[str, Any]] = {"model_index": index}
 
     def report(self) -> ModelReport:
         hint = ""
-        if not any((self.folder / name).is_dir() for name in (*WEIGHTS, "tokenizer", "scheduler")):
+        if not any((self.folder / name).is_dir() for name in (*self.family.parts, "scheduler")):
             self.problems.append("no model in diffusers' layout in this folder (no unet/, vae/, text_encoder/)")
             hint = self._hint_of_place()
         else:
-            for name in WEIGHTS:
-                self._component(name)
+            for name, part in self.networks.items():
+                self._component(name, part)
             self._config("scheduler", "scheduler_config.json")
-            self._scheduler()
-            self._tokenizer()
-            self._compatibility()
+            for name, part in self.tokenizers.items():
+                self._tokenizer(name, part)
+            self.problems += self.family.problems(self.configs)
             if self.missing:
                 self.problems.insert(0, "missing " + ", ".join(self.missing))
                 hint = "copy the missing files from where the model came from"
@@ -192,16 +208,18 @@ class _Inspection:
             problems=tuple(self.problems),
             missing=tuple(self.missing),
             weights=self.weights,
-            inpainting=self.configs.get("unet", {}).get("in_channels") == 9,
+            configs=self.configs,
+            family=self.family,
+            inpainting=self.family.inpaints(self.configs),
             pickles=tuple(name for name, weights in self.weights.items() if weights.pickle),
             hint=hint,
         )
 
-    def _component(self, name: str) -> None:
+    def _component(self, name: str, part: Part) -> None:
         self._config(name, "config.json")
-        found = self._find_weights(name)
+        found = self._find_weights(name, part)
         if found is None:
-            wanted = f"{name}/{WEIGHTS[name]}.safetensors"
+            wanted = f"{name}/{part.stem}.safetensors"
             others = self._other_weights(name)
             if others:
                 self.problems.append(f"{name}/ has its weights as {', '.join(others)}, which are not read: {wanted} is")
@@ -224,29 +242,20 @@ class _Inspection:
         except InputError as error:
             self.problems.append(error.message.removeprefix(f"{self.folder}/"))
 
-    def _tokenizer(self) -> None:
+    def _tokenizer(self, component: str, part: Part) -> None:
         # A fast tokenizer's single file does as well as the two of the slow one.
-        folder = self.folder / "tokenizer"
-        needed = ("tokenizer.json",) if (folder / "tokenizer.json").is_file() else ("vocab.json", "merges.txt")
-        for name in needed:
+        folder = self.folder / component
+        there = [group for group in part.tokens if (folder / group[0]).is_file()]
+        for name in there[0] if there else part.tokens[-1]:
             if not (folder / name).is_file():
-                self.missing.append(f"tokenizer/{name}")
+                self.missing.append(f"{component}/{name}")
             elif not (folder / name).stat().st_size:
-                self.problems.append(f"tokenizer/{name} is empty")
+                self.problems.append(f"{component}/{name} is empty")
             elif name.endswith(".json"):
                 try:
                     read_config(folder / name)
                 except InputError as error:
                     self.problems.append(error.message.removeprefix(f"{self.folder}/"))
-
-    def _scheduler(self) -> None:
-        config = self.configs.get("scheduler", {})
-        kind = str(config.get("_class_name") or "")
-        if kind.startswith(_OTHER_SAMPLING):
-            self.problems.append(
-                f"scheduler/scheduler_config.json: a model made for {kind}, which --scheduler does not offer: "
-                "with another sampler its images are worthless"
-            )
 
     def _other_weights(self, name: str) -> list[str]:
         """Weights of a component in a form that is not read: of older releases, of other libraries, without EMA."""
@@ -266,9 +275,9 @@ class _Inspection:
             return f"{single[0]} is a single file: {_CONVERT_HINT}"
         return _LAYOUT_HINT
 
-    def _find_weights(self, name: str) -> ComponentWeights | None:
+    def _find_weights(self, name: str, part: Part) -> ComponentWeights | None:
         folder = self.folder / name
-        for stem, suffix, pickle in ((WEIGHTS[name], "safetensors", False), (_PICKLE_STEMS[name], "bin", True)):
+        for stem, suffix, pickle in ((part.stem, "safetensors", False), (part.pickle_stem, "bin", True)):
             for variant in VARIANTS:
                 middle = f".{variant}" if variant else ""
                 whole = folder / f"{stem}{middle}.{suffix}"
@@ -294,16 +303,3 @@ class _Inspection:
         parts = tuple(index.parent / name for name in names)
         self.missing += [part.relative_to(self.folder).as_posix() for part in parts if not part.is_file()]
         return tuple(part for part in parts if part.is_file())
-
-    def _compatibility(self) -> None:
-        unet, text = self.configs.get("unet", {}), self.configs.get("text_encoder", {})
-        channels = unet.get("in_channels", 4)
-        if channels not in _FOUR_FROM_NOISE:
-            self.problems.append(f"unet/config.json: in_channels is {channels}, not 4 or, for inpainting, 9")
-        if unet.get("addition_embed_type") or unet.get("class_embed_type"):
-            self.problems.append("unet/config.json: a U-Net with further conditions, which this engine does not give")
-        expected, given = unet.get("cross_attention_dim"), text.get("hidden_size")
-        if isinstance(expected, int) and isinstance(given, int) and expected != given:
-            self.problems.append(
-                f"unet/ and text_encoder/ do not belong together: cross_attention_dim {expected}, hidden_size {given}"
-            )

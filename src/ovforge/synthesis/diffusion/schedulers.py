@@ -12,8 +12,11 @@ import math
 from collections.abc import Iterator
 
 from ovforge.errors import InputError
-from ovforge.options.diffusion import DiffusionOptions, Sampler
+from ovforge.options.diffusion import STABLE_DIFFUSION, DiffusionOptions, Sampler, SettledOptions
 from ovforge.synthesis.diffusion.schedule import Call, Combination, Level, NoiseScale, Renoise, Schedule, level_at
+
+SAMPLERS = (Sampler.PNDM, Sampler.OVTRACK, Sampler.DDIM, Sampler.DPMPP, Sampler.UNIPC)
+"""The samplers that are written down here."""
 
 
 def make_schedule(scale: NoiseScale, options: DiffusionOptions) -> Schedule:
@@ -24,8 +27,11 @@ def make_schedule(scale: NoiseScale, options: DiffusionOptions) -> Schedule:
     adds one call). DPM-Solver++ and UniPC spread theirs from the noisiest timestep to 0, as their authors do,
     and run the last int(steps * s).
     """
+    options = options.settled(STABLE_DIFFUSION)
     sampler = options.scheduler
     total = len(scale.alpha_bars)
+    if sampler not in SAMPLERS:
+        raise InputError(f"--scheduler={sampler.value}: not one of ovforge's own loop")
     if options.steps > total:
         raise InputError(f"--steps {options.steps}: the model was trained with {total} timesteps")
     if sampler in (Sampler.DPMPP, Sampler.UNIPC):
@@ -38,6 +44,11 @@ def make_schedule(scale: NoiseScale, options: DiffusionOptions) -> Schedule:
         timesteps = timesteps[-(int(options.steps * options.noise_share) + 1) :]
         end = scale.last_alpha_bar
     return _Writer(scale, sampler, timesteps, end, options.blend_until).write(options)
+
+
+def guided_calls(options: SettledOptions, calls: int) -> int:
+    """How many of the first U-Net calls are guided."""
+    return round(calls * options.guidance_until) if options.guided else 0
 
 
 class _Writer:
