@@ -63,7 +63,7 @@ def mini_pairs(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, variants in (("mini", 1), ("mini2", 2)):
         options = GenerateOptions(
             name,
-            save_dir=folder,
+            out=folder,
             images=mini / "coco/train2017",
             annotations=annotations,
             captions=mini / "coco/annotations/captions_train2017.json",

@@ -13,26 +13,43 @@ import _checkout  # noqa: F401
 import typer.main
 
 import ovforge
+from ovforge.cli import pairs, pairs_score
 from ovforge.cli.main import app
-from ovforge.options.base import Options, describe
+from ovforge.options.base import Options, describe, keyword
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 COMMON = ("--json", "--quiet", "--verbose", "--debug", "--skipped", "--help", "--version")
 ROOMS = ("lvis", "imagenet", "exemplars", "pairs", "exports", "sample_data", "workflow", "data")
 
+COMMANDS = {
+    "ovforge.pairs.generate": pairs.generate,
+    "ovforge.pairs.check": pairs.check,
+    "ovforge.pairs.score": pairs_score.score,
+    "ovforge.pairs.sheet": pairs.sheet,
+}
+"""Functions that hand their keywords to a command."""
+
 
 API_HEAD = """# Python
 
 Made by `python tools/build_docs.py` from the code. The functions are the commands: options are keywords, paths may be
-text, and what comes back is a `StepSummary` with `counts`, `outputs`, `skipped`, `warnings`, `notes` and
-`to_dataframe()`. Errors are `ovforge.errors.OvforgeError`s with `reason`, `place` and `remedy`: an `InputError` can be
-mended in the call or its files, a `WorkError` is work that failed.
+text, and what comes back is a `StepSummary` with `counts`, `paths`, `skipped`, `warnings`, `notes` and `to_dataframe()`
+(a row for each reason why something was skipped; needs pandas), which prints as on the command line. Errors are
+`ovforge.errors.OvforgeError`s with `reason`, `place` and `remedy`: an `InputError` can be mended in the call or its
+files, a `WorkError` is work that failed. The notebook `tools/notebook_scripts/visualize_generated_fake_images.ipynb`
+makes pairs and looks at them. In a script, work stands under `if __name__ == "__main__":`, for workers are processes
+that read the script, too.
 
 ```python
-import ovforge
+import ovforge as of
 
-summary = ovforge.lvis.remove_rare(annotations="datasets/lvis/lvis_v1_train.json", overwrite=True)
-print(summary.counts["annotations out"], summary.outputs["annotations"])
+of.lvis.remove_rare(annotations="datasets/lvis/lvis_v1_train.json", overwrite=True)
+
+of.pairs.generate("shop", images="datasets/coco/train2017", annotations="datasets/lvis/lvis_v1_train.json", out="runs")
+of.pairs.merge("shop", folder="runs")
+summary = of.pairs.annotate("shop", folder="runs")
+print(summary)
+print(summary.counts["tracks"], summary.paths["annotations"])
 ```
 
 With `from ovforge.files.skipped_file import write_skipped`, `with write_skipped("skipped.csv"):` around a call writes
@@ -90,26 +107,26 @@ def api_page() -> str:
 
 
 def _function(name: str, function: Any) -> list[str]:
-    kind = _options_of(function)
+    kinds = _options_of(name, function)
     lines = [f"### `{name}`", "", _first(function), ""]
-    for one in fields(kind) if kind is not None else ():
+    for one in (one for kind in kinds for one in fields(kind)):
         described = describe(one)
         if described is None or described.hidden:
             continue
-        default = "" if one.default is MISSING else f" = {_shown(one.default)}"
-        lines.append(f"- `{one.name}{default}`: {_flat(described.help)}")
-    return [*lines, ""] if kind is not None else lines
+        shown = described.shown if described.also else one.default
+        default = "" if one.default is MISSING else f" = {_shown(shown)}"
+        lines.append(f"- `{keyword(one)}{default}`: {_flat(described.help)}")
+    return [*lines, ""] if kinds else lines
 
 
-def _options_of(function: Any) -> type[Any] | None:
-    wrapped = inspect.unwrap(function)
+def _options_of(name: str, function: Any) -> list[type[Any]]:
+    """The options dataclasses whose fields are its keywords."""
+    wrapped = inspect.unwrap(COMMANDS.get(name, function))
     if not inspect.isfunction(wrapped):
-        return None
-    kinds = [
-        hint for hint in inspect.get_annotations(wrapped, eval_str=False).values() if str(hint).endswith("Options")
-    ]
-    kind = wrapped.__globals__.get(str(kinds[0])) if kinds else None
-    return kind if isinstance(kind, type) and issubclass(kind, Options) else None
+        return []
+    hints = inspect.get_annotations(getattr(wrapped, "function", wrapped), eval_str=False).values()
+    kinds = [getattr(wrapped, "function", wrapped).__globals__.get(str(hint)) for hint in hints]
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Options)]
 
 
 def _shown(value: Any) -> str:

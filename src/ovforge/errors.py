@@ -14,12 +14,13 @@ The command line ends with `exit_code`: 2 for bad usage or bad input, 1 for work
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from ovforge.wording import for_command_line, for_python, named_options, printable
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -244,86 +245,3 @@ def pip_line(extra: str) -> str:
     elif url.scheme:
         requirement = f"ovforge[{extra}] @ {url.geturl()}"
     return f"pip install {editable}{shlex.quote(requirement)}"
-
-
-_OPTION = re.compile(
-    r"(?<![\w-])--([a-z][a-z0-9_-]*)"
-    r"(?:=(?P<value>\S*?)(?=[,;:.)]*(?:\s|$))| (?P<metavar>[A-Z][A-Z_/]+)\b| (?P<number>-?\d[\d.,/]*\d|-?\d))?"
-)
-_QUOTED = re.compile(r"(`[^`]*`)")
-
-PYTHON_NAMES = {
-    "accept-version": "accept_versions",
-    "ann": "annotations",
-    "ann-out": "annotations_out",
-    "exclude-ann": "exclude",
-    "for": "reader",
-    "imagenet-img-dir": "imagenet_images",
-    "imagenet-path": "imagenet",
-    "lvis-img-dir": "lvis_images",
-    "lvis-meta-path": "lvis",
-    "visual-genome-img-dir": "visual_genome_images",
-    "working-size": "working_size",
-}
-"""Options of the command line whose keyword in Python is not the same word."""
-
-
-def printable(text: str) -> str:
-    r"""The text with the bytes of names that are not UTF-8 written as \xNN, so that it can be printed and stored.
-
-    >>> printable("caf\udce9.JPEG")
-    'caf\\xe9.JPEG'
-    """
-    if text.isascii():
-        return text
-    try:
-        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # halves of characters, as JSON may have them
-        return text.encode("utf-8", "backslashreplace").decode()
-
-
-def named_options(text: str) -> set[str]:
-    """The options that a text names.
-
-    >>> sorted(named_options("--overwrite replaces it, or --out=PATH (`git --version` is a command)"))
-    ['--out', '--overwrite']
-    """
-    return {f"--{match[1]}" for part in _QUOTED.split(text)[::2] for match in _OPTION.finditer(part)}
-
-
-def for_command_line(text: str) -> str:
-    """A text that names options, as the command line prints it.
-
-    >>> for_command_line("give --device=cpu")
-    'give --device cpu'
-    """
-    return _replaced(text, lambda match: f"--{match[1]}" + (f" {value}" if (value := _value(match)) else ""))
-
-
-def for_python(text: str) -> str:
-    """A text that names options, as a Python caller reads it.
-
-    >>> for_python("give --overwrite, --ann=FILE, --device=cpu or --batch-size 1; `ovforge doctor --json` shows more")
-    "give overwrite=True, annotations=..., device='cpu' or batch_size=1; `ovforge doctor --json` shows more"
-    """
-
-    def keyword(match: re.Match[str]) -> str:
-        name = PYTHON_NAMES.get(match[1], match[1].replace("-", "_"))
-        if match["number"] or re.fullmatch(r"-?\d+(\.\d+)?", match["value"] or ""):
-            return f"{name}={_value(match)}"
-        if match["metavar"] or re.fullmatch(r"[A-Z][A-Z_/]+", match["value"] or ""):
-            return f"{name}=..."
-        return f"{name}=True" if match["value"] is None else f"{name}={match['value']!r}"
-
-    return _replaced(text, keyword)
-
-
-def _value(match: re.Match[str]) -> str:
-    value = match["value"] if match["value"] is not None else match["metavar"] or match["number"]
-    return "''" if value == "" else value or ""
-
-
-def _replaced(text: str, replacement: Any) -> str:
-    parts = _QUOTED.split(text)
-    parts[::2] = [_OPTION.sub(replacement, part) for part in parts[::2]]
-    return "".join(parts)

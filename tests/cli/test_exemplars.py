@@ -154,7 +154,7 @@ class TestCommands:
         assert run_app(app, ["collate"]) == 0
         printed = capsys.readouterr().out
         assert "under 10" in printed
-        assert "and 1,150 more classes under 10: see the coverage report" in printed
+        assert "and 1,172 more classes under 10: see the coverage report" in printed
         assert run_app(app, ["sample", "-k", "2", "--with-names"]) == 0
         drawn = f"datasets/metadata/{SAMPLED.format(2)}"
         assert run_app(app, ["crop", "--exemplars", drawn, "--out", "crops", "--form", "lists", "--sheet"]) == 0

@@ -117,14 +117,17 @@ def test_every_function_of_the_package_is_on_the_page(builder: Any) -> None:
             assert f"### `ovforge.{room}.{name}`" in page
 
 
-def test_the_example_of_the_page_runs(mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "datasets/lvis").mkdir(parents=True)
-    shutil.copy(mini / "lvis/lvis_v1_train.json", tmp_path / "datasets/lvis/lvis_v1_train.json")
+def test_the_example_of_the_page_runs(
+    sample_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(sample_folder / "datasets", tmp_path / "datasets")
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     found = re.search(r"```python\n(.*?)```", page, re.S)
     assert found is not None
     names: dict[str, Any] = {}
     exec(found[1], names)
-    written = json.loads(Path(names["summary"].outputs["annotations"]).read_text())
-    assert len(written["annotations"]) == names["summary"].counts["annotations out"] > 0
+    written = [json.loads(path.read_text()) for path in names["summary"].paths.values()]
+    assert sum(len(one["annotations"]) for one in written) == names["summary"].counts["annotations"] > 0
+    assert "pairs annotate: done" in capsys.readouterr().out
+    assert (tmp_path / "datasets/lvis/lvis_v1_train_norare.json").is_file()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,28 +54,26 @@ def mydata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "mydata"
 
 
-def test_page_from_beginning_to_end(mydata: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_page_from_beginning_to_end(
+    mydata: Path, serve_and_stop: Callable[[list[str]], str], capsys: pytest.CaptureFixture[str]
+) -> None:
     from ovforge.image_io.hdf5 import ImageReader
 
     folder = Path("data/tao/ovtrack")
     told: dict[str, str] = {}
     for arguments in commands():
         if arguments[:2] == ["pairs", "view"]:  # serves until somebody ends it; the tests of the viewer look at it
-            process = subprocess.Popen(
-                [sys.executable, "-m", "ovforge.cli.main", *arguments, "--port", "0", "--no-browser"],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            assert process.stdout is not None
-            assert "http://127.0.0.1:" in process.stdout.readline()
-            process.terminate()
-            process.communicate(timeout=30)
+            assert "http://127.0.0.1:" in serve_and_stop(arguments)
             change_review(folder / "shop.review.json", [ReviewChange("top_v0.jpg", "reject")])
             continue
         assert run_app(app, arguments) == 0, arguments
         out = capsys.readouterr()
         told[" ".join(arguments[:2])] = out.out + out.err
     assert set(told) == {"pairs generate", "pairs merge", "pairs annotate", "pairs export"}
+    assert run_app(app, ["doctor"]) == 0
+    told["doctor"] = capsys.readouterr().out
+    assert "shop: 4 images by fill: merged and annotated" in told["doctor"]
+    assert told["doctor"].endswith("next: ovforge pairs view shop\n")
     for text in told.values():
         assert "frequenc" not in text.lower()
         assert "caption" not in text.lower()
@@ -125,7 +122,7 @@ def test_boxes_as_masks_are_rounded_and_said_to_be_coarse(mydata: Path, capsys: 
     assert all(one["segmentation"]["counts"] for one in moved)
     # The run knows its option: the same command without it goes on with it.
     assert run_app(app, commands()[0]) == 0
-    assert "--boxes-as-masks True: as the run was started" in capsys.readouterr().out
+    assert "--boxes-as-masks: as the run was started" in capsys.readouterr().out
 
 
 def test_a_rounded_box_covers_its_box_but_for_the_corners() -> None:

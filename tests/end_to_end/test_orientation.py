@@ -18,6 +18,7 @@ from ovforge.cli.common import run_app
 from ovforge.cli.main import app
 from ovforge.image_io.codec import decode_rgb
 from ovforge.image_io.hdf5 import ImageReader
+from ovforge.synthesis.contact_sheet import CAPTION, CELL, GAP, HEADER
 
 WIDTH, HEIGHT = 160, 120
 BOX = [20, 24, 90, 60]
@@ -110,9 +111,10 @@ def test_the_data_set_shows_it_under_its_boxes(run: Path) -> None:
 def test_the_sheet_shows_it_under_its_boxes(run: Path) -> None:
     assert run_app(app, ["pairs", "sheet", "p", "--folder", "out", "--out", "sheet.png", "-q"]) == 0
     sheet = cv2.imread(str(run / "sheet.png"))[..., ::-1]
-    # The cells are 400x300, so the image is 2.5 times as large, from the first cell's corner on.
-    cell = sheet[8:308, 8:408]
-    scaled = [round(side * 2.5) for side in BOX]
+    # The cells are 440x330, so the image is 2.75 times as large, from the first cell's corner on, below its file name.
+    top, left = HEADER + CAPTION, GAP
+    cell = sheet[top : top + CELL[1], left : left + CELL[0]]
+    scaled = [round(side * CELL[0] / WIDTH) for side in BOX]
     middle = cell[scaled[1] + 40 : scaled[1] + scaled[3] - 10, scaled[0] + 10 : scaled[0] + scaled[2] - 10]
     corner = cell[-40:, -40:]
     assert np.median(middle[..., 0]) > 180

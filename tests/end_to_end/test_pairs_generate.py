@@ -23,9 +23,10 @@ from ovforge.cli.common import run_app
 from ovforge.cli.pairs import app
 from ovforge.files.restricted_pickle import load
 from ovforge.image_io.codec import decode_rgb
+from ovforge.image_io.drawing import number_colour
 from ovforge.image_io.hdf5 import ImageReader, ImageWriter
 from ovforge.records.pairs import PairRecord, VariantRecord
-from ovforge.synthesis.contact_sheet import contact_sheet, track_colour
+from ovforge.synthesis.contact_sheet import CAPTION, CELL, GAP, HEADER, contact_sheet
 from ovforge.synthesis.motion import from_record
 
 ANNOTATIONS = Path("data/lvis/annotations/lvis_v1_train+coco_mask_v1_base.json")
@@ -412,12 +413,18 @@ def test_the_contact_sheet_shows_pairs_with_their_tracks(root: Path) -> None:
     h5, tracks, sheet = RUNS / "demo.h5", RUNS / "annotations/demo.json", root / "sheet.png"
     assert contact_sheet(h5, tracks, sheet, count=6, seed=3) == 6
     pixels = decode_rgb(sheet.read_bytes(), "sheet")
-    assert pixels.shape == (3 * 308 + 8, 2 * (804 + 16), 3)
+    high, wide = CAPTION + CELL[1], 2 * CELL[0] + GAP // 2
+    assert pixels.shape == (HEADER + 3 * (high + 2 * GAP), 2 * (wide + 2 * GAP), 3)
+    for top, left in [
+        (0, GAP),
+        *((HEADER + r * (high + 2 * GAP), GAP + c * (wide + 2 * GAP)) for r in (0, 1, 2) for c in (0, 1)),
+    ]:
+        assert pixels[top : top + CAPTION, left : left + 100].min() < 80  # a head line, and a file name above each pair
     contact_sheet(h5, tracks, root / "again.png", count=6, seed=3)
     assert (root / "again.png").read_bytes() == sheet.read_bytes()
-    colours = {track_colour(a["track_id"]) for a in json.loads(tracks.read_bytes())["annotations"]}
-    found = {tuple(c) for c in pixels.reshape(-1, 3).tolist()} & colours
-    assert len(found) >= 6  # at least one track per pair is drawn
+    for column in (GAP, GAP + CELL[0] + GAP // 2):  # the first object of a pair has one colour in both of its views
+        view = pixels[HEADER + CAPTION : HEADER + high, column : column + CELL[0]].reshape(-1, 3)
+        assert number_colour(0) in {tuple(colour) for colour in view.tolist()}
     assert run_app(app, ["sheet", "demo", "--count", "6", "--seed", "3"]) == 0
     assert (RUNS / "demo.png").read_bytes() == sheet.read_bytes()
     assert run_app(app, ["sheet", "demo"]) == 2  # it is there

@@ -405,7 +405,7 @@ def test_a_check_says_what_a_run_will_skip_write_and_take(root: Path, capsys: py
     pairs("check", "a", "--json")
     checked = json.loads(capsys.readouterr().out)
     assert not RUNS.exists()
-    assert checked["next_command"] == "ovforge pairs generate a"
+    assert checked["next_command"] == "ovforge pairs generate a --shard-size 2 --workers 1"
     assert checked["counts"]["images that are there"] == COUNT - 1
     assert {"estimated time, 1 worker", "disk for the partitions", "disk free"} <= checked["counts"].keys()
     foreseen = {(drop["kind"], drop["reason"]): drop["count"] for drop in checked["drops"]}

@@ -72,7 +72,7 @@ def options(folder: Path, variants: int = 2) -> GenerateOptions:
     """The run's options."""
     return GenerateOptions(
         NAME,
-        save_dir=folder,
+        out=folder,
         images=DATA / "mini/coco/train2017",
         annotations=DATA / "mini/lvis/lvis_v1_train.json",
         captions=DATA / "mini/coco/annotations/captions_train2017.json",

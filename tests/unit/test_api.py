@@ -28,7 +28,7 @@ def test_the_generating_command_is_a_function(mini: Path, tmp_path: Path) -> Non
     seen = []
     summary = ovforge.pairs.generate(
         name="run",
-        save_dir=str(tmp_path),
+        out=str(tmp_path),
         images=str(mini / "coco/train2017"),
         annotations=str(mini / "lvis/lvis_v1_train.json"),
         engine="warp",
@@ -38,14 +38,38 @@ def test_the_generating_command_is_a_function(mini: Path, tmp_path: Path) -> Non
     )
     assert summary.counts["images"] == 2
     assert seen
-    checked = ovforge.pairs.check(name="run", save_dir=str(tmp_path), workers=1)
+    assert summary.paths["partitions"].parent == tmp_path / "run"
+    assert str(summary).splitlines()[-1] == f"  next: ovforge.pairs.merge('run', folder='{tmp_path}')"
+    checked = ovforge.pairs.check(name="run", out=str(tmp_path), workers=1)
     assert "the run that is there would be resumed" in checked.notes
+    assert checked.next_command == f"ovforge pairs generate run --out {tmp_path} --workers 1"
+    assert [(run.name, run.images, run.merged) for run in ovforge.pairs.list_runs(str(tmp_path))] == [("run", 2, False)]
+    assert ovforge.pairs.status("run", folder=tmp_path).done == 1
+    with pytest.raises(InputError, match=r"generate\(\'other\'|no run of this name") as caught:
+        ovforge.pairs.merge("other", folder=tmp_path)
+    assert "folder=..." in str(caught.value)
     merged = ovforge.pairs.merge("run", folder=str(tmp_path))
     assert merged.counts["images"] == 2
     with pytest.raises(InputError, match=r"engine='wrap'.*\n.*did you mean warp"):
         ovforge.pairs.generate(name="run", engine="wrap")
     with pytest.raises(TypeError, match="has no option imagse"):
         ovforge.pairs.generate(name="run", imagse="a")
+
+
+def test_a_run_needs_no_name_and_a_folder_is_called_out(mini: Path, tmp_path: Path) -> None:
+    inputs = {"images": mini / "coco/train2017", "annotations": mini / "lvis/lvis_v1_train.json"}
+    summary = ovforge.pairs.generate(**inputs, out=tmp_path, engine="warp", workers=1, limit=1)
+    assert [run.name for run in ovforge.pairs.list_runs(tmp_path)] == ["my_pairs"]
+    assert summary.paths["partitions"].parent == tmp_path / "my_pairs"
+    with pytest.raises(InputError, match=r"out=\.\.\. writes elsewhere|name"):
+        ovforge.pairs.generate("a/b", out=tmp_path)
+
+
+def test_whole_procedures_are_functions_too(tmp_path: Path) -> None:
+    report = ovforge.workflow.doctor(root=str(tmp_path))
+    assert report.root == str(tmp_path)
+    with pytest.raises(InputError, match=r"folder not found\n  give the folder .* by root=\.\.\."):
+        ovforge.workflow.prepare(root=tmp_path / "nowhere")
 
 
 def test_importing_loads_no_heavy_library() -> None:
@@ -59,6 +83,27 @@ def test_importing_loads_no_heavy_library() -> None:
 def test_a_name_that_is_not_there() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'pears'"):
         _ = ovforge.pears
+
+
+def test_a_summary_speaks_python() -> None:
+    summary = StepSummary(
+        "step", outputs={"annotations": "a.json"}, counts={"images": 1200}, notes=("--captions=FILE gives another",),
+        next_command="ovforge pairs annotate shop --annotations 'a b.json'",
+    )  # fmt: skip
+    assert str(summary).splitlines() == [
+        "step: done",
+        "  images       1,200",
+        "  note: captions=... gives another",
+        "  annotations  a.json",
+        "  next: ovforge.pairs.annotate('shop', annotations='a b.json')",
+    ]
+    assert summary.paths == {"annotations": Path("a.json")}
+
+
+def test_without_pandas_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(InputError, match=r"pandas, which is not installed\n  `pip install pandas`, or read `drops`"):
+        StepSummary("step").to_dataframe()
 
 
 def test_a_summary_as_a_data_frame() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import ovforge.errors
+import ovforge.wording
 from ovforge.errors import (
     AnnotationFileError,
     ArchiveError,
@@ -22,16 +23,15 @@ from ovforge.errors import (
     OvforgeError,
     StorageError,
     WorkError,
-    for_command_line,
-    for_python,
-    named_options,
     pip_line,
 )
+from ovforge.wording import as_call, for_command_line, for_python, named_options
 
 
 def test_the_examples_in_the_docstrings() -> None:
-    assert doctest.testmod(ovforge.errors).attempted > 0
-    assert doctest.testmod(ovforge.errors).failed == 0
+    for module in (ovforge.errors, ovforge.wording):
+        assert doctest.testmod(module).attempted > 0
+        assert doctest.testmod(module).failed == 0
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,31 @@ def test_a_single_remedy_is_told_to_every_command() -> None:
 def test_options_in_text(text: str, shell: str, python: str) -> None:
     assert for_command_line(text) == shell
     assert for_python(text) == python
+
+
+@pytest.mark.parametrize(
+    ("command", "call"),
+    [
+        ("ovforge pairs merge 'my pairs'", "ovforge.pairs.merge('my pairs')"),
+        ("ovforge lvis pack-images --ann 'a b.json'", "ovforge.lvis.pack_images(annotations='a b.json')"),
+        ("ovforge pairs annotate shop --reject RULE", "ovforge.pairs.annotate('shop', reject=...)"),
+        (
+            "ovforge exemplars index --crops c --split val",
+            "ovforge.exemplars.index_exemplars(crops='c', split='val')",
+        ),
+        ("ovforge exemplars sample -k 5", "ovforge.exemplars.sample_exemplars(k=5)"),
+        ("ovforge prepare --for ovtrack", "ovforge.workflow.prepare(reader='ovtrack')"),
+        *[(text, text) for text in ("ovforge doctor --json", "ovforge pairs view shop", "git log", "cd 'a")],
+    ],
+)
+def test_commands_as_calls(command: str, call: str) -> None:
+    assert as_call(command) == call
+
+
+def test_every_function_that_a_command_is_called_as_exists() -> None:
+    for command, function in ovforge.wording.FUNCTIONS.items():
+        room, name = function.split(".")
+        assert callable(getattr(getattr(ovforge, room), name)), command
 
 
 def test_the_options_that_a_text_names() -> None:

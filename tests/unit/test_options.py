@@ -17,9 +17,10 @@ import typer
 
 import ovforge.options
 import ovforge.options.base
-from ovforge.cli.common import command, run_app
-from ovforge.errors import InputError, for_python
-from ovforge.options.base import Options, describe, option, option_names
+from ovforge.cli.common import as_function, command, run_app
+from ovforge.errors import InputError
+from ovforge.options.base import Options, describe, given_words, option, option_names
+from ovforge.wording import for_python
 
 
 class Engine(str, Enum):
@@ -89,6 +90,33 @@ def test_every_option_arrives_in_its_field(app: tuple[typer.Typer, list[Any]]) -
     assert app[1] == [(expected, 2)]
     assert run_app(app[0], ["go", "run", "--batch", "auto"]) == 0
     assert app[1][1][0].batch is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Example("run"),
+        Example(
+            "a run", Path("b c.json"), Path("c"), Engine.DIFFUSION, None, 9, 1, 4, 5, 6, True, False, False, ("x", "y")
+        ),
+    ],
+)
+def test_options_as_words_of_a_command_line(app: tuple[typer.Typer, list[Any]], options: Example) -> None:
+    assert run_app(app[0], ["go", *given_words(options)]) == 0
+    assert app[1] == [(options, 1)]
+    assert len(given_words(Example("run"))) == 1
+
+
+def test_a_command_as_a_function(app: tuple[typer.Typer, list[Any]]) -> None:
+    def go(console: Any, options: Example) -> tuple[Example, frozenset[str]]:
+        return options, console.given
+
+    called, given = as_function(go)(name="run", working_size="5x6", batch="auto", engine="diffusion", out="c")
+    assert called == Example("run", width=5, height=6, engine=Engine.DIFFUSION, out=Path("c"))
+    assert given == {"name", "working_size", "batch", "engine", "out"}
+    assert as_function(go)(name="run", batch=4)[0].batch == 4
+    with pytest.raises(TypeError, match="has no option width; it has name, "):
+        as_function(go)(name="run", width=5)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import ovforge.records.reporting
-from ovforge.cli.summary_text import LINES_SHOWN, as_text
 from ovforge.errors import InputError
 from ovforge.files.skipped_file import COLUMNS, write_skipped
 from ovforge.records.reporting import EXAMPLES_KEPT, Drop, Drops, StepSummary, sentence
+from ovforge.records.summary_text import LINES_SHOWN, as_text
 
 
 def rows(path: Path) -> list[tuple[str, ...]]:
@@ -163,3 +163,33 @@ def test_the_summary_fits_one_screen() -> None:
 def test_names_cannot_break_lines() -> None:
     text = as_text(StepSummary("step", drops=(Drop("image", "is missing", 1, ("a\nb\x1b[2J.jpg",)),)))
     assert "(a\\nb\\x1b[2J.jpg)" in text
+
+
+def test_a_procedure_is_told_in_a_few_lines() -> None:
+    drops = Drops()
+    drops.add("image", "is missing", "a.jpg")
+    drops.warn("box", "has no area", count=2)
+    first = StepSummary("one", outputs={"annotations": "a.json", "names": "a.txt"}, drops=drops.freeze(), notes=("n",))
+    second = StepSummary("second step", outputs={"images": "b.h5"}, counts={"images": 5})
+    summary = StepSummary(
+        "all", counts={"steps run": 2}, drops=drops.freeze(), notes=("three: waits for c",), parts=(first, second)
+    )
+    told = [
+        "all: done",
+        "  steps run    2",
+        "  1 skipped, 2 warnings, 1 note: shown with --verbose",
+        "  note: three: waits for c",
+        "  one          a.json",
+        "  second step  b.h5",
+    ]
+    assert as_text(summary).splitlines() == told
+    everything = as_text(summary, verbose=True).splitlines()
+    assert everything[:5] == [
+        "one: done",
+        "  skipped: 1 image is missing (a.jpg)",
+        "  warning: 2 boxes have no area",
+        "  note: n",
+        "  annotations  a.json",
+    ]
+    assert everything[-5:] == [told[0], told[1], *told[3:]]
+    assert msgspec.json.decode(msgspec.json.encode(summary), type=StepSummary) == summary

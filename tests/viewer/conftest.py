@@ -70,7 +70,7 @@ def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generate_pairs(
         GenerateOptions(
             "demo",
-            save_dir=pairs,
+            out=pairs,
             images=root / "data/lvis/train2017",
             annotations=annotations,
             captions=root / "data/lvis/annotations/captions_train2017.json",

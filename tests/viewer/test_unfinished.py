@@ -24,7 +24,7 @@ def generate(root: Path, folder: Path, part: str | None) -> None:
     generate_pairs(
         GenerateOptions(
             "demo",
-            save_dir=folder,
+            out=folder,
             images=root / "data/lvis/train2017",
             annotations=root / "data/lvis/annotations/lvis_v1_train.json",
             captions=root / "data/lvis/annotations/captions_train2017.json",
@@ -131,10 +131,10 @@ def test_what_is_missing_says_the_next_command(pairs_folder: Path, tmp_path: Pat
     with pytest.raises(InputError, match=r"there is no run of this name in .*holds no run"):
         open_pairs(PairsViewOptions("nothing", tmp_path))
     shutil.copy(pairs_folder / "demo.h5", tmp_path)
-    with pytest.raises(MissingInputError, match="pairs annotate demo"):
+    with pytest.raises(MissingInputError, match=r"pairs\.annotate\(.demo."):
         open_pairs(PairsViewOptions("demo", tmp_path))
     (tmp_path / "old").mkdir()
-    with pytest.raises(MissingInputError, match="pairs merge old"):
+    with pytest.raises(MissingInputError, match=r"pairs\.merge\(.old."):
         open_pairs(PairsViewOptions("old", tmp_path))
 
 

@@ -222,7 +222,7 @@ class AnnotationFile:
         """The records of `section` as columns of `record`'s fields, by another pass over the section."""
         span = self._span(section)
         if span.first_record is None:
-            _check_empty(self._file, section, span, self.sections)
+            _check_empty(self._file, section, span)
             return RecordTable(self._file, section, record, [])
         with WindowPool() as pool:
             blocks = list(pool.blocks(self._file, span.first_record, record, section=section, spans=True))
@@ -287,7 +287,7 @@ def read_records(path: Path | str, section: str, record: type[T]) -> Iterator[T]
                 ):
                     yield from window.records
             else:
-                _check_empty(file, section, span, tuple(sections))
+                _check_empty(file, section, span)
             return
         raise _missing(Path(path), section, tuple(sections))
 
@@ -317,11 +317,13 @@ def _skip_records(pool: WindowPool, file: ByteFile, section: str, first_record: 
     return end
 
 
-def _check_empty(file: ByteFile, section: str, span: Section, sections: tuple[str, ...]) -> None:
+def _check_empty(file: ByteFile, section: str, span: Section) -> None:
     """Refuse a section that does not begin with a record, unless it is an empty list."""
     value = msgspec.json.decode(file.read(span.start, span.stop))
     if value is None:
-        raise _missing(file.path, section, tuple(name for name in sections if name != section))
+        raise AnnotationFileError(
+            file.path, f'"{section}" (byte {span.start:,}) is null: it needs a list of records', hint=EXPECTED
+        )
     if isinstance(value, list) and value:
         raise json_windows.not_a_record(file, file.skip_space(span.start + 1), section, 0)
     if value != []:

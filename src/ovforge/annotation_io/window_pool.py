@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Generator, Hashable, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
@@ -99,7 +99,7 @@ class WindowPool(Workers):
 def tabulate(path: Path, window: Window, record: RecordType, *, section: str, first: int, spans: bool) -> Block:
     """Turn decoded records into columns: numbers into int64 or float64, everything else into objects."""
     columns: Columns = {}
-    for name, kind in _field_types(struct_of(record)):
+    for name, kind in _field_types(record):
         value_of = attrgetter(name)
         try:
             columns[name] = _column(map(value_of, window.records), kind, len(window.records))
@@ -121,9 +121,9 @@ def _error(path: Path, window: Window, wrong: tuple[int, str], *, section: str, 
 
 
 @lru_cache(maxsize=256)
-def _field_types(struct: Hashable) -> tuple[tuple[str, Any], ...]:
+def _field_types(record: RecordType) -> tuple[tuple[str, Any], ...]:
     # Asked for once a window: msgspec finds out anew each time, which takes as long as a part of the decoding.
-    return tuple((field.name, field.type) for field in msgspec.structs.fields(struct))  # type: ignore[arg-type]
+    return tuple((field.name, field.type) for field in msgspec.structs.fields(struct_of(record)))
 
 
 def _column(values: Iterable[Any], kind: Any, count: int) -> NDArray[Any]:

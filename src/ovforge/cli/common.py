@@ -21,13 +21,13 @@ import typer
 from ovforge.cli.from_options import GroupedCommand, expand
 from ovforge.cli.output import (
     ForgivingStream,
+    discard_stdout,
     prepare_streams,
     signals_as_interrupts,
     stdout_is_broken,
     write_error,
     write_out,
 )
-from ovforge.cli.summary_text import as_text
 from ovforge.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, OvforgeError
 from ovforge.options.base import convert, simple_type
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ovforge.records.reporting import Progress, StepSummary
 
 PANEL = "What is printed"
+_WIDE = {"max_content_width": 120}
 
 
 def _switch(*names: str, help: str) -> Any:
@@ -110,6 +111,8 @@ class Console:
         if self.json:
             self.print_json(summary)
         else:
+            from ovforge.records.summary_text import as_text
+
             write_out(as_text(summary, verbose=self.verbose))
 
     def print_json(self, value: Any) -> None:
@@ -133,12 +136,19 @@ class _InterruptedError(Exception):
         self.interrupt = interrupt
 
 
-def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def command(
+    app: typer.Typer, name: str, *, example: str, verbose: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register `function(console, ...) -> StepSummary | None` as a command.
 
     The decorator adds the common options, for a command with a summary also `--verbose` and `--skipped`, hands in
     the `Console`, prints the summary that comes back, and appends `example` to the help text.
+
+    Args:
+        verbose: a command without a summary has `--verbose`, too.
     """
+
+    has_verbose = verbose
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(function, eval_str=True)
@@ -169,10 +179,12 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
             if summary is not None:
                 console.show(summary)
 
-        run.as_function = functools.partial(_call, function, own, collect)  # type: ignore[attr-defined]
+        run.function = function  # type: ignore[attr-defined]
         shared: dict[str, Any] = {"json_": JsonOption, "quiet": QuietOption, "debug": DebugOption}
         if signature.return_annotation is not None:
             shared |= {"verbose": VerboseOption, "skipped": SkippedOption}
+        elif has_verbose:
+            shared["verbose"] = VerboseOption
         common = [
             inspect.Parameter(
                 key,
@@ -189,9 +201,16 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         del run.__wrapped__  # typer would read the original's signature through it
         epilog = f"Example:  {example}"
-        return app.command(name, epilog=epilog, cls=GroupedCommand)(run)
+        return app.command(name, epilog=epilog, cls=GroupedCommand, context_settings=_WIDE)(run)
 
     return decorate
+
+
+def as_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command, or the function that it was made from, as a function of Python: its options as keywords."""
+    function = getattr(function, "function", function)
+    own, collect = expand(list(inspect.signature(function, eval_str=True).parameters.values())[1:])
+    return functools.partial(_call, function, own, collect)
 
 
 class _ProgressLines:
@@ -232,9 +251,17 @@ def _call(
         if value is inspect.Parameter.empty:
             raise TypeError(f"{function.__name__}() needs the option {name}")
         kind, _ = simple_type(typing.get_args(parameter.annotation)[0])
+        parse = getattr(_option_of(parameter), "parser", None)
+        if isinstance(value, str) and parse is not None:
+            value = parse(value)
         values[name] = convert(value, kind, f"--{name.replace('_', '-')}")
     console = Console(quiet=True, given=frozenset(keywords), callback=progress)
     return function(console, **collect(values))
+
+
+def _option_of(parameter: inspect.Parameter) -> Any:
+    """What typer knows of an option or argument."""
+    return next(iter(getattr(parameter.annotation, "__metadata__", ())), None)
 
 
 def _given(context: typer.Context) -> frozenset[str]:
@@ -263,7 +290,12 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
         write_error(f"{what}\n  the same command resumes: {command_line}\n")
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever read the output has seen enough
-        write_out("")
+        discard_stdout()
+        return EXIT_DONE
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        discard_stdout()  # typer, too, ends so where nobody reads its help, but with 1
         return EXIT_DONE
     except typer.Abort:
         return EXIT_INTERRUPTED
@@ -272,7 +304,7 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
         return error.exit_code
     except Exception as error:
         if isinstance(error, OSError) and stdout_is_broken():  # what typer prints itself, as the help
-            write_out("")
+            discard_stdout()
             return EXIT_DONE
         # Typer's usage errors carry their own one-line message and exit code; anything else is a defect of ours.
         if not hasattr(error, "format_message"):

@@ -15,7 +15,7 @@ from ovforge.options.executors import ExecutorOptions
 from ovforge.options.exemplars import CollateOptions, CropOptions, ExemplarIndexOptions, SampleOptions
 from ovforge.records.reporting import StepSummary
 
-ROWS_SHOWN = 30
+ROWS_SHOWN = 8
 PIPE_WIDTH = 160
 
 app = typer.Typer(help="Exemplars of every class: collect, sample, crop.", no_args_is_help=True)

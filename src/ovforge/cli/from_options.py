@@ -7,8 +7,10 @@ called with the dataclass, made from what was given.
 from __future__ import annotations
 
 import inspect
+import re
+import textwrap
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -17,20 +19,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from ovforge.options.base import Described, Options, choice, describe, option_names, simple_type
+from ovforge.options.base import Described, Options, choice, describe, keyword, option_names, simple_type
 
 
 def expand(parameters: list[inspect.Parameter]) -> tuple[list[inspect.Parameter], Callable[..., dict[str, Any]]]:
     """The parameters of a command with its options dataclasses taken apart, and what puts them together again."""
     expanded: list[inspect.Parameter] = []
-    # Parameters are called as the fields: `Console.given` names those that were given.
+    # Parameters are called as in Python: `Console.given` names those that were given.
     made: dict[str, tuple[type[Any], dict[str, Any]]] = {}
     for parameter in parameters:
         kind = parameter.annotation
         if not (isinstance(kind, type) and is_dataclass(kind) and issubclass(kind, Options)):
             expanded.append(parameter)
             continue
-        own = {one.name: one for one in fields(kind) if _is_option(one)}
+        own = {keyword(one): one for one in fields(kind) if _is_option(one)}
         hints = typing.get_type_hints(kind)
         expanded += [_parameter(key, one, hints[one.name]) for key, one in own.items()]
         made[parameter.name] = (kind, own)
@@ -114,6 +116,7 @@ def _text(described: Described, kind: Any, default: Any, name: str) -> dict[str,
         shown = str(default.value) if isinstance(default, Enum) else ""
     elif described.parse is not None:
         more["parser"] = _parser(described.parse)
+        more.setdefault("metavar", "TEXT")
     elif kind is Path:
         more.setdefault("metavar", "PATH")
     elif kind in (int, float):
@@ -141,8 +144,10 @@ def _parser(parse: Callable[[str], Any]) -> Callable[[Any], Any]:
     return read
 
 
-LAST = ("Run", "What is printed")
-"""Groups of options that every command may have; they stand after its own."""
+ORDER = ("Arguments", "Inputs", "Second views", "Engine", "Engine diffusion", "", "Run", "What is printed")
+"""Groups of options; others stand in the place of the empty name."""
+FIRST_COLUMN = 30
+"""Longer names of options stand on a line of their own."""
 
 
 class GroupedCommand(TyperCommand):
@@ -155,9 +160,27 @@ class GroupedCommand(TyperCommand):
             if record is None:
                 continue
             heading = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            heading = ORDER[-1] if parameter.name == "help" else heading
             groups.setdefault(getattr(parameter, "rich_help_panel", None) or heading, []).append(record)
-        last = {heading: place for place, heading in enumerate(LAST)}
-        for heading, records in sorted(groups.items(), key=lambda group: last.get(group[0], -1)):
+        for heading, records in sorted(groups.items(), key=lambda group: _place(group[0])):
             if records:
                 with formatter.section(heading):
-                    formatter.write_dl(records)
+                    formatter.write("".join(_definitions(records, formatter.current_indent, formatter.width)))
+
+
+def _place(heading: str) -> int:
+    return ORDER.index(heading if heading in ORDER else "")
+
+
+def _definitions(records: list[tuple[str, str]], indent: int, width: int) -> Iterator[str]:
+    """Names and what they mean in two columns; unlike click's, never with a path or word broken in two."""
+    records = [(re.sub(r" <\w+>$", "", name), help) for name, help in records]
+    column = indent + min(max(len(name) for name, _ in records), FIRST_COLUMN) + 2
+    for name, help in records:
+        lines = textwrap.wrap(help, max(width - column, 20), break_long_words=False, break_on_hyphens=False) or [""]
+        head = f"{'':{indent}}{name}"
+        if len(head) + 2 > column:
+            yield f"{head}\n"
+            head = ""
+        yield f"{head:{column}}{lines[0]}".rstrip() + "\n"
+        yield from (f"{'':{column}}{line}\n" for line in lines[1:])

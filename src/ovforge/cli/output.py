@@ -7,6 +7,7 @@ cannot be printed is left unprinted, and characters that cannot be shown are wri
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -43,7 +44,14 @@ def write_out(text: str) -> None:
     problem = _write(sys.stdout, text)
     if problem:
         _discard("stdout")
-        write_error(f"note: the output could not be printed ({problem}); what was done is done\n")
+        if problem != os.strerror(errno.EPIPE):  # whoever reads through a pipe may stop when it has seen enough
+            write_error(f"note: the output could not be printed ({problem}); what was done is done\n")
+
+
+def discard_stdout() -> None:
+    """Give up on stdout: what is still buffered for it goes nowhere, and so does what follows."""
+    sys.stdout = sys.__stdout__ or sys.stdout
+    _discard("stdout")
 
 
 def stdout_is_broken() -> bool:

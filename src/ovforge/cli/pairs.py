@@ -12,6 +12,7 @@ from ovforge.cli.common import Console, command
 from ovforge.cli.diffusion_options import refuse_diffusion_options
 from ovforge.cli.executors import executor_of, resolve_auto, select_shards
 from ovforge.errors import InputError
+from ovforge.options.base import given_words
 from ovforge.options.diffusion import DiffusionOptions
 from ovforge.options.executors import ExecutorOptions
 from ovforge.options.pairs import EngineChoice, EngineName, GenerateOptions, SheetOptions
@@ -38,7 +39,8 @@ def generate(
     diffusion: DiffusionOptions,
     *,
     only_check: Annotated[
-        bool, typer.Option("--check", help="Only check, as `pairs check` does; nothing is written.")
+        bool,
+        typer.Option("--check", help="Only check, as `pairs check` does; nothing is written.", rich_help_panel="Run"),
     ] = False,
 ) -> StepSummary:
     """Make a second view of every image: moved, its objects labelled, the background completed or repainted.
@@ -77,12 +79,16 @@ def check(
 def _check(
     console: Console, choice: EngineChoice, options: GenerateOptions, work: ExecutorOptions, diffusion: DiffusionOptions
 ) -> StepSummary:
+    from msgspec import structs
+
     from ovforge.parallel import cpu_count
+    from ovforge.records.reporting import shell_command
     from ovforge.synthesis.check import check_pairs
 
+    words = [word for given in (options, choice, work, diffusion) for word in given_words(given)]
     options, engine, executor, device = _prepare(console, choice, options, work, diffusion)
     with console.progress() as progress:
-        return check_pairs(
+        summary = check_pairs(
             options,
             engine,
             workers=executor.workers or cpu_count(),
@@ -90,6 +96,7 @@ def _check(
             given=console.given,
             progress=progress,
         )
+    return structs.replace(summary, next_command=shell_command("ovforge", "pairs", "generate", *words))
 
 
 def _prepare(

@@ -21,7 +21,7 @@ def _list(
     console: Console,
     *,
     folder: Annotated[
-        Path, typer.Option("--folder", "--save-dir", help="The folder that holds the runs' folders.")
+        Path, typer.Option("--folder", help="The folder that holds the runs' folders.")
     ] = layout.PAIRS_DIR,
 ) -> None:
     """The runs of a folder and how each stands: shards done, merged, annotated."""

@@ -13,16 +13,17 @@ from ovforge.records.reporting import StepSummary
 
 def register(app: typer.Typer) -> None:
     """Add the command to the group `pairs`."""
+    command(app, "score", example="ovforge pairs score my_pairs --vision saved_models/dinov2-base")(score)
 
-    @command(app, "score", example="ovforge pairs score my_pairs --vision saved_models/dinov2-base")
-    def score(console: Console, options: ScoreOptions, run: ExecutorOptions) -> StepSummary:
-        """Judge every object in every second view: is it still what its label says?
 
-        The scores go beside the merged run; annotate puts them into its file and may reject by them.
-        """
-        from ovforge.synthesis.judge import score_pairs
+def score(console: Console, options: ScoreOptions, run: ExecutorOptions) -> StepSummary:
+    """Judge every object in every second view: is it still what its label says?
 
-        # Without a model it is work for cores alone.
-        pool = executor_of(run, device=options.device if options.vision or options.detector else None)
-        with console.progress() as progress:
-            return score_pairs(options, pool, shards=select_shards(run.shards), progress=progress)
+    The scores go beside the merged run; annotate puts them into its file and may reject by them.
+    """
+    from ovforge.synthesis.judge import score_pairs
+
+    # Without a model it is work for cores alone.
+    pool = executor_of(run, device=options.device if options.vision or options.detector else None)
+    with console.progress() as progress:
+        return score_pairs(options, pool, shards=select_shards(run.shards), progress=progress)

@@ -32,9 +32,8 @@ def register(app: typer.Typer) -> None:
 def _status(
     console: Console,
     name: Annotated[str, typer.Argument(help="The name that `pairs generate` was given.")],
-    save_dir: Annotated[
-        Path,
-        typer.Option("--folder", "--save-dir", "--default_save_dir", help="The folder that holds the run's folder."),
+    folder: Annotated[
+        Path, typer.Option("--folder", help="The folder that holds the run's folder.")
     ] = layout.PAIRS_DIR,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh it every two seconds, until all is done.")] = False,
 ) -> None:
@@ -44,11 +43,11 @@ def _status(
     """
     from ovforge.runs.status import status
 
-    folder = check_run_name(save_dir, name)
+    run_folder = check_run_name(folder, name)
     if console.json:
         import msgspec
 
-        for state in _states(folder, watch=watch):
+        for state in _states(run_folder, watch=watch):
             text = msgspec.json.encode(state)
             write_out((text if watch else msgspec.json.format(text)).decode() + "\n")
         return
@@ -57,11 +56,11 @@ def _status(
 
     screen = RichConsole(file=ForgivingStream(sys.stdout))  # type: ignore[arg-type]
     if not watch or not screen.is_terminal:
-        for state in _states(folder, watch=watch):
+        for state in _states(run_folder, watch=watch):
             screen.print(_table(state))
         return
-    with Live(_table(status(folder)), console=screen, auto_refresh=False) as live:
-        for state in _states(folder, watch=True):
+    with Live(_table(status(run_folder)), console=screen, auto_refresh=False) as live:
+        for state in _states(run_folder, watch=True):
             live.update(_table(state), refresh=True)
 
 

@@ -225,12 +225,12 @@ def _crop(planned: PlannedCrop, options: CropOptions, images: ExemplarImages, dr
     return None
 
 
-def _tile(planned: PlannedCrop, crop: Crop) -> tuple[str, SourceImage]:
+def _tile(planned: PlannedCrop, crop: Crop) -> tuple[str, str, SourceImage]:
     name = planned.exemplar.file_name
     split, _, rest = planned.files[-1].partition("/")
     number = re.sub(r"^(train|val)_", "", rest.rpartition("/")[2]).partition("_")[0]
     upright = apply_orientation(decode(crop.data, name), read_orientation(crop.data, name))
-    return f"{split} {number} {planned.exemplar.dataset}", upright
+    return f"{split} {number} {planned.exemplar.dataset}", name.rpartition("/")[2], upright
 
 
 def _check(options: CropOptions) -> None:

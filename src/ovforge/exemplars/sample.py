@@ -25,7 +25,7 @@ from ovforge.sources import visual_genome
 from ovforge.sources.exemplars import ExemplarDictionary, ExemplarRecord
 from ovforge.sources.features import FeatureFolder
 
-NAMED = 20
+NAMED = 5
 """How many short classes a note or an error names."""
 
 _COCO_NAME = re.compile(r"(?:COCO_\w+?_)?(\d{12})\.\w+")

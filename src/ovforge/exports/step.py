@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ovforge.errors import InputError, Place
+from ovforge.errors import InputError, MissingInputError, Place
 from ovforge.exports.run import ExportRun
 from ovforge.exports.selection import selected
 from ovforge.exports.videos import VideoFile
@@ -20,7 +20,7 @@ from ovforge.options.exports import ExportFormat, ExportOptions
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.records.review import REJECTED
-from ovforge.records.run_layout import merged_files, review_file, tracks_file
+from ovforge.records.run_layout import check_run_name, merged_files, review_file, run_command, tracks_file
 
 MARK = "ovforge-export.json"
 """Says what a folder is, so that `--overwrite` replaces nothing else."""
@@ -48,6 +48,11 @@ def export_pairs(options: ExportOptions, *, progress: Progress = no_progress) ->
     """
     pairs_json = options.annotations or tracks_file(options.folder, options.name)
     images = options.images or merged_files(options.folder, options.name).h5
+    annotate = run_command("annotate", options.folder, options.name)
+    if options.annotations is None:
+        check_run_name(options.folder, options.name)
+        if not pairs_json.is_file():
+            raise MissingInputError(pairs_json, what="the pairs JSON", hint=f"`{annotate}` writes it")
     drops = Drops()
     with contextlib.ExitStack() as stack:
         # Before a gigabyte is read: whether the place is free.
@@ -70,7 +75,7 @@ def export_pairs(options: ExportOptions, *, progress: Progress = no_progress) ->
             raise InputError(
                 "has no video of more than one frame to export",
                 place=Place(str(pairs_json)),
-                hint="`ovforge pairs annotate NAME` says why objects and pairs were skipped",
+                hint=f"`{annotate}` says why objects and pairs were skipped",
             )
         if file.stills:
             drops.add("video", "has one frame: a still, no pair", count=file.stills)

@@ -13,7 +13,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from ovforge.errors import ArchiveError, ImageError, WorkError, printable
+from ovforge.errors import ArchiveError, ImageError, WorkError
 from ovforge.files.atomic import temporary_path
 from ovforge.files.tar_archive import Member, read_members
 from ovforge.image_io.codec import LONGEST_JPEG_SIDE, PIXEL_LIMIT, check_decodable, decode_rgb, encode_jpeg
@@ -23,6 +23,7 @@ from ovforge.image_io.store import has_image_suffix, is_utf8
 from ovforge.imagenet.archives import ClassSource
 from ovforge.options.imagenet import PrepareOptions, Resize
 from ovforge.sources.imagenet21k import SMALL, STATE, TRAIN, VAL
+from ovforge.wording import printable
 
 WORK = "work"
 """Below STATE: classes that are being made, each in a folder of its own."""

@@ -33,7 +33,7 @@ from ovforge.imagenet.prepare_task import PrepareTask, read_classes
 from ovforge.imagenet.stream import prepare_stream
 from ovforge.options.base import by_keywords
 from ovforge.options.imagenet import ClassChoice, PrepareOptions, Resize
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, shell_command
 from ovforge.records.run_layout import SHARDS
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.in_process import InProcessExecutor
@@ -280,7 +280,8 @@ def _finish(
     notes: tuple[str, ...] = (),
 ) -> StepSummary:
     reports = sorted(reports, key=lambda report: (report.wnid, report.key))
-    summary = _summary(options, archive, reports, notes, f"ovforge imagenet index --imagenet-path {options.out}")
+    index = shell_command("ovforge", "imagenet", "index", imagenet_path=options.out)
+    summary = _summary(options, archive, reports, notes, index)
     report_file = options.out / REPORT
     images = {part: summary.counts[part] for part in PARTS}
     report = PrepareReport(

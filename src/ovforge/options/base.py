@@ -83,6 +83,52 @@ def option_names(one: Any) -> tuple[str, ...]:
     return names or (f"--{one.name.replace('_', '-')}",)
 
 
+def given_words(options: Any) -> list[str]:
+    """The options that differ from their defaults, as words of a command line; arguments first.
+
+    >>> @dataclass(frozen=True)
+    ... class Example(Options):
+    ...     count: int = option(3, "How many.", "--count", "-n")
+    ...     fast: bool = option(False, "Be fast.")
+    >>> given_words(Example(4, True)), given_words(Example())
+    (['--count', '4', '--fast'], [])
+    """
+    arguments: list[str] = []
+    words: list[str] = []
+    for one in fields(options):
+        described, value = describe(one), getattr(options, one.name)
+        if described is None or described.hidden:
+            continue
+        values = [value, *(getattr(options, name) for name in described.also)]
+        defaults = [one.default, *(other.default for other in fields(options) if other.name in described.also)]
+        if described.argument:
+            arguments.append(str(value))
+        elif values != defaults:
+            words += _words(option_names(one)[0], described, values)
+    return [*arguments, *words]
+
+
+def _words(name: str, described: Described, values: list[Any]) -> list[str]:
+    value = values[0]
+    if isinstance(value, bool):
+        return [name if value else described.off or f"--no-{name.removeprefix('--')}"]
+    if described.also:
+        return [name, "x".join(map(str, values))]
+    return [word for each in (value if isinstance(value, tuple) else [value]) for word in (name, _text(each))]
+
+
+def _text(value: Any) -> str:
+    return str(value.value if isinstance(value, Enum) else value)
+
+
+def keyword(one: Any) -> str:
+    """What a field's option is called in Python: as the field, unless it sets several of them."""
+    described = describe(one)
+    if described is None or not described.also:
+        return str(one.name)
+    return option_names(one)[0].lstrip("-").replace("-", "_")
+
+
 class Options:
     """Base of all options: text becomes paths and choices, ranges are checked.
 

@@ -130,7 +130,7 @@ class CropOptions(Options):
     exemplars: Path = option(
         layout.exemplars_of(30), "What sample writes; the val list of --form lists.", "--exemplars", "--ann-path"
     )
-    out: Path = option(layout.EXEMPLAR_CROPS, "The folder to write.", "--out", "--save_dir", "--save-dir")
+    out: Path = option(layout.EXEMPLAR_CROPS, "The folder to write.", "--out", "--save_dir")
     form: CropForm = option(
         CropForm.SPLIT,
         "split: one list, in folders train, val and all by category id; lists: two lists, in folders val and train by "

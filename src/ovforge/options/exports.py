@@ -42,7 +42,7 @@ class ExportOptions(Options):
 
     name: str = option(help="The run's name.", argument=True)
     to: ExportFormat = option(help="The format.")
-    folder: Path = option(PAIRS_FOLDER, "Where the merged files are.", *layout.FOLDER_NAMES)
+    folder: Path = option(PAIRS_FOLDER, "Where the merged files are.")
     out: Path | None = option(None, "The folder to write.", shown="FOLDER/exports/NAME-FORMAT")
     annotations: Path | None = option(None, "The pairs JSON.", shown="FOLDER/annotations/NAME.json")
     images: Path | None = option(None, "HDF5 file or folder of the images.", shown="FOLDER/NAME.h5")

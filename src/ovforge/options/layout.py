@@ -70,7 +70,3 @@ def crops_of(k: int) -> Path:
 def exemplars_of(k: int) -> Path:
     """Where the K exemplars a class that `exemplars sample` draws go."""
     return METADATA_DIR / f"lvis_image_exemplar_dict_K-{k:03d}_own.json"
-
-
-FOLDER_NAMES = ("--folder", "--save-dir", "--default_save_dir")
-"""How the option is called, at every command, that names the folder of runs and merged files."""

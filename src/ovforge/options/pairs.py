@@ -13,7 +13,7 @@ from ovforge.options.labels import Outside
 
 PAIR_FRAMES = 2
 """Frames of a pair; a run with more makes clips."""
-DEFAULT_SAVE_DIR = layout.PAIRS_DIR
+DEFAULT_OUT = layout.PAIRS_DIR
 DEFAULT_IMAGES = (layout.TRACKING_PACKED, layout.TRACKING_IMAGES)
 """Where images are looked for: the first that is there."""
 DEFAULT_ANNOTATIONS = layout.TRACKING_BASE
@@ -24,7 +24,7 @@ DEFAULT_MIN_AREA = 64.0**2
 """Square pixels (OVTrack)."""
 MOST_FRAMES, MOST_GAP = 64, 60
 DEFAULT_GAP = 15.0
-INPUTS, IMAGES, RUN = "Inputs", "Images", "Run"
+INPUTS, IMAGES, ENGINE, RUN = "Inputs", "Second views", "Engine", "Run"
 
 
 class ClipMotion(str, Enum):
@@ -55,7 +55,7 @@ class EngineChoice(Options):
         "fill: the moved image stays, its completed background is seen around it; needs no model. diffusion: Stable "
         "Diffusion repaints all but the objects. warp: a preview, not to train on; objects may be seen twice, the "
         "second time without a label.",
-        panel=IMAGES,
+        panel=ENGINE,
     )
 
 
@@ -67,8 +67,13 @@ class GenerateOptions(Options):
     """
 
     name: str = option(help="The run's name: its folder and its files are called so.", argument=True)
-    save_dir: Path = option(
-        DEFAULT_SAVE_DIR, "The folder that the run's folder goes to.", *layout.FOLDER_NAMES, "--out", panel=INPUTS
+    out: Path = option(
+        DEFAULT_OUT,
+        "The folder that the run's folder goes to; the other commands of pairs find it there by --folder.",
+        "--out",
+        "--folder",
+        "--default_save_dir",
+        panel=INPUTS,
     )
     images: Path | None = option(
         None,
@@ -122,14 +127,14 @@ class GenerateOptions(Options):
         "Where the engine repaints: keep objects larger than this, in square pixels. fill and warp keep all.",
         at_least=0,
         shown=f"{DEFAULT_MIN_AREA:g}",
-        panel=IMAGES,
+        panel=ENGINE,
     )
     outside: Outside | None = option(
         None,
         "What is seen where the moved image does not reach, before the engine repaints: the completed background, or "
         "the original with its objects, as in OVTrack.",
         shown="completed; original for warp and --scheduler ovtrack",
-        panel=IMAGES,
+        panel=ENGINE,
     )
     boxes_as_masks: bool = option(
         False, "Move objects without a segmentation as rounded boxes, which is coarse.", panel=INPUTS
@@ -158,7 +163,7 @@ class GenerateOptions(Options):
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name or self.name.startswith(".") or "\0" in self.name:
             raise InputError(
-                f"'{self.name}' is not a name for a run", hint="give a plain name, and its folder with --save-dir=DIR"
+                f"'{self.name}' is not a name for a run", hint="give a plain name, and its folder with --out=DIR"
             )
         super().__post_init__()
         self._check_clips()
@@ -191,7 +196,7 @@ class GenerateOptions(Options):
     @property
     def folder(self) -> Path:
         """The run's folder."""
-        return self.save_dir / self.name
+        return self.out / self.name
 
 
 @dataclass(frozen=True)
@@ -199,7 +204,7 @@ class SheetOptions(Options):
     """Options of `pairs sheet`."""
 
     name: str = option(help="The run's name; it has to be merged and annotated.", argument=True)
-    folder: Path = option(DEFAULT_SAVE_DIR, "Where the merged files are.", *layout.FOLDER_NAMES)
+    folder: Path = option(DEFAULT_OUT, "Where the merged files are.")
     out: Path | None = option(None, "The PNG to write.", shown="FOLDER/NAME.png")
     count: int = option(8, "How many pairs.", at_least=1, at_most=500)
     seed: int = option(0, "Which pairs.")

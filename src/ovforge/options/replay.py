@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ovforge.options import layout
 from ovforge.options.base import Options, option
-from ovforge.options.layout import FOLDER_NAMES
-from ovforge.options.pairs import DEFAULT_SAVE_DIR
 
 
 @dataclass(frozen=True)
@@ -16,7 +15,7 @@ class ReplayOptions(Options):
 
     name: str = option(help="The run's name.", argument=True)
     image: str = option(help="An image id, or a file name.", argument=True)
-    folder: Path = option(DEFAULT_SAVE_DIR, "The folder that holds the run's folder.", *FOLDER_NAMES)
+    folder: Path = option(layout.PAIRS_DIR, "The folder that holds the run's folder.")
     out: Path | None = option(None, "The folder to write.", shown="replay in the run's folder")
     model: Path | None = option(None, "Where the model is now, if it has moved.")
     device: str | None = option(None, "Another device than the run's.")

@@ -23,7 +23,7 @@ class MergeOptions(Options):
     """Options of `merge_pairs`."""
 
     name: str = option(help="The run's name.", argument=True)
-    folder: Path = option(PAIRS_FOLDER, "Where runs and merged files are.", *layout.FOLDER_NAMES)
+    folder: Path = option(PAIRS_FOLDER, "Where runs and merged files are.")
     out: Path | None = option(None, "The merged HDF5 file; .pkl and .pairs.json go beside it.", shown="FOLDER/NAME.h5")
     annotations: Path | None = option(
         None,
@@ -80,7 +80,7 @@ class AnnotateOptions(Options):
     """
 
     name: str = option(help="The run's name.", argument=True)
-    folder: Path = option(PAIRS_FOLDER, "Where runs and merged files are.", *layout.FOLDER_NAMES)
+    folder: Path = option(PAIRS_FOLDER, "Where runs and merged files are.")
     out: Path | None = option(None, "The file to write.", shown="FOLDER/annotations/NAME.json")
     annotations: Path | None = option(
         None,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ovforge.errors import NothingDoneError, Place, printable
+from ovforge.errors import InputError, NothingDoneError, Place
+from ovforge.wording import printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -195,6 +196,8 @@ class StepSummary(msgspec.Struct, frozen=True):
     """What was skipped, and what was kept with a warning."""
     notes: tuple[str, ...] = ()
     next_command: str = ""
+    parts: tuple[StepSummary, ...] = ()
+    """The steps of a whole procedure, in order; `drops` and `outputs` hold theirs as well."""
 
     @property
     def skipped(self) -> tuple[Drop, ...]:
@@ -206,10 +209,30 @@ class StepSummary(msgspec.Struct, frozen=True):
         """What was kept, but with a remark."""
         return tuple(drop for drop in self.drops if drop.kept)
 
-    def to_dataframe(self) -> Any:
-        """What was skipped and warned of as a pandas data frame, one row per reason. Needs pandas."""
-        import pandas as pd
+    @property
+    def paths(self) -> dict[str, Path]:
+        """What each output is -> its path."""
+        return {what: Path(path) for what, path in self.outputs.items()}
 
+    def __str__(self) -> str:
+        """The summary as the command line prints it, in Python's words."""
+        from ovforge.records.summary_text import as_text
+
+        return as_text(self, python=True).rstrip("\n")
+
+    def to_dataframe(self) -> Any:
+        """What was skipped and warned of as a pandas data frame, one row per reason.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError:
+            raise InputError(
+                "to_dataframe() needs pandas, which is not installed",
+                hint="`pip install pandas`, or read `drops`, which has the same",
+            ) from None
         columns = ("outcome", "kind", "reason", "count", "examples")
         rows = [("warning" if d.kept else "skipped", d.kind, d.reason, d.count, d.examples) for d in self.drops]
         return pd.DataFrame(rows, columns=list(columns))

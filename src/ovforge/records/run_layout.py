@@ -15,7 +15,9 @@ from pathlib import Path
 import msgspec
 
 from ovforge.errors import InputError
+from ovforge.options.layout import PAIRS_DIR
 from ovforge.options.pairs import PAIR_FRAMES
+from ovforge.records.reporting import shell_command
 
 MANIFEST = "manifest.json"
 CORRECTIONS = "corrections.json"
@@ -152,6 +154,19 @@ def find_runs(folder: Path) -> list[str]:
 def is_run_folder(folder: Path) -> bool:
     """Whether `folder` holds a run, of ovforge or of the original scripts."""
     return (folder / MANIFEST).is_file() or bool(find_totals(folder))
+
+
+def run_command(step: str, folder: Path, name: str, *words: str, **options: object) -> str:
+    """A command of `ovforge pairs` for the run `name` in `folder`, complete, as it can be pasted into a shell.
+
+    >>> run_command("merge", Path("my runs"), "shop", "--overwrite")
+    "ovforge pairs merge shop --overwrite --folder 'my runs'"
+    >>> run_command("annotate", PAIRS_DIR, "shop", min_area=100)
+    'ovforge pairs annotate shop --min-area 100'
+    """
+    elsewhere = None if folder == PAIRS_DIR else folder
+    where = {"out" if step == "generate" else "folder": elsewhere}
+    return shell_command("ovforge", "pairs", step, name, *words, **where, **options)
 
 
 def check_run_name(folder: Path, name: str) -> Path:

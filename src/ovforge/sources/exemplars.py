@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ import msgspec
 from ovforge.annotation_io.json_text import decode_json
 from ovforge.errors import AnnotationFileError
 from ovforge.files.mapped_file import map_file
+from ovforge.options.layout import exemplars_of
 from ovforge.records.exemplar import Exemplar
 from ovforge.records.json_errors import JSON_ERRORS
+from ovforge.records.reporting import shell_command
 
 _decode_key = msgspec.json.Decoder(Exemplar).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -93,7 +96,7 @@ def read_drawn(path: Path) -> Iterator[DrawnClass]:
     Raises:
         MissingInputError, AnnotationFileError: it is not there, or malformed; names the class and the record.
     """
-    view = map_file(path, what="sampled exemplars", hint="`ovforge exemplars sample` makes them")
+    view = map_file(path, what="sampled exemplars", hint=f"`{_sample_command(path)}` makes them")
     classes: list[Any] | dict[str, Any] = decode_json(
         path,
         view,
@@ -105,6 +108,14 @@ def read_drawn(path: Path) -> Iterator[DrawnClass]:
     for position, (synset, raw) in enumerate(named):
         where = f"class {position}" if synset is None else f'class "{synset}"'
         yield DrawnClass(position, synset, _records(path, where, raw))
+
+
+def _sample_command(path: Path) -> str:
+    """The command that writes a list of sampled exemplars to `path`."""
+    found = re.search(r"_K-(\d+)_own\.json$", path.name)
+    if found and path == exemplars_of(int(found[1])):
+        return shell_command("ovforge", "exemplars", "sample", "-k", int(found[1]))
+    return shell_command("ovforge", "exemplars", "sample", out=path)
 
 
 def _records(path: Path, where: str, raw: msgspec.Raw) -> list[ExemplarRecord]:

@@ -27,7 +27,7 @@ from ovforge.runs.plan import Plan, differences
 from ovforge.runs.task import Shard, Slot
 from ovforge.synthesis.corrections import changed_images
 from ovforge.synthesis.fingerprints import reads_prompts
-from ovforge.synthesis.generate import PairRun, next_generate_command, plan_pairs
+from ovforge.synthesis.generate import PairRun, plan_pairs
 from ovforge.synthesis.repaint import Engine
 from ovforge.synthesis.run_inputs import binding_plan, missing_images, with_run_values
 
@@ -75,7 +75,6 @@ def check_pairs(
         counts=counts,
         drops=drops.freeze(),
         notes=(*notes, *prepared.notes),
-        next_command=next_generate_command(options),
     )
 
 
@@ -174,10 +173,10 @@ def _sample(
     seconds = float(np.mean(times[1:] or times))
     # While a partition is published its shards are still there; the merged file comes on top.
     partitions = int(np.mean(sizes) * items)
-    free = shutil.disk_usage(_existing_parent(options.save_dir)).free
+    free = shutil.disk_usage(_existing_parent(options.out)).free
     needed = partitions + partitions // max(1, options.partitions) + partitions
     if needed > free:
-        notes.append(f"{options.save_dir}: {_bytes(free)} are free, {_bytes(needed)} may be needed")
+        notes.append(f"{options.out}: {_bytes(free)} are free, {_bytes(needed)} may be needed")
     return {
         "seconds an image, one worker": round(seconds, 3),
         f"estimated time, {workers} {'worker' if workers == 1 else 'workers'}": str(

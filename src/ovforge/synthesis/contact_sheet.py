@@ -1,9 +1,8 @@
-"""An image of pairs or clips to look at: original and second views, or a clip's frames, side by side, boxes and labels
-coloured by track; and clips as videos."""
+"""An image of pairs or clips to look at: original and second views, or a clip's frames, side by side, each under its
+file name, with boxes; an object has one number and one colour in all of them. And clips as videos."""
 
 from __future__ import annotations
 
-import colorsys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -19,16 +18,18 @@ from ovforge.annotation_io.door import Annotations, categories_of, open_annotati
 from ovforge.errors import InputError
 from ovforge.files.atomic import atomic_path, check_output, write_bytes
 from ovforge.image_io.codec import decode_as_annotated
+from ovforge.image_io.drawing import Label, draw_boxes
+from ovforge.image_io.lettering import LARGE, SMALL, fitted, write_text
 from ovforge.image_io.store import ImageStore, open_image_store
 from ovforge.records.run_layout import frame_name
 from ovforge.synthesis.randomness import generator
 
-CELL = (400, 300)
+CELL = (440, 330)
 """Width and height in pixels of the space for one image."""
 GAP = 8
+HEADER, CAPTION = 40, 22
+"""Heights of the sheet's head line, and of the line above each image that has its file name."""
 PAPER = 245
-IGNORED = (128, 128, 128)
-"""RGB, of ignore regions."""
 
 
 MOST_IN_A_STRIP = 8
@@ -102,7 +103,7 @@ def contact_sheet(
         categories=("name",),
         optional={"categories.name"},
     ) as opened:
-        pairs, boxes = _chosen(opened, count, seed)
+        pairs, boxes, total = _chosen(opened, count, seed)
         names = {one.id: one.name for one in categories_of(opened.categories) if one.name}
         gaps = [
             msgspec.json.decode(opened.images.raw(frames[-1].row), type=_Moved).motion.gap
@@ -115,10 +116,13 @@ def contact_sheet(
             _write_videos(mp4, pairs, gaps, boxes, store=store, names=names, overwrite=overwrite)
         for frames in pairs:
             shown = [frames[index] for index in _evenly(len(frames), MOST_IN_A_STRIP)]
-            views = [_drawn(_read(store, frame), boxes[frame.id], names) for frame in shown]
+            numbers = _numbers([box for frame in frames for box in boxes[frame.id]])
+            views = [_drawn(_read(store, frame), frame.file_name, boxes[frame.id], numbers, names) for frame in shown]
             cells.append(_side_by_side(views))
-    columns = 1 if any(_is_clip(frames) for frames in pairs) else columns
-    done, png = cv2.imencode(".png", cv2.cvtColor(_grid(cells, columns), cv2.COLOR_RGB2BGR))
+    is_clips = any(_is_clip(frames) for frames in pairs)
+    title = _title(h5.stem, len(cells), total, is_clips=is_clips)
+    sheet = _grid(cells, 1 if is_clips else columns, title)
+    done, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     if not done:
         raise InputError(f"{out}: a sheet of {len(cells)} pairs cannot be encoded", hint="ask for fewer pairs")
     write_bytes(out, np.asarray(png).tobytes(), overwrite=overwrite)
@@ -158,7 +162,8 @@ def _write_videos(
         check_output(path, overwrite=overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     for path, frames, gap in zip(paths, clips, gaps, strict=True):
-        images = (_boxed(_read(store, frame), boxes[frame.id], names) for frame in frames)
+        numbers = _numbers([box for frame in frames for box in boxes[frame.id]])
+        images = (draw_boxes(_read(store, f), _labels(boxes[f.id], numbers, names)) for f in frames)
         with atomic_path(path, overwrite=overwrite) as temporary:
             write_mp4(temporary, images, FRAMES_PER_SECOND / gap)
 
@@ -186,14 +191,8 @@ def write_mp4(path: Path, images: Iterable[NDArray[np.uint8]], rate: float) -> N
         path.write_bytes(written.read_bytes())
 
 
-def track_colour(track_id: int) -> tuple[int, int, int]:
-    """A colour, RGB, for a track; neighbouring tracks get hues far apart."""
-    red, green, blue = colorsys.hsv_to_rgb(track_id * 0.618033988749895 % 1.0, 0.85, 0.95)
-    return round(red * 255), round(green * 255), round(blue * 255)
-
-
-def _chosen(opened: Annotations, count: int, seed: int) -> tuple[list[list[_Frame]], dict[int, list[_Box]]]:
-    """Frames of the chosen pairs, and the boxes of each image in them."""
+def _chosen(opened: Annotations, count: int, seed: int) -> tuple[list[list[_Frame]], dict[int, list[_Box]], int]:
+    """Frames of the chosen pairs, the boxes of each image in them, and how many pairs there are to choose from."""
     videos: dict[int, list[_Frame]] = defaultdict(list)
     images, annotations = opened.images, opened.annotations
     for frame in map(_Frame, *(images[name].tolist() for name in _FRAME_COLUMNS), range(len(images))):
@@ -217,57 +216,60 @@ def _chosen(opened: Annotations, count: int, seed: int) -> tuple[list[list[_Fram
         raise InputError(
             f"{opened.path}: holds no pair with an object in both views", hint="is it the JSON of `pairs annotate`?"
         )
-    return pairs, boxes
+    return pairs, boxes, len(order)
 
 
-def _drawn(image: NDArray[np.uint8], boxes: Sequence[_Box], names: dict[int, str]) -> NDArray[np.uint8]:
-    """The image in a cell, with its boxes and labels."""
+def _numbers(boxes: Sequence[_Box]) -> dict[int, int]:
+    """Each track's number among those of a pair or clip, from 0: as they come in the first frame they are in."""
+    numbers: dict[int, int] = {}
+    for box in boxes:
+        if not box.iscrowd:
+            numbers.setdefault(box.track_id, len(numbers))
+    return numbers
+
+
+def _labels(boxes: Sequence[_Box], numbers: dict[int, int], names: dict[int, str], scale: float = 1.0) -> list[Label]:
+    """The boxes for an image that is so much larger, largest first."""
+    found = []
+    for box in sorted(boxes, key=lambda b: -b.bbox[2] * b.bbox[3]):
+        name = str(names.get(box.category_id, box.category_id))
+        edges = tuple(value * scale for value in box.bbox)
+        number = None if box.iscrowd else numbers.get(box.track_id)
+        found.append(Label(edges, f"{name}, ignored" if box.iscrowd else name, number))  # type: ignore[arg-type]
+    return found
+
+
+def _drawn(
+    image: NDArray[np.uint8], name: str, boxes: Sequence[_Box], numbers: dict[int, int], names: dict[int, str]
+) -> NDArray[np.uint8]:
+    """The image in a cell under its file name, with its boxes and labels."""
     scale = min(CELL[0] / image.shape[1], CELL[1] / image.shape[0])
     size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
-    drawn = _boxed(np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), boxes, names, scale)
-    cell = np.full((CELL[1], CELL[0], 3), PAPER, np.uint8)
-    left, top = (CELL[0] - size[0]) // 2, (CELL[1] - size[1]) // 2
-    cell[top : top + size[1], left : left + size[0]] = drawn
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    cell = np.full((CAPTION + CELL[1], CELL[0], 3), PAPER, np.uint8)
+    left, top = (CELL[0] - size[0]) // 2, CAPTION
+    write_text(cell, fitted(name, CELL[0], SMALL), (0, 4), SMALL)
+    cell[top : top + size[1], left : left + size[0]] = draw_boxes(small, _labels(boxes, numbers, names, scale))
     return cell
 
 
-def _boxed(
-    image: NDArray[np.uint8], boxes: Sequence[_Box], names: dict[int, str], scale: float = 1.0
-) -> NDArray[np.uint8]:
-    """The image with its boxes, which are for an image `scale` times smaller, and labels."""
-    for box in sorted(boxes, key=lambda b: -b.bbox[2] * b.bbox[3]):
-        x, y, width, height = (value * scale for value in box.bbox)
-        if width < 1 or height < 1:
-            continue
-        colour = IGNORED if box.iscrowd else track_colour(box.track_id)
-        corner, opposite = (round(x), round(y)), (round(x + width) - 1, round(y + height) - 1)
-        cv2.rectangle(image, corner, opposite, colour, 2)
-        name = names.get(box.category_id, box.category_id)
-        _label(image, f"{name} ignored" if box.iscrowd else f"{name} {box.track_id}", corner, colour)
-    return image
-
-
-def _label(canvas: NDArray[np.uint8], text: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:
-    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
-    x = min(max(corner[0], 0), max(canvas.shape[1] - width - 2, 0))
-    y = min(max(corner[1], 0), canvas.shape[0] - height - below - 2)
-    cv2.rectangle(canvas, (x, y), (x + width + 2, y + height + below + 2), colour, -1)
-    dark = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2] < 130
-    ink = (255, 255, 255) if dark else (0, 0, 0)
-    cv2.putText(canvas, text, (x + 1, y + height + 1), cv2.FONT_HERSHEY_SIMPLEX, 0.4, ink, 1, cv2.LINE_AA)
-
-
 def _side_by_side(views: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    between = np.full((CELL[1], GAP // 2, 3), PAPER, np.uint8)
+    between = np.full((views[0].shape[0], GAP // 2, 3), PAPER, np.uint8)
     return np.hstack([part for view in views for part in (between, view)][1:])
 
 
-def _grid(cells: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
+def _grid(cells: Sequence[NDArray[np.uint8]], columns: int, title: str) -> NDArray[np.uint8]:
     columns = max(1, min(columns, len(cells)))
     rows = -(-len(cells) // columns)
     height, width = cells[0].shape[:2]
-    sheet = np.full((rows * (height + GAP) + GAP, columns * (width + 2 * GAP), 3), PAPER, np.uint8)
+    sheet = np.full((HEADER + rows * (height + 2 * GAP), columns * (width + 2 * GAP), 3), PAPER, np.uint8)
+    write_text(sheet, fitted(title, sheet.shape[1] - 2 * GAP, LARGE), (GAP, (HEADER - 20) // 2), LARGE)
     for index, cell in enumerate(cells):
-        top, left = GAP + index // columns * (height + GAP), GAP + index % columns * (width + 2 * GAP)
+        top, left = HEADER + index // columns * (height + 2 * GAP), GAP + index % columns * (width + 2 * GAP)
         sheet[top : top + height, left : left + width] = cell
     return sheet
+
+
+def _title(name: str, drawn: int, total: int, *, is_clips: bool) -> str:
+    what = "clips" if is_clips else "pairs of original and second view"
+    return f"{name}: {drawn:,} of {total:,} {what}; an object has one number and one colour in all its images"

@@ -47,7 +47,7 @@ def with_run_diffusion_options(
     """The options of the engine `diffusion` for resuming a run: what was not given takes the run's own value."""
     own = engine_from_description(plan.options["engine"]).options
     model = options.model if "model" in given else find_model(plan, run_folder)
-    given_fields = set(given) | ({"height"} if "width" in given else set())  # one option, --working-size
+    given_fields = set(given) | ({"width", "height"} if "working_size" in given else set())  # one option
     values = {field.name: getattr(options, field.name) for field in fields(options) if field.name in given_fields}
     return replace(own, **{**values, "model": model})
 

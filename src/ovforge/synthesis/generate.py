@@ -6,7 +6,6 @@ of P holds images [i * n // P, ...): floor division, the last takes the rest, as
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -26,14 +25,13 @@ from ovforge.options.pairs import (
     DEFAULT_CAPTIONS,
     DEFAULT_GAP,
     DEFAULT_MIN_AREA,
-    DEFAULT_SAVE_DIR,
     PAIR_FRAMES,
     ClipMotion,
     GenerateOptions,
 )
 from ovforge.records.pairs import visibility_text
 from ovforge.records.reporting import Progress, StepSummary, no_progress, require_some
-from ovforge.records.run_layout import CORRECTIONS, MANIFEST, find_partitions, list_partition_files
+from ovforge.records.run_layout import CORRECTIONS, MANIFEST, find_partitions, list_partition_files, run_command
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.plan import Plan, input_file
@@ -327,12 +325,6 @@ def _partition_sizes(table: int, partitions: int) -> tuple[int, ...]:
     return partition_sizes(table, partitions)
 
 
-def next_generate_command(options: GenerateOptions) -> str:
-    """The command that resumes a run, or starts it with the default options."""
-    folder = [] if options.save_dir == DEFAULT_SAVE_DIR else ["--folder", str(options.save_dir)]
-    return shlex.join(["ovforge", "pairs", "generate", options.name, *folder])
-
-
 def shard_size(table: int) -> int:
     """Images per shard: it follows from their number alone, so that a run can go on with any number of workers."""
     return min(max(table // SHARDS_AIMED_AT, SMALLEST_SHARD), LARGEST_SHARD)
@@ -343,7 +335,7 @@ def _check_folder(options: GenerateOptions) -> None:
     if options.overwrite or (options.folder / MANIFEST).exists():
         return
     for path in list_partition_files(options.folder):
-        raise OutputExistsError(path, hint=("--overwrite replaces it", "--folder=DIR writes elsewhere"))
+        raise OutputExistsError(path, hint=("--overwrite replaces it", "--out=DIR writes elsewhere"))
 
 
 def _remove_partitions(options: GenerateOptions) -> None:
@@ -416,7 +408,6 @@ def _summary(
     if devices := counts.pop("on", {}):
         notes.append("made on " + ", ".join(f"{name}: {count:,} images" for name, count in devices.items()))
     total_partitions = len(prepared.plan.groups) or 1
-    folder = [] if options.save_dir == DEFAULT_SAVE_DIR else ["--folder", str(options.save_dir)]
     stem = find_partitions(options.folder, total_partitions)[0].h5.name.removesuffix("0.h5")
     return StepSummary(
         step="pairs generate",
@@ -425,7 +416,7 @@ def _summary(
         drops=result.drops,
         notes=tuple(notes),
         next_command=(
-            shlex.join(["ovforge", "pairs", "merge", options.name, *folder])
+            run_command("merge", options.out, options.name)
             if result.complete
             else "the same command again, when the other parts are done"
         ),

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +30,7 @@ from ovforge.image_io.hdf5 import ImageReader, ImageSource, ImageWriter, Locatio
 from ovforge.image_io.store import ImageStore, open_image_store
 from ovforge.options.base import by_keywords
 from ovforge.options.pairs import PAIR_FRAMES
-from ovforge.options.tracks import PAIRS_FOLDER, PAIRS_IMAGES, MergeOptions
+from ovforge.options.tracks import PAIRS_IMAGES, MergeOptions
 from ovforge.records.reporting import Drop, Drops, Progress, StepSummary, no_progress, require_some
 from ovforge.records.run_layout import (
     MANIFEST,
@@ -39,6 +38,7 @@ from ovforge.records.run_layout import (
     check_run_name,
     find_partitions,
     merged_files,
+    run_command,
     view_name,
     view_names,
 )
@@ -77,7 +77,7 @@ def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> S
         | ({"records": str(target.pairs)} if target.pairs.exists() else {}),
         counts={"partitions": len(parts), **counts},
         drops=drops.freeze(),
-        next_command=_next_command(options),
+        next_command=run_command("annotate", options.folder, options.name, annotations=options.annotations),
     )
 
 
@@ -96,12 +96,6 @@ def _planned_names(
 
 class _Name(msgspec.Struct, gc=False):
     file_name: str
-
-
-def _next_command(options: MergeOptions) -> str:
-    folder = [] if options.folder == PAIRS_FOLDER else ["--folder", str(options.folder)]
-    moved = [] if options.annotations is None else ["--annotations", str(options.annotations)]
-    return shlex.join(["ovforge", "pairs", "annotate", options.name, *folder, *moved])
 
 
 class _View(msgspec.Struct, gc=False):
@@ -160,9 +154,10 @@ def _partitions(options: MergeOptions) -> tuple[list[PartitionFiles], Plan | Non
     if unfinished:
         first, problem = next(iter(unfinished.items()))
         why = "" if problem == f"{first} is missing" or "are missing" in problem else f" ({problem})"
+        generate = run_command("generate", options.folder, options.name)
         raise InputError(
             f"{folder}: {len(unfinished)} of {total} partitions are not finished: {_shown(list(unfinished))}{why}",
-            hint=f"`{_generate_command(options)}` resumes the run with its own options and makes what is missing",
+            hint=f"`{generate}` resumes the run with its own options and makes what is missing",
         )
     return files, plan
 
@@ -171,11 +166,6 @@ def _problem(files: PartitionFiles, *, is_ours: bool) -> str:
     if is_ours:
         return partition_problem(files)
     return "" if files.h5.is_file() else f"{files.h5.name} is missing"
-
-
-def _generate_command(options: MergeOptions) -> str:
-    folder = [] if options.folder == PAIRS_FOLDER else ["--folder", str(options.folder)]
-    return shlex.join(["ovforge", "pairs", "generate", options.name, *folder])
 
 
 def _variants(options: MergeOptions, plan: Plan | None) -> int | None:

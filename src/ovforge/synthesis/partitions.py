@@ -25,7 +25,7 @@ from ovforge.files.restricted_pickle import ListWriter
 from ovforge.image_io.hdf5 import Copied, ImageReader, ImageWriter, copy_images
 from ovforge.records.pairs import PairRecord, VariantRecord, count_objects
 from ovforge.records.reporting import Drops
-from ovforge.records.run_layout import RECORDS, PartitionFiles, find_partitions, find_totals
+from ovforge.records.run_layout import RECORDS, PartitionFiles, find_partitions, find_totals, run_command
 from ovforge.runs.ledger import Ledger, LedgerEntry
 from ovforge.runs.plan import Plan, load_plan
 from ovforge.runs.task import Shard, ShardReport
@@ -70,9 +70,10 @@ def find_total(run_folder: Path) -> int:
     """
     totals = find_totals(run_folder)
     if not totals:
+        generate = run_command("generate", run_folder.parent, run_folder.name)
         raise InputError(
             f"{run_folder}: has no partition ({run_folder.name}_total_p_P_split_i.h5)",
-            hint=f"`ovforge pairs generate {run_folder.name}` makes them; check the name and the folder",
+            hint=f"`{generate}` makes them; check the name and the folder",
         )
     if len(totals) > 1:
         raise InputError(

@@ -18,7 +18,7 @@ from ovforge.options.pairs import (
     GenerateOptions,
 )
 from ovforge.options.tracks import PAIRS_ANNOTATIONS
-from ovforge.records.run_layout import MANIFEST, PartitionFiles, find_partitions
+from ovforge.records.run_layout import MANIFEST, PartitionFiles, find_partitions, run_command
 from ovforge.runs.plan import InputFile, Plan, file_sha256, find_input, input_names, load_plan
 from ovforge.runs.run import is_started
 from ovforge.synthesis.pair_file import read_about
@@ -40,6 +40,10 @@ def binding_plan(run_folder: Path) -> Plan | None:
     if is_started(run_folder) or any(files.are_there for files in partitions):
         return plan
     return None
+
+
+def _as_given(name: str, value: Any) -> str:
+    return f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name} {value}"
 
 
 def with_run_values(
@@ -66,7 +70,7 @@ def with_run_values(
         values = {name: value for name, value in values.items() if name not in given}
     repaints = plan.options.get("labels") != Labels.ALL.value  # else there is no choice
     notes = [
-        f"--{name.replace('_', '-')} {value}: as the run was started"
+        f"{_as_given(name.replace('_', '-'), value)}: as the run was started"
         for name, value in values.items()
         if name != "shard_size" and value != getattr(default, name) and (name != "outside" or repaints)
     ]
@@ -173,7 +177,7 @@ def check_labels(merged: PartitionFiles, plan: Plan | None) -> None:
     if labels and labels != plan.inputs["annotations"].sha256:
         raise InputError(
             f"{merged.pairs}: was merged before the run's annotation file was corrected",
-            hint=f"`ovforge pairs merge {merged.h5.stem} --overwrite` takes the new labels over",
+            hint=f"`{run_command('merge', merged.h5.parent, merged.h5.stem, '--overwrite')}` takes the new labels over",
         )
 
 

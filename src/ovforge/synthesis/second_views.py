@@ -21,7 +21,7 @@ from ovforge.options.labels import Labels
 from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.records.reporting import Drops
 from ovforge.records.review import REJECTED
-from ovforge.records.run_layout import PartitionFiles, variant_name, view_name
+from ovforge.records.run_layout import PartitionFiles, run_command, variant_name, view_name
 from ovforge.synthesis.pair_columns import Entries, EntryFields, Ints, entry_columns, join_entries, read_pair_columns
 from ovforge.synthesis.pair_file import About, read_about
 
@@ -129,7 +129,7 @@ def _recorded(merged: PartitionFiles, about: About, names: Sequence[str], varian
     if about.pkl_size != merged.pkl.stat().st_size:
         raise InputError(
             f"{path}: belongs to another {merged.pkl.name} than the one beside it",
-            hint=f"`ovforge pairs merge {merged.h5.stem} --overwrite` makes them again",
+            hint=f"`{run_command('merge', merged.h5.parent, merged.h5.stem, '--overwrite')}` makes them again",
         )
     if about.images > len(names):
         raise InputError(f"{path}: has {about.images:,} images, the annotation file {len(names):,}")

@@ -29,7 +29,7 @@ from ovforge.options.rejection import RejectAs
 from ovforge.options.tracks import AnnotateOptions, PairObjects
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
-from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, review_file, tracks_file
+from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, review_file, run_command, tracks_file
 from ovforge.runs.plan import load_plan
 from ovforge.synthesis.annotated_columns import image_columns, listed_classes, object_columns
 from ovforge.synthesis.followed_objects import MIN_MOVED_AREA, PAIR_MIN_AREA, Rejected, Rules, follow
@@ -70,7 +70,8 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
     merged = merged_files(options.folder, options.name)
     for needed, what in ((merged.h5, "the merged images"), (merged.pkl, "the merged annotations")):
         if not needed.is_file():
-            raise MissingInputError(needed, what=what, hint=f"`ovforge pairs merge {options.name}` makes them")
+            merge = run_command("merge", options.folder, options.name)
+            raise MissingInputError(needed, what=what, hint=f"`{merge}` makes them")
     check_labels(merged, plan)
     drops = Drops()
     with Workers(), tempfile.TemporaryDirectory(prefix="ovforge-") as scratch, ThreadPoolExecutor(1) as thread:
@@ -127,6 +128,9 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
         },
         drops=drops.freeze(),
         notes=tuple(notes),
+        next_command=run_command(
+            "view", options.folder, options.name, annotations=None if options.out is None else out
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from ovforge.errors import MissingInputError
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.viewer import PairsViewOptions
 from ovforge.records.reporting import Drop, Progress, no_progress
+from ovforge.records.run_layout import run_command
 from ovforge.sources.pair_index import PairIndex, open_pair_index
 from ovforge.viewer.run_records import read_drops, read_engine
 from ovforge.viewer.source import PairDetails, Snapshot
@@ -85,7 +86,7 @@ class MergedSource:
             try:
                 stat = path.stat()
             except OSError:
-                hint = f"`ovforge pairs {step} {self.name}` makes it"
+                hint = f"`{run_command(step, self._h5.parent, self.name)}` makes it"
                 raise MissingInputError(path, what=what, hint=hint) from None
             stamp += (stat.st_size, stat.st_mtime_ns)
         return tuple(stamp)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ovforge.errors import MissingExtraError, MissingInputError, OvforgeError
 from ovforge.options.viewer import ExemplarsViewOptions, PairsViewOptions, ReviewAccess, ServeOptions
 from ovforge.records.reporting import Progress, no_progress
-from ovforge.records.run_layout import MANIFEST, check_run_name
+from ovforge.records.run_layout import MANIFEST, check_run_name, run_command
 from ovforge.viewer.source import PairSource
 
 if TYPE_CHECKING:
@@ -33,10 +33,11 @@ def open_pairs(options: PairsViewOptions, *, progress: Progress = no_progress) -
     if (options.run_folder / MANIFEST).is_file():
         return UnfinishedSource(options, progress=progress)
     if h5.is_file():
-        hint = f"`ovforge pairs annotate {options.name}` writes it"
+        hint = f"`{run_command('annotate', options.folder, options.name)}` writes it"
         raise MissingInputError(annotations, what="pairs JSON", hint=hint)
     if options.run_folder.is_dir():
-        hint = f"for partitions of other programs: `ovforge pairs merge {options.name}`, then `pairs annotate`"
+        merge = run_command("merge", options.folder, options.name)
+        hint = f"for partitions of other programs: `{merge}`, then `pairs annotate`"
         raise MissingInputError(options.run_folder / MANIFEST, what="the plan of a run", hint=hint)
     raise MissingInputError(h5, what="the merged images", hint="check the name, or give --folder=DIR")
 

@@ -18,7 +18,7 @@ from ovforge.records.exemplar import Exemplar
 from ovforge.records.exemplar_check import CheckedClass, ConfusedClass, ExemplarCheck, NearDuplicate, Outlier
 from ovforge.records.features import feature_key
 from ovforge.records.json_errors import JSON_ERRORS
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, shell_command
 from ovforge.sources.exemplars import DrawnClass, read_drawn
 from ovforge.sources.features import FeatureFolder
 from ovforge.vision.class_texts import TextCategory, class_texts, read_categories
@@ -143,7 +143,7 @@ def _entries(
     if not exemplars:
         raise InputError(
             f"{options.features}: has no feature of any exemplar of {options.exemplars}",
-            hint=f"`ovforge exemplars embed {options.exemplars}` makes them",
+            hint=f"`{shell_command('ovforge', 'exemplars', 'embed', options.exemplars)}` makes them",
         )
     return [_Entry(exemplars[place], place[0], splits[place]) for place in sorted(exemplars)]
 

@@ -23,7 +23,7 @@ from ovforge.options.vision import (
     features_folder,
 )
 from ovforge.records.features import feature_key
-from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
+from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, shell_command
 from ovforge.sources.exemplars import DrawnClass, read_drawn
 from ovforge.sources.features import FeatureFolder
 from ovforge.vision.class_texts import NAMED, TextCategory, class_texts, read_categories
@@ -179,7 +179,7 @@ def _keys(path: Path, categories: Sequence[TextCategory], features: FeatureFolde
     if lacking and not any(result):
         raise InputError(
             f"{features.folder}: has no feature of any exemplar of {path}",
-            hint=f"`ovforge exemplars embed {path} --out {features.folder}` makes them",
+            hint=f"`{shell_command('ovforge', 'exemplars', 'embed', path, out=features.folder)}` makes them",
         )
     if not any(result):
         raise InputError(

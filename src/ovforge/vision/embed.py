@@ -24,7 +24,7 @@ from ovforge.files.atomic import temporary_path, write_bytes
 from ovforge.options.vision import EmbedOptions
 from ovforge.records.exemplar import IMAGENET, LVIS, VISUAL_GENOME, Exemplar
 from ovforge.records.features import PARTS_FOLDER, RUN_FOLDER, SETTINGS_FILE, FeatureSettings, feature_key
-from ovforge.records.reporting import Progress, StepSummary, no_progress
+from ovforge.records.reporting import Progress, StepSummary, no_progress, shell_command
 from ovforge.records.run_layout import MANIFEST
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.in_process import InProcessExecutor
@@ -115,8 +115,15 @@ def _summary(options: EmbedOptions, wanted: int, before: int, result: RunResult 
         drops=() if result is None else result.drops,
         notes=tuple(notes),
         next_command=(
-            f"ovforge exemplars classifier {options.exemplars} --features {options.folder} "
-            f"--vision {options.vision} --out X.npy"
+            shell_command(
+                "ovforge",
+                "exemplars",
+                "classifier",
+                options.exemplars,
+                features=options.folder,
+                vision=options.vision,
+                out="X.npy",
+            )
             if complete
             else "the same command again, when the other parts are done"
         ),

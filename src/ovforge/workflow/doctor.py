@@ -9,7 +9,9 @@ import msgspec
 
 from ovforge.errors import MissingInputError
 from ovforge.options import layout
-from ovforge.options.workflow import WorkflowOptions
+from ovforge.options.base import by_keywords
+from ovforge.options.workflow import PairsEngine, WorkflowOptions
+from ovforge.records.run_layout import run_command
 from ovforge.synthesis.diffusion import inspect_model_folder
 from ovforge.synthesis.run_list import PairsRun, list_runs
 from ovforge.vision.model_folder import inspect_vision_folder
@@ -42,9 +44,17 @@ class DoctorReport(msgspec.Struct, frozen=True):
     runs: tuple[PairsRun, ...]
     environment: Environment
     vision_models: tuple[VisionModelState, ...]
+    jobs: tuple[str, ...]
+    """The jobs that have something here; both where nothing is here at all."""
     next_command: str
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing at all is here."""
+        return not self.runs and not any(state.present or state.problem for state in self.inputs)
 
+
+@by_keywords(WorkflowOptions)
 def doctor(options: WorkflowOptions) -> DoctorReport:
     """Look at everything that the two documents ask for, below `options.root`.
 
@@ -58,16 +68,20 @@ def doctor(options: WorkflowOptions) -> DoctorReport:
     inputs = (*take_inventory(options.root), _model(options))
     steps = tuple(survey(steps_for(options), options.root, inputs))
     inputs = tuple(state for state in inputs if _is_used(state, options))
+    runs = tuple(list_runs(options.root / layout.PAIRS_DIR))
+    jobs = _jobs(inputs, steps, runs, options)
     return DoctorReport(
         root=str(options.root),
         inputs=inputs,
         blocks=_blocks(inputs, steps),
         steps=steps,
         files=look_up(options),
-        runs=tuple(list_runs(options.root / layout.PAIRS_DIR)),
+        runs=runs,
         environment=read_environment(options.root),
         vision_models=_vision_models(options),
-        next_command=_next_command(steps, options),
+        jobs=jobs,
+        next_command=_next_command([step for step in steps if step.job in jobs], options)
+        or _next_of_runs(runs, options, has_jobs=bool(jobs)),
     )
 
 
@@ -78,10 +92,10 @@ def _model(options: WorkflowOptions) -> InputState:
     return InputState(
         key="diffusion-model",
         job="tracking",
-        what="Stable Diffusion v1-4, in diffusers' layout",
+        what="Stable Diffusion v1-4, in diffusers' layout (only for --engine diffusion)",
         place=str(layout.DIFFUSION_MODEL),
         present=here and report.usable,
-        optional=False,
+        optional=options.engine is not PairsEngine.DIFFUSION,
         files=None,
         looks_like=report.title if here and report.usable else "",
         problem=problem,
@@ -126,7 +140,31 @@ def _blocks(inputs: tuple[InputState, ...], steps: tuple[StepState, ...]) -> dic
     }
 
 
-def _next_command(steps: tuple[StepState, ...], options: WorkflowOptions) -> str:
+def _jobs(
+    inputs: tuple[InputState, ...], steps: tuple[StepState, ...], runs: tuple[PairsRun, ...], options: WorkflowOptions
+) -> tuple[str, ...]:
+    """The jobs that somebody is at here: a run of pairs can be of other data than the jobs' own."""
+    jobs = tuple(dict.fromkeys([*(step.job for step in steps), *(state.job for state in inputs)]))
+    here = {state.job for state in inputs if state.present or state.problem}
+    if options.reader is not None or not (here or runs):
+        return jobs
+    return tuple(job for job in jobs if job in here)
+
+
+def _next_of_runs(runs: tuple[PairsRun, ...], options: WorkflowOptions, *, has_jobs: bool) -> str:
+    """What the first run that is not annotated needs, unless steps have seen to it; else where to look at the last."""
+    folder = options.root / layout.PAIRS_DIR
+    for run in () if has_jobs else runs:
+        if run.annotated or run.problem:
+            continue
+        if run.merged:
+            return run_command("annotate", folder, run.name)
+        return run_command("generate" if run.done < run.shards else "merge", folder, run.name)
+    annotated = [run.name for run in runs if run.annotated and run.merged]
+    return run_command("view", folder, annotated[-1]) if annotated else ""
+
+
+def _next_command(steps: list[StepState], options: WorkflowOptions) -> str:
     words = ["ovforge prepare"]
     if options.root != Path():
         words.append(f"--root {shlex.quote(str(options.root))}")

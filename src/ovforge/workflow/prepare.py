@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from ovforge.errors import OvforgeError, WorkError
+from ovforge.options.base import by_keywords
 from ovforge.options.workflow import WorkflowOptions
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.workflow.doctor import doctor
@@ -10,6 +13,7 @@ from ovforge.workflow.readers import look_up, steps_for
 from ovforge.workflow.steps import StepStatus, Workspace, step_state
 
 
+@by_keywords(WorkflowOptions)
 def prepare(options: WorkflowOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Run what is due. A step that fails does not stop those that can do without it; they are named in the end.
 
@@ -24,8 +28,9 @@ def prepare(options: WorkflowOptions, *, progress: Progress = no_progress) -> St
     drops = Drops()
     outputs: dict[str, str] = {}
     notes: list[str] = []
+    parts: list[StepSummary] = []
     failures: dict[str, OvforgeError] = {}
-    counts = dict.fromkeys(("steps run", "steps that were done", "steps blocked"), 0)
+    counts = dict.fromkeys(("steps run", "steps done before", "steps blocked"), 0)
     for step in steps_for(options):
         state = step_state(step, workspace)
         if state.is_due:
@@ -36,14 +41,14 @@ def prepare(options: WorkflowOptions, *, progress: Progress = no_progress) -> St
             else:
                 counts["steps run"] += 1
                 drops.merge(summary.drops, listed=True)
-                notes += [f"{step.name}: {note}" for note in summary.notes]
+                parts.append(structs.replace(summary, step=step.name.partition(" --")[0], next_command=""))
                 outputs |= {f"{step.name}: {what}": path for what, path in summary.outputs.items()}
                 if step.name == "imagenet prepare":  # what was an archive is now a tree of classes
                     inputs = {one.key: one for one in doctor(options).inputs}
                     workspace = Workspace(options.root, inputs, workspace.steps)
                 state = step_state(step, workspace)
         else:
-            counts["steps that were done" if state.status is StepStatus.DONE else "steps blocked"] += 1
+            counts["steps done before" if state.status is StepStatus.DONE else "steps blocked"] += 1
             if state.status is StepStatus.BLOCKED:
                 notes.append(f"{step.name}: waits for {', '.join(state.missing)}")
         workspace.steps[step.name] = state
@@ -64,5 +69,6 @@ def prepare(options: WorkflowOptions, *, progress: Progress = no_progress) -> St
         counts=counts,
         drops=drops.freeze(),
         notes=tuple(notes),
+        parts=tuple(parts),
         next_command="" if after.next_command.startswith("ovforge prepare") else after.next_command,
     )

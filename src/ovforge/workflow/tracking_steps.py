@@ -75,7 +75,7 @@ def generate_step(name: str, engine: PairsEngine) -> Step:
         captions = options.root / layout.TRACKING_CAPTIONS
         step = GenerateOptions(
             name=name,
-            save_dir=options.root / layout.PAIRS_DIR,
+            out=options.root / layout.PAIRS_DIR,
             images=options.root / _images(options.root),
             annotations=options.root / layout.TRACKING_BASE,
             captions=captions if captions.exists() else None,

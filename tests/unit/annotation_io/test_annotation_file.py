@@ -224,6 +224,7 @@ BAD = {
     "utf16": (GOOD.decode().encode("utf-16"), "byte order mark (byte 0)"),
     "gzip": (b"\x1f\x8b\x08\x00", "is compressed"),
     "no section": (b'{"images": []}', 'has no "annotations" (it has images)'),
+    "null list": (b'{"annotations": null}', '"annotations" (byte 16) is null: it needs a list of records'),
     "not a list": (b'{"annotations": {"a": 1}}', '"annotations" (byte 16) is not a list of records'),
     "not records": (b'{"annotations": [1]}', "annotation number 1 (byte 17) is a number"),
     "mixed": (with_second("5"), 'annotation number 2 (byte 73) is a number: in the list "annotations"'),

@@ -229,7 +229,7 @@ def test_works_in_threads(run: tuple[Path, Path]) -> None:
 def test_what_is_missing(run: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingInputError):
         PairDataset(tmp_path / "no.h5", run[1])
-    with pytest.raises(MissingInputError, match="pairs annotate"):
+    with pytest.raises(MissingInputError, match=r"pairs\.annotate"):
         PairDataset(run[0], tmp_path / "no.json")
     with ImageWriter(tmp_path / "half.h5") as writer:
         writer.add("000.jpg", b"\xff\xd8cut")

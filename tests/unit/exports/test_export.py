@@ -216,5 +216,5 @@ def test_the_command_line(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert run_app(app, arguments) == 2
     assert "already exists" in capsys.readouterr().err
     assert run_app(app, ["export", "mini", "--to", "mot", "--folder", str(tmp_path)]) == 2
-    assert "mini.json" in capsys.readouterr().err
+    assert "mini: there is no run of this name" in capsys.readouterr().err
     assert run_app(app, ["export", "mini", "--to", "xyz"]) == 2

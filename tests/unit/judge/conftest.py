@@ -85,7 +85,7 @@ def run_of_pairs(tmp_path_factory: pytest.TempPathFactory) -> Run:
     path = root / "base.json"
     categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
-    options = GenerateOptions("pairs", save_dir=root / "runs", images=root / "images", annotations=path, seed=3)
+    options = GenerateOptions("pairs", out=root / "runs", images=root / "images", annotations=path, seed=3)
     generate_pairs(options, WarpEngine(), InProcessExecutor())
     merge_pairs(MergeOptions("pairs", folder=root / "runs"))
     return Run(root / "runs", path)

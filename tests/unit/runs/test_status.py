@@ -214,7 +214,7 @@ def pairs_app() -> typer.Typer:
 def test_the_command_shows_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     task = TextTask(tmp_path / "notes", {1: ("bracket", 3)})
     run(tmp_path / "my", PLAN, task, LocalExecutor(1), raise_failed=False)
-    assert run_app(pairs_app(), ["status", "my", "--save-dir", str(tmp_path)]) == 0
+    assert run_app(pairs_app(), ["status", "my", "--folder", str(tmp_path)]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "4 of 5 done, 0 running, 0 waiting, 1 failed" in out
     assert "failed: shard 000001: OSError: [Errno 5] [/odd] name" in out
@@ -223,13 +223,13 @@ def test_the_command_shows_a_table(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_the_command_gives_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run(tmp_path / "my", PLAN, TextTask(tmp_path / "notes"), LocalExecutor(1))
-    assert run_app(pairs_app(), ["status", "my", "--save-dir", str(tmp_path), "--json"]) == 0
+    assert run_app(pairs_app(), ["status", "my", "--folder", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["done"] == 5
-    assert run_app(pairs_app(), ["status", "my", "--save-dir", str(tmp_path), "--json", "--watch"]) == 0
+    assert run_app(pairs_app(), ["status", "my", "--folder", str(tmp_path), "--json", "--watch"]) == 0
     assert json.loads(capsys.readouterr().out)["done"] == 5
 
 
 @pytest.mark.parametrize("name", ["nothing", "../my", ""])
 def test_the_command_without_such_a_run(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]):
-    assert run_app(pairs_app(), ["status", name, "--save-dir", str(tmp_path / "x")]) == 2
+    assert run_app(pairs_app(), ["status", name, "--folder", str(tmp_path / "x")]) == 2
     assert capsys.readouterr().err.startswith("error: ")

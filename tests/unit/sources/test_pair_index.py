@@ -174,7 +174,7 @@ def test_files_without_pairs(tmp_path: Path, variant: str) -> None:
 
 
 def test_refuses_what_is_no_pairs_json(tmp_path: Path) -> None:
-    with pytest.raises(MissingInputError, match="pairs annotate"):
+    with pytest.raises(MissingInputError, match=r"pairs\.annotate"):
         open_pair_index(tmp_path / "nothing.json")
     content = small()
     del content["videos"]

@@ -309,7 +309,7 @@ def made_run(tmp_path: Path, data: Content, images: Path, **options: Any) -> Pat
     folder = tmp_path / "pairs"
     path = tmp_path / "given.json"
     path.write_text(json.dumps(data))
-    generate = GenerateOptions("run", save_dir=folder, images=images, annotations=path, **options)
+    generate = GenerateOptions("run", out=folder, images=images, annotations=path, **options)
     generate_pairs(generate, WarpEngine(), InProcessExecutor())
     merge_pairs(MergeOptions("run", folder))
     return folder

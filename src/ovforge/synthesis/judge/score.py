@@ -22,7 +22,7 @@ from ovforge.files.atomic import check_output, temporary_path, write_bytes
 from ovforge.options.judge import ScoreOptions
 from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.reporting import Progress, StepSummary, no_progress
-from ovforge.records.run_layout import MANIFEST, merged_files
+from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, run_command
 from ovforge.records.scores import FORMAT, Scores, ViewScores
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.in_process import InProcessExecutor
@@ -66,13 +66,15 @@ def score_pairs(
     """
     out = scores_path(options.folder, options.name)
     check_output(out, overwrite=options.overwrite)
+    check_run_name(options.folder, options.name)
     merged = merged_files(options.folder, options.name)
     for needed, what in ((merged.h5, "the merged images"), (merged.pairs, "the records of the merged run")):
         if not needed.is_file():
+            merge = run_command("merge", options.folder, options.name)
             raise MissingInputError(
                 needed,
                 what=what,
-                hint=f"`ovforge pairs merge {options.name}` makes them; runs of the original scripts have no records",
+                hint=f"`{merge}` makes them; runs of the original scripts have no records",
             )
     models = _models(options)
     run_folder = options.folder / options.name
@@ -208,7 +210,7 @@ def _summary(out: Path, options: ScoreOptions, result: RunResult) -> StepSummary
         drops=result.drops,
         notes=tuple(notes),
         next_command=(
-            f"ovforge pairs annotate {options.name} --reject RULE"
+            run_command("annotate", options.folder, options.name, reject="RULE")
             if result.complete
             else "the same command again, when the other parts are done"
         ),
