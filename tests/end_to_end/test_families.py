@@ -45,7 +45,7 @@ def test_from_stills_to_tracks(kind: str, tiny_family: Callable[[str], Path], mi
     annotations.write_bytes((mini / "lvis/lvis_v1_train.json").read_bytes())
     options = GenerateOptions(
         "run",
-        tmp_path,
+        out=tmp_path,
         images=mini / "coco/train2017",
         annotations=annotations,
         captions=mini / "coco/annotations/captions_train2017.json",
