@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ovforge.errors import InputError
-from ovforge.options.diffusion import Cache, DiffusionOptions, Foreground, Preset, Sampler
+from ovforge.options.diffusion import Cache, DiffusionOptions, Foreground, Precision, Preset, Sampler
 from ovforge.synthesis.diffusion import DiffusionEngine, engine_from_description, inspect_model_folder
 from ovforge.synthesis.diffusion.attempts import GIVEN_UP, Attempt
 from ovforge.synthesis.diffusion.latents import FEATHER, kept_pixels
@@ -149,6 +149,16 @@ def test_without_captions_the_prompt_is_empty(kind: str, open_kind, make_job: Ma
     one, other = engine.repaint([make_job(1)])[0], engine.repaint([make_job(1, prompt=PROMPTS[1])])[0]
     np.testing.assert_array_equal(one.image, other.image)
     assert one.prompt == ""
+
+
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
+def test_half_precision_stays_close(kind: str, open_kind, make_job: MakeJob, precision: Precision) -> None:
+    """Of noise, texture and weights alike: that it runs, and paints the same image."""
+    job = make_job(1)
+    (whole,), (half,) = open_kind(kind).repaint([job]), open_kind(kind, precision=precision).repaint([job])
+    assert not half.drops
+    difference = np.abs(whole.image.astype(int) - half.image)
+    assert 0 < difference.mean() < 12
 
 
 def test_a_spoilt_image_is_given_up_after_another_try(kind: str, open_kind, make_job: MakeJob) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.metadata
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,6 @@ def load_component(
         "ignore_mismatched_sizes": True,
         "output_loading_info": True,
     }
-    if part.library == "diffusers":
-        options["low_cpu_mem_usage"] = False
     with _explained(folder):
         model, info = kind.from_pretrained(folder, **options)
     # The libraries fill what is missing with random numbers and go on; an image made with those is worthless.
@@ -159,7 +158,9 @@ def quiet_libraries() -> Iterator[None]:
         module.set_verbosity_error()
         module.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # what diffusers says to itself, on every call
+            yield
     finally:
         for module, verbosity in before:
             module.set_verbosity(verbosity)
