@@ -20,11 +20,16 @@ from ovforge.cli.common import run_app
 from ovforge.cli.main import app as whole_app
 from ovforge.cli.pairs import app
 from ovforge.errors import InputError
+from ovforge.exports import export_pairs
+from ovforge.files.review_file import change_review
 from ovforge.image_io.codec import decode_rgb
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.diffusion import DiffusionOptions
+from ovforge.options.exports import ExportFormat, ExportOptions
 from ovforge.options.pairs import ClipMotion, GenerateOptions
 from ovforge.records.pairs import PairRecord
+from ovforge.records.review import ReviewChange
+from ovforge.records.run_layout import frame_name
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.synthesis.clips.plate import Plate, replace_missing
 from ovforge.synthesis.generate import generate_pairs
@@ -248,6 +253,37 @@ def test_the_truth_against_itself_scores_1(content: dict[str, Any], tmp_path: Pa
     assert (scores["HOTA"]["HOTA"] == 1).all()
     assert (scores["CLEAR"]["MOTA"], scores["Identity"]["IDF1"]) == (1, 1)
     assert scores["CLEAR"]["CLR_TP"] == len(content["annotations"])
+
+
+def test_one_rejected_frame_rejects_the_clip(content: dict[str, Any], tmp_path: Path) -> None:
+    """In `annotate --review` and in exports of a file that has it still; a kept or tagged clip stays."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    for path in Path("out").resolve().iterdir():
+        (folder / path.name).symlink_to(path)
+    names = [video["name"] for video in content["videos"]]
+    changes = [
+        ReviewChange(frame_name(f"{names[0]}.jpg", 3), "reject"),
+        ReviewChange(frame_name(f"{names[1]}.jpg", 1), "keep", add_tags=("odd",)),
+    ]
+    change_review(folder / "clips.review.json", changes)
+    run("annotate", "clips", "--folder", folder, "--review", "--out", tmp_path / "reviewed.json")
+    reviewed = json.loads((tmp_path / "reviewed.json").read_bytes())
+    assert [video["name"] for video in reviewed["videos"]] == names[1:]
+    left = {image["file_name"] for image in content["images"]} - {image["file_name"] for image in reviewed["images"]}
+    assert left == {f"{names[0]}.jpg", *(frame_name(f"{names[0]}.jpg", frame) for frame in range(1, FRAMES))}
+    files = {image["id"]: image["file_name"] for image in content["images"]}
+    assert len(reviewed["annotations"]) == sum(files[one["image_id"]] not in left for one in content["annotations"])
+    for review, expected in ((True, names[1:]), (False, names)):
+        export_pairs(
+            ExportOptions(
+                "clips", ExportFormat.TAO, folder=folder, out=tmp_path / "tao", copy_images=False, review=review,
+                overwrite=True,
+            )
+        )  # fmt: skip
+        (file,) = (tmp_path / "tao/annotations").glob("*.json")
+        exported = json.loads(file.read_bytes())
+        assert [video["name"].rpartition("/")[2] for video in exported["videos"]] == expected
 
 
 def test_the_loader_gives_clips(content: dict[str, Any]) -> None:

@@ -7,20 +7,26 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
+import msgspec
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import ovforge
-from ovforge.options.pairs import GenerateOptions
+from ovforge.options.pairs import ClipMotion, GenerateOptions
 from ovforge.options.sample_data import SampleDataOptions
 from ovforge.options.tracks import AnnotateOptions, MergeOptions
+from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.synthesis.generate import generate_pairs
 from ovforge.synthesis.merge import merge_pairs
 from ovforge.synthesis.tracks import annotate_pairs
-from ovforge.synthesis.warp import WarpEngine
+from ovforge.synthesis.warp import FillEngine, WarpEngine
 
 SERVE = """
 import sys
@@ -34,6 +40,9 @@ for name, module in (("pairs", pairs_view), ("exemplars", exemplars_view)):
     app.add_typer(groups[name], name=name)
 sys.exit(run_app(app))
 """
+WIDTH, HEIGHT, SEED = 480, 360, 1
+DISCS = ((120, 110, 60), (250, 190, 55), (370, 260, 60))
+"""x, y, radius of the discs of `clips`."""
 CHROMIUM_OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -66,7 +75,7 @@ def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("viewer") / "sample"
     sample_data(SampleDataOptions(root))
     pairs = root / "data/tao/ovtrack"
-    annotations = root / "data/lvis/annotations/lvis_v1_train.json"
+    annotations = annotations_of(root)
     generate_pairs(
         GenerateOptions(
             "demo",
@@ -93,13 +102,89 @@ def pairs_folder(sample_root: Path) -> Path:
     return sample_root / "data/tao/ovtrack"
 
 
+@pytest.fixture(scope="session")
+def clips_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the run `clips`, merged and annotated; read only.
+
+    An own data set (no frequencies, no captions) of 3 images with 3 discs each; 5 frames, in which discs pass before
+    one another and leave the image.
+    """
+    root = tmp_path_factory.mktemp("clips")
+    images, annotations = [], []
+    (root / "images").mkdir()
+    for number in range(1, 4):
+        name = f"{number:012}.jpg"
+        cv2.imwrite(str(root / "images" / name), _scene(number), [cv2.IMWRITE_JPEG_QUALITY, 95])
+        images.append({"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT})
+        for place, (x, y, radius) in enumerate(DISCS):
+            angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+            polygon = np.column_stack([x + radius * np.cos(angles), y + radius * np.sin(angles)]).round(1).ravel()
+            annotations.append(
+                {
+                    "id": 10 * number + place, "image_id": number, "category_id": 1 + place % 2, "iscrowd": 0,
+                    "bbox": [x - radius, y - radius, 2 * radius, 2 * radius], "area": 3.14 * radius**2,
+                    "segmentation": [polygon.tolist()],
+                }
+            )  # fmt: skip
+    path = root / "own.json"
+    categories = [{"id": 1, "name": "red_disc"}, {"id": 2, "name": "blue disc"}]
+    path.write_bytes(msgspec.json.encode({"images": images, "annotations": annotations, "categories": categories}))
+    options = GenerateOptions(
+        "clips", out=root, images=root / "images", annotations=path, no_captions=True, frames=5,
+        motion=ClipMotion.HARD, gap=30, masks=True, seed=SEED,
+    )  # fmt: skip
+    generate_pairs(options, FillEngine(), InProcessExecutor())
+    merge_pairs(MergeOptions("clips", root))
+    annotate_pairs(AnnotateOptions("clips", root))
+    return root
+
+
+def _scene(number: int) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(number)
+    image = cv2.resize(rng.integers(90, 170, (4, 6, 3), np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    for place, (x, y, radius) in enumerate(DISCS):
+        cv2.circle(image, (x, y), radius, ((40, 50, 200), (190, 90, 30))[place % 2], -1, cv2.LINE_AA)
+        cv2.circle(image, (x, y), radius // 2, (230, 230, 230), 5, cv2.LINE_AA)
+    return np.asarray(image, np.uint8)
+
+
+def annotations_of(sample_root: Path) -> Path:
+    """The annotation file of the sample data."""
+    return sample_root / "data/lvis/annotations/lvis_v1_train.json"
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
     """Starts the real server on a free port and gives its address."""
+    with _servers(tmp_path / "cache") as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def serve_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """The same, for servers that many tests look at and none writes to."""
+    with _servers(tmp_path_factory.mktemp("cache")) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def demo(serve_all: Callable[..., str], pairs_folder: Path) -> str:
+    """The address of the run `demo`; nobody writes to it."""
+    return serve_all("pairs", "view", "demo", "--folder", pairs_folder)
+
+
+@pytest.fixture(scope="session")
+def clips(serve_all: Callable[..., str], clips_folder: Path) -> str:
+    """The address of the run `clips`; nobody writes to it."""
+    return serve_all("pairs", "view", "clips", "--folder", clips_folder)
+
+
+@contextmanager
+def _servers(cache: Path) -> Iterator[Callable[..., str]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str | Path) -> str:
-        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
         process = subprocess.Popen(
             command_line(*map(str, arguments), "--port", "0"),
             stdout=subprocess.PIPE,

@@ -6,16 +6,13 @@ import re
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 CUP = "000000900002_v0.jpg"
+SKIPPED = urlencode({"kind": "image", "reason": "has no usable object: its second view is the image itself", "kept": 1})
 NAMED = "() => [...document.querySelectorAll('.tile')].some(t => t.dataset.name)"
-
-
-@pytest.fixture
-def demo(serve: Any, pairs_folder: Path) -> str:
-    return str(serve("pairs", "view", "demo", "--folder", pairs_folder))
 
 
 def opened(page: Any, address: str) -> None:
@@ -253,32 +250,53 @@ def test_every_bar_opens_its_pairs(page: Any, demo: str) -> None:
     assert "motion" not in page.url
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [420, 1440, 2560])
-def test_axe_finds_nothing(
-    chromium: Any, serve: Any, pairs_folder: Path, tmp_path: Path, scheme: str, width: int
-) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+@pytest.fixture(scope="module")
+def reviewed(serve_all: Any, pairs_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a run that somebody has judged a part of."""
     from ovforge.files.review_file import change_review
     from ovforge.records.review import ReviewChange
 
-    folder = tmp_path / "pairs"
+    folder = tmp_path_factory.mktemp("reviewed") / "pairs"
     shutil.copytree(pairs_folder, folder)
     change_review(
         folder / "demo.review.json",
-        [ReviewChange("000000900001_v0.jpg", "reject", add_tags=("dark",)), ReviewChange(CUP, "keep")],
+        [
+            ReviewChange("000000900001_v0.jpg", "reject", add_tags=("dark",)),
+            ReviewChange("000000900001_v1.jpg", "keep"),
+            ReviewChange(CUP, "keep"),
+        ],
     )
-    address = serve("pairs", "view", "demo", "--folder", folder)
-    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
+    return str(serve_all("pairs", "view", "demo", "--folder", folder))
+
+
+@pytest.mark.parametrize("width", [420, 1440, 2560])
+def test_axe_finds_nothing(chromium: Any, reviewed: str, clips: str, width: int) -> None:
+    """Every page in light, then its contrast in dark: no other rule depends on the scheme, no colour on more width."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme="light", bypass_csp=True)
     page = context.new_page()
-    for place in ("", f"#pair={CUP}&mask=1&outlines=1", f"#pair={CUP}&mode=slider", "statistics"):
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+    for place, loaded in (
+        (f"{reviewed}#name=900001&scale_from=0.1", ".badge.reject"),
+        (f"{reviewed}#pair={CUP}&mask=1&outlines=1", ".shade"),
+        (f"{reviewed}#pair={CUP}&mode=slider", ".handle"),
+        (f"{reviewed}statistics", ".drops"),
+        (f"{reviewed}skipped?{SKIPPED}", ".still"),
+        (f"{clips}#name=0001", ".length"),
+        (f"{clips}#pair=000000000001_v0_f001.jpg&frame=4&outlines=1", "#view-1 polygon"),
+    ):
         page.goto("about:blank")
-        page.goto(address + place)
-        page.wait_for_load_state("networkidle")
-        options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
-        found = axe.Axe().run(page, options=options).response
-        assert "color-contrast" in {one["id"] for one in found["passes"]}
-        told = [(one["id"], [node["html"][:150] for node in one["nodes"][:3]]) for one in found["violations"]]
-        assert told == [], place
+        page.emulate_media(color_scheme="light")
+        page.goto(place)
+        page.wait_for_selector(loaded)
+        if not place.startswith(f"{reviewed}s"):
+            page.evaluate("() => { document.getElementById('filters').open = true; }")
+        for scheme in ("light", "dark")[: 1 if width == 2560 else 2]:
+            page.emulate_media(color_scheme=scheme)
+            options = {"runOnly": rules if scheme == "light" else ["color-contrast"]}
+            found = axe.Axe().run(page, options=options).response
+            assert "color-contrast" in {one["id"] for one in found["passes"]}
+            told = [(one["id"], [node["html"][:150] for node in one["nodes"][:3]]) for one in found["violations"]]
+            assert told == [], (place, scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     context.close()

@@ -12,11 +12,6 @@ import pytest
 CUP = "000000900002_v0.jpg"
 
 
-@pytest.fixture
-def demo(serve: Any, pairs_folder: Path) -> str:
-    return str(serve("pairs", "view", "demo", "--folder", pairs_folder))
-
-
 def shown_names(page: Any) -> list[str]:
     page.wait_for_load_state("networkidle")
     page.wait_for_function("() => [...document.querySelectorAll('.tile')].every(t => t.dataset.name)")

@@ -90,12 +90,12 @@ def test_write_needs_the_pages_own_token(serve: Any, run_folder: Path) -> None:
         [],
     ],
 )
-def test_bad_changes_are_refused(serve: Any, run_folder: Path, body: Any) -> None:
-    place = urlsplit(serve("pairs", "view", "demo", "--folder", run_folder)).netloc
+def test_bad_changes_are_refused(demo: str, pairs_folder: Path, body: Any) -> None:
+    place = urlsplit(demo).netloc
     status, told = ask(place, "/api/review", body, X_Ovforge_Token=token(place))
     assert status == 400
     assert told["error"]
-    assert not (run_folder / "demo.review.json").exists()
+    assert not (pairs_folder / "demo.review.json").exists()
 
 
 def test_read_only_pages_take_no_writes(serve: Any, run_folder: Path) -> None:

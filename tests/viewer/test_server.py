@@ -19,16 +19,9 @@ from ovforge.viewer.security import is_local
 
 
 @pytest.fixture(scope="module")
-def demo(pairs_folder: Path, viewer_command: Any) -> Any:
-    process = subprocess.Popen(
-        viewer_command("pairs", "view", "demo", "--folder", str(pairs_folder), "--port", "0"),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    yield urlsplit(process.stdout.readline().split()[1]).netloc
-    process.terminate()
-    process.communicate(timeout=30)
+def demo(demo: str) -> str:
+    """Host and port of the run `demo`."""
+    return urlsplit(demo).netloc
 
 
 def ask(place: str, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:

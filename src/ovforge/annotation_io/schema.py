@@ -117,6 +117,12 @@ def _object(value: Any) -> dict[str, Any]:
     return value
 
 
+def _objects(value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        raise _UnfitError
+    return list(map(_object, value))
+
+
 ID = Kind(int, "a whole number", _id, (-MAX_ID, MAX_ID))
 SIZE = Kind(int, "a whole number of pixels, 1 or more", _size, (1, LONGEST_SIDE))
 FLAG = Kind(int, "0 or 1, or false or true", _flag)
@@ -125,6 +131,7 @@ TEXT = Kind(str, "text", _text)
 IDS = Kind(list[int], "a list of whole numbers", _ids)
 BOX = Kind(tuple[float, float, float, float], "four numbers: x, y, width, height in pixels", _box)
 OBJECT = Kind(dict[str, Any] | None, "an object", _object)
+OBJECTS = Kind(list[dict[str, Any]] | None, "a list of objects", _objects)
 
 REQUIRED: Any = object()
 NAN = float("nan")
@@ -162,6 +169,7 @@ SECTIONS: dict[str, dict[str, Field]] = {
         Field("video_id", ID, REQUIRED, "7"),
         Field("frame_id", ID, REQUIRED, "0"),
         Field("motion", OBJECT, None, '{"kind": "affine", "matrix": [...]}'),
+        Field("extra", OBJECTS, None, '[{"category_id": 18, "bbox": [10, 20, 30, 40], "score": 0.6}]'),
     ),
     "annotations": _table(
         Field("id", ID, REQUIRED, "156"),
@@ -173,6 +181,7 @@ SECTIONS: dict[str, dict[str, Field]] = {
         Field("caption", TEXT, "", '"A dog on a bench."'),
         Field("track_id", ID, REQUIRED, "12"),
         Field("fidelity", NUMBER, NAN, "0.93"),
+        Field("visibility", NUMBER, NAN, "0.8"),
         *(Field(score, NUMBER, NAN, "0.97") for score in SCORES),
     ),
     "categories": _table(
@@ -227,7 +236,7 @@ class RecordDecoder:
                 for field in sorted(self._fields, key=lambda field: field.default is not REQUIRED)
             ],
             frozen=True,
-            gc=any(field.kind in (IDS, OBJECT) for field in self._fields),
+            gc=any(field.kind in (IDS, OBJECT, OBJECTS) for field in self._fields),
         )
         self._quick = msgspec.json.Decoder(list[self.struct])  # type: ignore[name-defined]
         self._quick_record = msgspec.json.Decoder(self.struct)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ovforge.cli.common import Console, command
-from ovforge.options.layout import COCO_DIR, EXEMPLAR_DICT, IMAGENET_21K, VISUAL_GENOME_DIR
+from ovforge.options.layout import COCO_DIR, EXEMPLAR_DICT, IMAGENET_21K, LVIS_VAL, VISUAL_GENOME_DIR
 from ovforge.options.viewer import ExemplarsViewOptions, ServeOptions
 
 
@@ -39,9 +39,23 @@ def register(app: typer.Typer) -> None:
                 show_default=False,
             ),
         ] = None,
+        check: Annotated[
+            Path | None,
+            typer.Option(
+                help="Report of `exemplars check` whose findings are shown. Default: FILE.check.json.",
+                show_default=False,
+            ),
+        ] = None,
+        categories: Annotated[
+            Path | None,
+            typer.Option(
+                help=f"Annotation file with names and definitions of classes. Default: {LVIS_VAL}, if it is there.",
+                show_default=False,
+            ),
+        ] = None,
         serving: ServeOptions,
     ) -> None:
-        """Look at exemplars in a browser: classes, their crops by source, classes that fall short.
+        """Look at exemplars in a browser: classes, their crops by source, classes that fall short, what check found.
 
         Serves a page to this machine only, until Ctrl+C. Images are read where they lie.
         """
@@ -50,5 +64,7 @@ def register(app: typer.Typer) -> None:
         def announce(address: str) -> None:
             typer.echo(f"{file.name}: {address}  (Ctrl+C ends)")
 
-        options = ExemplarsViewOptions(file, lvis_img_dir, imagenet_img_dir, visual_genome_img_dir, enough)
+        options = ExemplarsViewOptions(
+            file, lvis_img_dir, imagenet_img_dir, visual_genome_img_dir, enough, check, categories
+        )
         view_exemplars(options, serving, announce=announce)

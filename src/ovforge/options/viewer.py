@@ -131,6 +131,9 @@ class ExemplarsViewOptions:
         visual_genome_images: folder that holds `VG_100K` and `VG_100K_2`.
         enough: classes with fewer exemplars are marked as falling short; None: 10 for a dictionary, the largest
             class's number for sampled exemplars.
+        check: the report of `exemplars check`; None: `FILE.check.json` beside the file, if it is there.
+        categories: annotation file with the classes' names and definitions; None: LVIS val at its usual place, if it is
+            there.
     """
 
     file: Path
@@ -138,3 +141,5 @@ class ExemplarsViewOptions:
     imagenet_images: Path = IMAGENET_21K
     visual_genome_images: Path = VISUAL_GENOME_DIR
     enough: int | None = None
+    check: Path | None = None
+    categories: Path | None = None

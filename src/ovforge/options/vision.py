@@ -162,10 +162,14 @@ class ClassifierOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_templates(self.template)
+        names: set[str] = set()
         for text in self.add:
             name, equals, _ = text.partition("=")
             if not name or not equals:
                 raise InputError(f"--add={text!r} is not of the form NAME=FOLDER", hint="NAME= goes by the name alone")
+            if name in names:
+                raise InputError(f"--add={name}: given twice", hint="put the images of one class into one folder")
+            names.add(name)
 
     @property
     def model(self) -> VisionOptions | None:

@@ -32,6 +32,7 @@ RECORDS = "__records__"
 """The data set of a shard file that holds the JSON list of its `PairRecord`s."""
 
 _PARTITION = re.compile(r"(?P<stem>.+)_total_p_(?P<total>\d+)_split_(?P<index>\d+)\.(?:h5|pkl|pairs\.json)")
+_FRAME = re.compile(r"(?P<clip>.+_v0_f)(?P<frame>\d{3})\.jpg", re.DOTALL)
 _SHOWN = 10
 
 
@@ -126,6 +127,16 @@ def variant_names(file_name: str, variants: int) -> list[str]:
 def frame_name(file_name: str, frame: int) -> str:
     """`<stem>_v0_f<frame>.jpg`, frame 1 and on of an image's clip: frame 0 is the image itself."""
     return f"{_stem(file_name)}_v0_f{frame:03d}.jpg"
+
+
+def clip_of(name: str) -> str | None:
+    """The name under which a clip is known, that of its frame 1, where `name` is one of its frames; else None.
+
+    >>> clip_of("000000000139_v0_f004.jpg"), clip_of("000000000139_v0.jpg")
+    ('000000000139_v0_f001.jpg', None)
+    """
+    match = _FRAME.fullmatch(name)
+    return f"{match['clip']}001.jpg" if match is not None else None
 
 
 def view_name(file_name: str, view: int, frames: int) -> str:

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import secrets
 import shutil
 import tempfile
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,9 @@ from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.lvis import Category
 from ovforge.records.reporting import Progress, no_progress
 from ovforge.records.scores import SCORES
-from ovforge.sources.pair_arrays import ARRAYS, ObjectColumns, PairArrays, arrange, motion_row
+from ovforge.sources.pair_arrays import ARRAYS, MEASURES, ObjectColumns, PairArrays, arrange, motion_row
 
-VERSION = 4
+VERSION = 5
 _READ_AS = "a pairs JSON is what `ovforge pairs annotate NAME` writes"
 
 
@@ -45,8 +45,8 @@ class _Motion(msgspec.Struct, frozen=True):
     matrix: list[list[float]] = []
 
 
-_IMAGES = ("frame_name", "width", "height", "video_id", "frame_id", "motion")
-_ANNOTATIONS = ("track_id", "bbox", "area", "fidelity", "iscrowd", *SCORES)
+_IMAGES = ("frame_name", "width", "height", "video_id", "frame_id", "motion", "extra")
+_ANNOTATIONS = ("track_id", "bbox", "area", "fidelity", "iscrowd", *MEASURES)
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ class _Header(msgspec.Struct, frozen=True):
     categories: list[Category]
 
 
-_SPANS = ("image_record", "object_record", "object_scores", "region_start", "region_box")
+_SPANS = ("image_record", "object_record", "region_start", "region_box")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,6 @@ class PairIndex(PairArrays):
     Attributes:
         path: the JSON.
         stamp: its size and its time of change, when it was read.
-        object_scores: float32 (objects, scores): see `scores`.
         image_record, object_record: int64 (images, 2), (objects, 2): byte ranges of the records in the JSON.
         region_start: int64 (images + 1,): image row i has the ignore regions region_start[i]:region_start[i + 1]
             (`iscrowd` 1). They are no objects.
@@ -77,7 +76,6 @@ class PairIndex(PairArrays):
     stamp: tuple[int, int]
     image_record: NDArray[np.int64]
     object_record: NDArray[np.int64]
-    object_scores: NDArray[np.float32]
     region_start: NDArray[np.int64]
     region_box: NDArray[np.float32]
 
@@ -90,11 +88,7 @@ class PairIndex(PairArrays):
 
         Scores that no object of the JSON has are not in it.
         """
-        return {SCORES[column]: self.object_scores[objects, column] for column in self._measured}
-
-    @cached_property
-    def _measured(self) -> list[int]:
-        return np.flatnonzero(~np.isnan(self.object_scores).all(axis=0)).tolist() if len(self.object_scores) else []
+        return {name: self.measure(name)[objects] for name in SCORES if name in self.measured}
 
     def image_fields(self, row: int) -> dict[str, Any]:
         """The JSON record of image row `row`, whole: caption, seed and motion stand in it."""
@@ -230,9 +224,9 @@ def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list
     per_image = np.bincount(owner[regions], minlength=len(rows))
     owner[is_region] = -1
     order = np.argsort(owner, kind="stable")[int(np.count_nonzero(owner < 0)) :]
-    columns = ObjectColumns(
-        *(np.asarray(objects[name])[order] for name in ("bbox", "area", "category_id", "track_id", "fidelity"))
-    )
+    named = ("bbox", "area", "category_id", "track_id", "fidelity")
+    measures = np.column_stack([np.asarray(objects[name], np.float32)[order] for name in MEASURES])
+    columns = ObjectColumns(*(*(np.asarray(objects[name])[order] for name in named), measures))
     arrays = arrange(
         pairs=np.searchsorted(rows, pairs).reshape(-1, 2),
         image_id=images["id"][rows],
@@ -241,10 +235,10 @@ def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list
         objects_per_image=np.bincount(owner[order], minlength=len(rows)),
         objects=columns,
         motions=[_motion(images, int(row)) for row in pairs[:, 1]],
+        extra=[math.nan if found is None else len(found) for found in images["extra"][pairs[:, 1]].tolist()],
     )
     spans: dict[str, NDArray[Any]] = {
         "image_record": np.column_stack([images.starts, images.stops]).astype(np.int64)[rows],
-        "object_scores": np.column_stack([np.asarray(objects[name], np.float32)[order] for name in SCORES]),
         "object_record": np.column_stack([objects.starts, objects.stops]).astype(np.int64)[order],
         "region_start": np.concatenate([[0], np.cumsum(per_image)]).astype(np.int64),
         "region_box": np.ascontiguousarray(objects["bbox"][regions], np.float32).reshape(-1, 4),

@@ -43,7 +43,9 @@ def make_app(
             status = 404 if isinstance(error, ImageError) else 400 if isinstance(error, BadAddressError) else 500
         else:  # a defect of ours: the traceback is in the terminal
             message, hint, status = f"ovforge failed ({type(error).__name__})", "see the terminal for details", 500
-        if request.url.path.startswith(("/api/", "/image/", "/thumb/", "/mask/", "/crop/", "/assets/", "/export/")):
+        if request.url.path.startswith(
+            ("/api/", "/image/", "/thumb/", "/mask/", "/crop/", "/assets/", "/export/", "/still")
+        ):
             return data({"error": message, "hint": hint}, status)
         root = "../" * (request.url.path.count("/") - 1) or "./"
         page = render("error.html", title=title, message=message, hint=hint, status=status, root=root)

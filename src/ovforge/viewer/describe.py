@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ovforge.sources.pair_arrays import MOTION_KINDS, PairArrays
+from ovforge.sources.pair_arrays import MEASURES, MOTION_KINDS, PairArrays
 from ovforge.viewer.outlines import is_repainted, outline
-from ovforge.viewer.source import PairDetails
+from ovforge.viewer.source import ObjectNotes, PairSource
 
 TILE_BOXES = 40
 
 
 def item(arrays: PairArrays, pair: int) -> dict[str, Any]:
-    """One tile of the grid."""
+    """One tile of the grid: a pair, or a clip, of which the tile shows the frame `pair` beside its image.
+
+    `name` is that under which it is known: the second view's file name, or that of the clip's frame 1.
+    """
     first, second = (int(row) for row in arrays.pairs[pair])
     width, height = arrays.image_size[second].tolist()
+    name = arrays.file_name(int(arrays.pairs[arrays.first_of[pair], 1]))
     return {
         "id": pair,
-        "name": arrays.file_name(second),
+        "name": name,
+        "title": arrays.file_name(first) if arrays.frame[pair] else name,
+        "frames": len(frames := arrays.frames_of(pair)) + 1,
+        "frame": frames.index(pair) + 1,
         "rows": [first, second],
         "width": width,
         "height": height,
@@ -51,48 +59,79 @@ def _tile_boxes(arrays: PairArrays, first: int, second: int) -> dict[str, Any]:
     return {"count": len(places), "boxes": boxes}
 
 
-def pair(
-    arrays: PairArrays, number: int, details: PairDetails, masks: tuple[list[Any], list[Any]] = ([], [])
-) -> dict[str, Any]:
-    """One pair large; `masks` are the segmentations of both views' objects, where they are known."""
-    first, second = (int(row) for row in arrays.pairs[number])
-    names = {category.id: category for category in arrays.categories}
-    views = []
-    for row, segmentations in zip((first, second), masks, strict=True):
-        width, height = arrays.image_size[row].tolist()
-        span = arrays.objects(row)
-        views.append(
-            {
-                "name": arrays.file_name(row),
-                "image_id": int(arrays.image_id[row]),
-                "width": width,
-                "height": height,
-                "objects": [
-                    {
-                        "track": int(arrays.track_id[position]),
-                        "class": names[category].name if category in names else f"class {category}",
-                        "frequency": names[category].frequency if category in names else "",
-                        "box": [round(float(side), 1) for side in arrays.box[position]],
-                        "area": _rounded(arrays.area[position], 0),
-                        "fidelity": _rounded(arrays.fidelity[position], 4),
-                        "outline": outline(segmentations[place], width, height) if place < len(segmentations) else [],
-                    }
-                    for place, position in enumerate(range(span.start, span.stop))
-                    for category in (int(arrays.category_id[position]),)
-                ],
-            }
-        )
+def pair(source: PairSource, arrays: PairArrays, number: int, *, outlines: bool = True) -> dict[str, Any]:
+    """One pair large, or the clip that it is a frame of, all its frames.
+
+    Args:
+        outlines: with the outlines of masks; without them it is only said whether there are any.
+    """
+    pairs = arrays.frames_of(number)
+    is_clip = bool(arrays.frame[number])
+    details = source.details(pairs[0])
+    rows = [int(arrays.pairs[pairs[0], 0]), *(int(arrays.pairs[one, 1]) for one in pairs)]
+    notes = [source.notes(row) for row in rows]
+    views = [view(arrays, row, noted, outlines=outlines) for row, noted in zip(rows, notes, strict=True)]
+    for one, shown in zip(pairs, views[1:], strict=True):
+        shown["motion"] = motion_text(arrays, one, {} if is_clip else details.motion)
+        shown["unseen"] = source.unseen(one) if is_clip else {}
+    if math.isfinite(arrays.pair_extra[number]):
+        views[1]["extra"] = [
+            {"class": _class(arrays, one.category_id), "box": [round(side, 1) for side in one.bbox], "score": one.score}
+            for one in details.extra
+        ]
     return {
         **item(arrays, number),
+        "clip": {key: details.motion[key] for key in ("preset", "gap") if key in details.motion} if is_clip else None,
         "views": views,
+        "masks": any(note.segmentation for noted in notes for note in noted),
         "caption": details.caption,
         "seed": details.seed,
         "engine": details.engine,
-        "motion": motion_text(arrays, number, details.motion),
-        "matrix": details.motion.get("matrix"),
-        "mask": details.keep_mask is not None and is_repainted(details.keep_mask),
+        "motion": views[1]["motion"],
+        "matrix": None if is_clip else details.motion.get("matrix"),
+        "mask": not is_clip and details.keep_mask is not None and is_repainted(details.keep_mask),
         "mask_noted": details.keep_mask is not None,
     }
+
+
+def view(arrays: PairArrays, row: int, notes: Sequence[ObjectNotes], *, outlines: bool) -> dict[str, Any]:
+    """One image with its objects; `notes` are of the objects, or empty where nothing is known."""
+    width, height = arrays.image_size[row].tolist()
+    span = arrays.objects(row)
+    objects = []
+    for place, position in enumerate(range(span.start, span.stop)):
+        noted = notes[place] if place < len(notes) else ObjectNotes()
+        category = int(arrays.category_id[position])
+        known = arrays.category_of.get(category)
+        objects.append(
+            {
+                "track": int(arrays.track_id[position]),
+                "class": _class(arrays, category),
+                "frequency": known.frequency if known is not None else "",
+                "box": [round(float(side), 1) for side in arrays.box[position]],
+                "area": _rounded(arrays.area[position], 0),
+                "fidelity": _rounded(arrays.fidelity[position], 4),
+                "measures": {
+                    name: round(value, 3)
+                    for name, value in zip(MEASURES, arrays.measures[position].tolist(), strict=True)
+                    if not math.isnan(value)
+                },
+                "occluded": noted.occluded,
+                "outline": outline(noted.segmentation, width, height) if outlines else [],
+            }
+        )
+    return {
+        "name": arrays.file_name(row),
+        "row": row,
+        "image_id": int(arrays.image_id[row]),
+        "width": width,
+        "height": height,
+        "objects": objects,
+    }
+
+
+def _class(arrays: PairArrays, category: int) -> str:
+    return arrays.category_of[category].name if category in arrays.category_of else f"class {category}"
 
 
 def motion_text(arrays: PairArrays, number: int, motion: dict[str, Any]) -> str:
@@ -103,7 +142,7 @@ def motion_text(arrays: PairArrays, number: int, motion: dict[str, Any]) -> str:
         return ""
     if name == "none":
         return "none: the second view is the image itself"
-    parts = [str(motion.get("kind", name))]
+    parts = [str(motion.get("kind", "camera" if name == "clip" else name))]
     if not math.isnan(scale):
         parts += [f"scale {scale:.2f}", f"rotation {rotation:+.0f}°"]
     if flip:

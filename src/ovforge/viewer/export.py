@@ -13,7 +13,6 @@ from ovforge.options.viewer import PairsExportOptions
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.viewer import describe
 from ovforge.viewer.images import as_shown, shade_png
-from ovforge.viewer.query import SORTS
 from ovforge.viewer.source import PairSource
 from ovforge.viewer.step import open_pairs, require_viewer
 
@@ -49,7 +48,8 @@ def html_of(source: PairSource, numbers: list[int], drops: Drops, progress: Prog
     Raises:
         WorkError: none of them could be read.
     """
-    from ovforge.viewer.pages import asset, render
+    from ovforge.viewer.pages import SCRIPTS, asset, render
+    from ovforge.viewer.pairs_app import measured, page_of
 
     arrays = source.snapshot().arrays
     pairs: list[dict[str, Any]] = []
@@ -58,14 +58,12 @@ def html_of(source: PairSource, numbers: list[int], drops: Drops, progress: Prog
     for done, number in enumerate(numbers):
         progress("pairs", done, len(numbers))
         details = source.details(number)
-        first, second = (int(row) for row in arrays.pairs[number])
-        pair = describe.pair(arrays, number, details, (source.masks(first), source.masks(second)))
+        pair = describe.pair(source, arrays, number)
         try:
-            for side, row in enumerate(pair["rows"]):
-                name = str(pair["views"][side]["name"])
-                if name not in images:
-                    width, height = (int(side) for side in arrays.image_size[row])
-                    images[name] = _data_url(*as_shown(source.image(row), name, (width, height)))
+            for view in pair["views"]:
+                if view["name"] not in images:
+                    content = source.image(view["row"])
+                    images[view["name"]] = _data_url(*as_shown(content, view["name"], (view["width"], view["height"])))
             if details.keep_mask is not None and pair["mask"]:
                 masks[pair["name"]] = _data_url(shade_png(details.keep_mask, pair["name"]), "image/png")
         except ImageError as error:
@@ -74,11 +72,13 @@ def html_of(source: PairSource, numbers: list[int], drops: Drops, progress: Prog
         pairs.append(pair)
     if not pairs:
         raise WorkError(f"{source.name}: none of {len(numbers)} pairs could be read")
-    used = {entry["class"] for pair in pairs for entry in pair["views"][1]["objects"]}
+    used = {entry["class"] for pair in pairs for view in pair["views"][1:] for entry in view["objects"]}
     classes = [entry for entry in describe.classes(arrays) if entry["name"] in used]
     data = {
         "name": source.name,
         "file": True,
+        "clips": arrays.has_clips,
+        "measured": measured(arrays),
         "total": len(pairs),
         "generation": "",
         "items": [],
@@ -92,12 +92,10 @@ def html_of(source: PairSource, numbers: list[int], drops: Drops, progress: Prog
     page = render(
         "export.html",
         name=source.name,
-        sorts=SORTS,
-        has_frequencies=any(entry["frequency"] for entry in classes),
-        has_fidelity=any(pair["fidelity"] is not None for pair in pairs),
+        **page_of(arrays),
         data=data,
         style=asset("style.css"),
-        script=asset("pairs.js"),
+        script="\n".join(map(asset, SCRIPTS)),
     )
     return page, len(pairs)
 
@@ -108,8 +106,9 @@ def _chosen(source: PairSource, options: PairsExportOptions) -> list[int]:
         raise InputError(f"{options.view.name}: has no pair yet")
     if not options.chosen:
         rng = np.random.Generator(np.random.Philox(options.seed))
-        count = min(options.count, len(arrays))
-        return sorted(rng.choice(len(arrays), count, replace=False).tolist())
+        count = min(options.count, len(arrays.firsts))
+        drawn = sorted(rng.choice(arrays.firsts, count, replace=False).tolist())
+        return [arrays.frames_of(number)[-1] for number in drawn]
     found = {name: arrays.find(name) for name in dict.fromkeys(options.chosen)}
     missing = [name for name, number in found.items() if number is None]
     if missing:
@@ -117,7 +116,8 @@ def _chosen(source: PairSource, options: PairsExportOptions) -> list[int]:
             f"{options.view.name}: has no pair {', '.join(missing[:5])}",
             hint="give the file names of second views, as 000000000139_v0.jpg",
         )
-    return [number for number in found.values() if number is not None]
+    chosen = dict.fromkeys(int(arrays.first_of[number]) for number in found.values() if number is not None)
+    return [arrays.frames_of(number)[-1] for number in chosen]  # a clip's tile shows its last frame beside the image
 
 
 def _data_url(content: bytes, kind: str) -> str:

@@ -6,14 +6,17 @@ import threading
 import time
 from typing import Any
 
+import msgspec
+
 from ovforge.errors import MissingInputError
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.viewer import PairsViewOptions
 from ovforge.records.reporting import Drop, Progress, no_progress
 from ovforge.records.run_layout import run_command
+from ovforge.records.scores import ExtraObject
 from ovforge.sources.pair_index import PairIndex, open_pair_index
 from ovforge.viewer.run_records import read_drops, read_engine
-from ovforge.viewer.source import PairDetails, Snapshot
+from ovforge.viewer.source import ObjectNotes, PairDetails, Snapshot
 
 _LOOK_AGAIN_SECONDS = 2.0
 
@@ -23,7 +26,7 @@ class MergedSource:
 
     def __init__(self, options: PairsViewOptions, *, progress: Progress = no_progress) -> None:
         self.name = options.name
-        self._run_folder = options.run_folder
+        self.run_folder = options.run_folder
         self._h5, self._json = options.merged
         self._progress = progress
         self._lock = threading.Lock()
@@ -48,17 +51,23 @@ class MergedSource:
             caption=str(fields.get("caption") or ""),
             seed=seed if isinstance(seed, int) else None,
             motion=motion if isinstance(motion, dict) else {},
-            engine=read_engine(self._run_folder),
+            engine=read_engine(self.run_folder),
             keep_mask=kept if isinstance(kept, dict) else None,
+            extra=_extra(fields.get("extra")),
         )
 
-    def masks(self, row: int) -> list[Any]:
+    def notes(self, row: int) -> list[ObjectNotes]:
         index, _ = self._open()
         span = index.objects(row)
-        return [index.object_fields(position).get("segmentation") for position in range(span.start, span.stop)]
+        records = (index.object_fields(position) for position in range(span.start, span.stop))
+        return [ObjectNotes(record.get("segmentation"), bool(record.get("occluded"))) for record in records]
+
+    def unseen(self, pair: int) -> dict[int, str]:
+        del pair
+        return {}  # the JSON has no record of what is not seen
 
     def drops(self) -> tuple[Drop, ...] | None:
-        return read_drops(self._run_folder)
+        return read_drops(self.run_folder)
 
     def close(self) -> None:
         with self._lock:
@@ -90,3 +99,10 @@ class MergedSource:
                 raise MissingInputError(path, what=what, hint=hint) from None
             stamp += (stat.st_size, stat.st_mtime_ns)
         return tuple(stamp)
+
+
+def _extra(value: Any) -> tuple[ExtraObject, ...]:
+    try:
+        return msgspec.convert(value or (), tuple[ExtraObject, ...])
+    except msgspec.ValidationError:
+        return ()

@@ -13,9 +13,14 @@ from markupsafe import Markup
 
 ASSETS = {
     "style.css": "text/css; charset=utf-8",
+    "clip.js": "text/javascript; charset=utf-8",
     "pairs.js": "text/javascript; charset=utf-8",
     "exemplars.js": "text/javascript; charset=utf-8",
 }
+
+
+SCRIPTS = ("clip.js", "pairs.js")
+"""Those of the pages of pairs and clips, in their order."""
 
 
 @cache

@@ -1,8 +1,7 @@
-"""The pages over a run of pairs."""
+"""The pages over a run of pairs or clips."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -20,14 +19,17 @@ from ovforge.records.review import KEEP, REJECT, ReviewChange, ReviewEntry, Verd
 from ovforge.sources.pair_arrays import PairArrays
 from ovforge.viewer import describe
 from ovforge.viewer.answers import BadAddressError, data, download, image, make_app, number, page
-from ovforge.viewer.downloads import HTML_PAIRS, coco, file_list
+from ovforge.viewer.downloads import coco, file_list, html_count
 from ovforge.viewer.images import ByteCache, as_shown, shade_png, thumbnail
-from ovforge.viewer.query import SORTS, Query, Selector, select
+from ovforge.viewer.query import Query, Selector, sorts
 from ovforge.viewer.review import MOST_CHANGES, TOKEN_HEADER, ReviewPages, ReviewRequest, entry, totals
 from ovforge.viewer.security import Access
+from ovforge.viewer.skipped import SkippedThings
 from ovforge.viewer.source import PairSource, Snapshot
 from ovforge.viewer.statistics import statistics
 
+SKIPPED_PAGE = 60
+"""Skipped things on one page."""
 PAGE = 120
 """Most tiles that are handed out at once."""
 FIRST_TILES = 60
@@ -41,6 +43,8 @@ def pairs_app(source: PairSource, review: ReviewPages, access: Access, *, read_o
         {
             "/": pages.index,
             "/statistics": pages.statistics,
+            "/skipped": pages.skipped,
+            "/still": pages.still,
             "/api/pairs": pages.pairs,
             "/api/pair": pages.pair,
             "/api/state": pages.state,
@@ -69,6 +73,8 @@ class PairPages:
         self._source = source
         self._review = review
         self._selector = Selector()
+        self._skipped = SkippedThings(source.run_folder)
+        self._rows: tuple[str, dict[str, int]] = ("", {})
         self._thumbnails = ByteCache()
         self._classes: tuple[tuple[str, int], list[dict[str, Any]]] = (("", -1), [])
 
@@ -81,12 +87,12 @@ class PairPages:
         snapshot = self._source.snapshot()
         return {
             "name": self._source.name,
-            "sorts": SORTS,
-            "has_frequencies": any(category.frequency for category in snapshot.arrays.categories),
-            "has_fidelity": bool(np.isfinite(snapshot.arrays.pair_fidelity).any()),
+            **page_of(snapshot.arrays),
             "data": {
                 "name": self._source.name,
                 "file": False,
+                "clips": snapshot.arrays.has_clips,
+                "measured": measured(snapshot.arrays),
                 **self._listed(snapshot, Query(), 0, FIRST_TILES),
                 "classes": self._class_list(snapshot),
                 "state": _state(snapshot),
@@ -112,11 +118,11 @@ class PairPages:
         if found is None:
             raise BadAddressError(f"{self._source.name} has no pair {name[:200]!r} (yet)")
         selected = self._select(snapshot, query)
-        place = np.flatnonzero(selected == found)
-        first, second = (int(row) for row in snapshot.arrays.pairs[found])
-        masks = self._source.masks(first), self._source.masks(second)
-        described = describe.pair(snapshot.arrays, found, self._source.details(found), masks)
-        reviewed = entry(self._review.current().pairs.get(name, ReviewEntry()))
+        place = np.flatnonzero(snapshot.arrays.first_of[selected] == snapshot.arrays.first_of[found])
+        # A clip has many masks: their outlines come when they are to be drawn.
+        outlines = not snapshot.arrays.frame[found] or request.query_params.get("outlines") == "1"
+        described = describe.pair(self._source, snapshot.arrays, found, outlines=outlines)
+        reviewed = entry(self._review.entries().get(described["name"], ReviewEntry()))
         return data(
             {**described, "review": reviewed, "place": int(place[0]) if len(place) else None, "among": len(selected)}
         )
@@ -128,7 +134,7 @@ class PairPages:
             {
                 **_state(snapshot),
                 "generation": snapshot.generation,
-                "total": len(snapshot.arrays),
+                "total": len(snapshot.arrays.firsts),
                 "review": totals(self._review.current()),
             }
         )
@@ -184,12 +190,12 @@ class PairPages:
         """A filter's first pairs in one file."""
         from ovforge.viewer.export import html_of
 
-        _, pairs, _ = self._exported(request)
-        html, _ = html_of(self._source, pairs[:HTML_PAIRS], Drops(), no_progress)
+        snapshot, pairs, _ = self._exported(request)
+        html, _ = html_of(self._source, pairs[: html_count(snapshot.arrays)], Drops(), no_progress)
         return download(html, f"{self._source.name}.html", "text/html; charset=utf-8")
 
     def _exported(self, request: Request) -> tuple[Snapshot, list[int], int]:
-        """The pairs of a filter, without the rejected ones unless they are what is asked for."""
+        """The pairs of a filter, one of each clip, without the rejected ones unless they are what is asked for."""
         snapshot, query = self._source.snapshot(), _query(request)
         pairs = self._select(snapshot, query)
         if query.verdict == REJECT:
@@ -211,11 +217,62 @@ class PairPages:
             "statistics.html",
             name=self._source.name,
             snapshot=snapshot,
-            total=len(snapshot.arrays),
+            total=len(snapshot.arrays.firsts),
+            clips=snapshot.arrays.has_clips,
             statistics=statistics(snapshot.arrays),
             drops=self._source.drops(),
-            examples=lambda drop: _linked_examples(snapshot.arrays, drop),
+            address=_skipped_address,
         )
+
+    def skipped(self, request: Request) -> Response:
+        """Everything that was skipped for one reason, page by page, with its images."""
+        snapshot, drop = self._source.snapshot(), self._drop(request)
+        total = self._skipped.count(drop)
+        first = min(number(request, "first", 0, 1 << 40), max(total - 1, 0))
+        first -= first % SKIPPED_PAGE
+        things = self._skipped.page(drop, first, SKIPPED_PAGE)
+        rows = self._originals(snapshot)
+        return page(
+            "skipped.html",
+            name=self._source.name,
+            clips=snapshot.arrays.has_clips,
+            drop=drop,
+            things=[(thing, rows.get(thing.image)) for thing in things],
+            first=first,
+            total=total,
+            page_size=SKIPPED_PAGE,
+            address=lambda start: _skipped_address(drop, start),
+            still=lambda place: "still?" + _skipped_query(drop, first + place),
+            pairs_of=lambda image: "./#" + urlencode({"name": image}),
+        )
+
+    def still(self, request: Request) -> Response:
+        """A small image of one thing that was skipped: from the run, or from where the run took its images."""
+        snapshot, drop = self._source.snapshot(), self._drop(request)
+        things = self._skipped.page(drop, number(request, "first", 0, 1 << 40), 1)
+        if not things or not things[0].image:
+            raise BadAddressError("no image is known of this")
+        thing = things[0]
+        row = self._originals(snapshot).get(thing.image)
+        content = self._source.image(row) if row is not None else self._skipped.still(thing.image)
+        size = thing.size if row is None else _size(snapshot, row)
+        return image(thumbnail(content, thing.image, size=size), "image/jpeg")
+
+    def _drop(self, request: Request) -> Drop:
+        asked = request.query_params
+        key = asked.get("kind", ""), asked.get("reason", ""), asked.get("kept") == "1"
+        for drop in self._source.drops() or ():
+            if (drop.kind, drop.reason, drop.kept) == key:
+                return drop
+        raise BadAddressError(f"{self._source.name} skipped nothing for this reason", hint="look at its statistics")
+
+    def _originals(self, snapshot: Snapshot) -> dict[str, int]:
+        """The image rows by their file names."""
+        key = f"{snapshot.generation} {len(snapshot.arrays)}"
+        if self._rows[0] != key:
+            arrays = snapshot.arrays
+            self._rows = key, {arrays.file_name(row): row for row in range(len(arrays.image_id))}
+        return self._rows[1]
 
     def thumb(self, request: Request) -> Response:
         """A small image."""
@@ -251,7 +308,7 @@ class PairPages:
 
     def _listed(self, snapshot: Snapshot, query: Query, offset: int, limit: int) -> dict[str, Any]:
         chosen = self._select(snapshot, query)
-        reviewed = self._review.current().pairs
+        reviewed = self._review.entries()
         items = [describe.item(snapshot.arrays, pair) for pair in chosen[offset : offset + limit].tolist()]
         return {
             "total": len(chosen),
@@ -267,15 +324,31 @@ class PairPages:
         return self._classes[1]
 
 
-def _linked_examples(arrays: PairArrays, drop: Drop) -> list[tuple[str, str]]:
-    """The first examples of what was skipped, with the query that finds the pairs of the image that they name."""
-    found = []
-    for text in drop.examples[:3]:
-        name = next((word for word in re.split(r"[\s,:]+", text) if re.search(r"\.[A-Za-z0-9]{3,4}$", word)), "")
-        query = urlencode({"name": name})
-        known = bool(name) and len(select(arrays, Query(name=name.lower()))) > 0
-        found.append((text, query if known else ""))
-    return found
+def page_of(arrays: PairArrays) -> dict[str, Any]:
+    """What the form of the grid's page has fields for."""
+    return {
+        "sorts": sorts(arrays),
+        "clips": arrays.has_clips,
+        "html_count": html_count(arrays),
+        "has_frequencies": any(category.frequency for category in arrays.categories),
+        "has_fidelity": bool(np.isfinite(arrays.pair_fidelity).any()),
+        "measured": measured(arrays),
+    }
+
+
+def measured(arrays: PairArrays) -> list[str]:
+    """What can be filtered by besides fidelity."""
+    return [*arrays.measured, *(["extra"] if np.isfinite(arrays.pair_extra).any() else [])]
+
+
+def _skipped_query(drop: Drop, first: int = 0) -> str:
+    query = {"kind": drop.kind, "reason": drop.reason}
+    return urlencode(query | ({"kept": 1} if drop.kept else {}) | ({"first": first} if first else {}))
+
+
+def _skipped_address(drop: Drop, first: int = 0) -> str:
+    """Where what was skipped for a reason is listed."""
+    return "skipped?" + _skipped_query(drop, first)
 
 
 def _size(snapshot: Snapshot, row: int) -> tuple[int, int]:

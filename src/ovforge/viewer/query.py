@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge.errors import InputError
-from ovforge.sources.pair_arrays import MOTION_KINDS, PairArrays
+from ovforge.sources.pair_arrays import MEASURES, MOTION_KINDS, PairArrays, lowest, second_pairs
 from ovforge.viewer.source import Snapshot
 
 SORTS = {
@@ -22,6 +22,19 @@ SORTS = {
     "-fidelity": "Highest fidelity",
     "-objects": "Most objects",
 }
+WORST = {
+    "visibility": "Least visible",
+    "sharpness": "Lowest sharpness",
+    "boundary": "Lowest boundary",
+    "-boundary": "Highest boundary",
+    "colour": "Lowest colour",
+    "-repeated": "Highest repeated",
+    "same": "Lowest same",
+    "margin": "Lowest margin",
+    "found": "Lowest found",
+    "-extra": "Most extra objects",
+}
+"""Orders by what was measured of the objects, the worst first; a minus: from the highest."""
 VERDICTS = ("keep", "reject", "none")
 """What a review may say of a pair; `none`: nothing."""
 _REMEMBERED = 8
@@ -29,8 +42,9 @@ _REMEMBERED = 8
 
 @dataclass(frozen=True)
 class Query:
-    """What a pair has to fulfil. Classes, frequencies, size and fidelity have to hold for one and the same object of
-    the second view; `size` is the square root of an object's area in the second view, in pixels.
+    """What a pair has to fulfil. Classes, frequencies, size, fidelity and what else was measured have to hold for one
+    and the same object of the second view; `size` is the square root of an object's area in the second view, in pixels.
+    A clip fulfils it if one of its frames does.
 
     `class_name` is the name of one class, or else a part of the names of all that are meant; letter case counts no
     more than the difference between spaces and underscores. `verdict` and `tag` are of the review.
@@ -55,6 +69,11 @@ class Query:
     scale_to: float | None = None
     rotation_from: float | None = None
     rotation_to: float | None = None
+    extra_from: float | None = None
+    extra_to: float | None = None
+    """How many objects a detector found where none is annotated."""
+    measures: tuple[tuple[str, float | None, float | None], ...] = ()
+    """One of MEASURES, from, to."""
     sort: str = ""
 
     @classmethod
@@ -65,8 +84,9 @@ class Query:
             InputError: a number that is none, an unknown order.
         """
         sort = values.get("sort", "")
-        if sort not in SORTS:
-            raise InputError(f"sort={sort!r}: not one of {', '.join(filter(None, SORTS))}")
+        if sort not in SORTS and sort not in WORST:
+            raise InputError(f"sort={sort!r}: not one of {', '.join(filter(None, (*SORTS, *WORST)))}")
+        measures = ((name, _number(values, f"{name}_from"), _number(values, f"{name}_to")) for name in MEASURES)
         return cls(
             name=values.get("name", "").strip().lower()[:200],
             class_name=plain_name(values.get("class", ""))[:2000],
@@ -86,6 +106,9 @@ class Query:
             scale_to=_number(values, "scale_to"),
             rotation_from=_number(values, "rotation_from"),
             rotation_to=_number(values, "rotation_to"),
+            extra_from=_number(values, "extra_from"),
+            extra_to=_number(values, "extra_to"),
+            measures=tuple(one for one in measures if one[1:] != (None, None)),
             sort=sort,
         )
 
@@ -111,8 +134,21 @@ class Selector:
         return answer
 
 
+def sorts(arrays: PairArrays) -> dict[str, str]:
+    """The orders that make sense for a run, and how they are called."""
+    known = {*arrays.measured, *(["extra"] if not np.isnan(arrays.pair_extra).all() else [])}
+    has_fidelity = bool(np.isfinite(arrays.pair_fidelity).any())
+    return {
+        **{key: label for key, label in SORTS.items() if has_fidelity or "fidelity" not in key},
+        **{key: label for key, label in WORST.items() if key.lstrip("-") in known},
+    }
+
+
 def select(arrays: PairArrays, query: Query) -> NDArray[np.int32]:
-    """Positions of the pairs that fulfil the query, in its order."""
+    """Positions of the pairs that fulfil the query, in its order.
+
+    Of a clip there is one, that of the frame which comes first in the order; without an order, of its last frame.
+    """
     kept = np.ones(len(arrays), np.bool_)
     if query.objects_from is not None:
         kept &= arrays.pair_objects >= query.objects_from
@@ -126,6 +162,10 @@ def select(arrays: PairArrays, query: Query) -> NDArray[np.int32]:
     for column, low, high in ((2, query.scale_from, query.scale_to), (3, query.rotation_from, query.rotation_to)):
         if low is not None or high is not None:
             kept &= _between(arrays.pair_motion[:, column], low, high) & (arrays.pair_motion[:, 0] >= 2)
+    if query.extra_from is not None or query.extra_to is not None:
+        inside = ~np.isnan(arrays.pair_extra)
+        inside &= arrays.pair_extra >= (query.extra_from if query.extra_from is not None else -np.inf)
+        kept &= inside & (arrays.pair_extra <= (query.extra_to if query.extra_to is not None else np.inf))
     if query.motion:
         kept &= arrays.pair_motion[:, 0] == MOTION_KINDS.index(query.motion)
     if query.name:
@@ -136,7 +176,18 @@ def select(arrays: PairArrays, query: Query) -> NDArray[np.int32]:
     if values is not None:
         # NaN sorts last, whatever the direction.
         found = found[np.argsort(values[found], kind="stable")]
-    return found.astype(np.int32)
+    return (_one_of_each_clip(arrays, found, in_order=values is not None) if arrays.has_clips else found).astype(
+        np.int32
+    )
+
+
+def _one_of_each_clip(arrays: PairArrays, found: NDArray[np.int64], *, in_order: bool) -> NDArray[np.int64]:
+    first = arrays.first_of[found]
+    if in_order:
+        return found[np.sort(np.unique(first, return_index=True)[1])]
+    order = np.lexsort((arrays.frame[found], first))
+    last = np.flatnonzero(np.append(first[order][1:] != first[order][:-1], True)) if len(order) else order
+    return found[order[last]]
 
 
 def _has_any(arrays: PairArrays, objects: NDArray[np.bool_], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -192,6 +243,7 @@ def _objects(arrays: PairArrays, query: Query) -> NDArray[np.bool_] | None:
     for values, low, high in (
         (arrays.area, _square(query.size_from), _square(query.size_to)),
         (arrays.fidelity, query.fidelity_from, query.fidelity_to),
+        *((arrays.measure(name), low, high) for name, low, high in query.measures),
     ):
         if low is not None:
             conditions.append(np.asarray(values >= low))
@@ -228,7 +280,14 @@ def _sort_values(arrays: PairArrays, sort: str) -> NDArray[np.float32] | None:
             return -arrays.pair_fidelity
         case "-objects":
             return -arrays.pair_objects.astype(np.float32)
-    return None
+        case "-extra":
+            return -arrays.pair_extra
+    name = sort.lstrip("-")
+    if name not in MEASURES:
+        return None
+    values = arrays.measure(name)
+    owner = second_pairs(arrays.pairs, arrays.object_start)
+    return lowest(-values if sort.startswith("-") else values, owner, len(arrays))
 
 
 def _one_of(values: Mapping[str, str], key: str, known: Collection[str]) -> str:

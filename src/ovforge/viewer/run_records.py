@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,34 @@ def read_drops(run_folder: Path) -> tuple[Drop, ...] | None:
     """
     if not (run_folder / MANIFEST).is_file():
         return None
+    drops = Drops()
+    for of_shard in _reported(run_folder):
+        drops.merge(of_shard)
+    return drops.freeze()
+
+
+def read_skipped(run_folder: Path, kind: str, reason: str, kept: bool) -> list[tuple[str, str]]:
+    """All that the run's finished shards skipped for one reason, or kept with this warning: names and places.
+
+    Raises:
+        InputError: the manifest cannot be read.
+    """
+    if not (run_folder / MANIFEST).is_file():
+        return []
+    return [
+        (name, drop.places[number] if drop.places else "")
+        for of_shard in _reported(run_folder)
+        for drop in of_shard
+        if (drop.kind, drop.reason, drop.kept) == (kind, reason, kept)
+        for number, name in enumerate(drop.examples)
+    ]
+
+
+def _reported(run_folder: Path) -> Iterator[tuple[Drop, ...]]:
+    """What each finished shard skipped."""
     plan, plan_id = load_plan(run_folder)
     ledger = Ledger(run_folder, plan_id)
-    drops = Drops()
     for shard in plan.shards():
         # Whether the shard's file is still there does not matter: what it skipped was skipped.
         if (entry := ledger.read(shard)) is not None:
-            drops.merge(entry.report.drops)
-    return drops.freeze()
+            yield entry.report.drops

@@ -32,6 +32,7 @@ class Access:
         base_path: what a proxy puts before every path, `/user/me/proxy`; it is taken off where it is there.
         writable: the paths that take POST.
         from_elsewhere: whether POST is taken from others than this machine.
+        command: what was started, for whoever is refused: `pairs view NAME`.
     """
 
     hosts: Collection[str] = ()
@@ -39,6 +40,7 @@ class Access:
     base_path: str = ""
     writable: Collection[str] = ()
     from_elsewhere: bool = False
+    command: str = "pairs view NAME"
 
 
 class Guard:
@@ -78,7 +80,7 @@ class Guard:
         scope = {**scope, "ovforge.may_write": may_write}
         methods = "GET, HEAD, POST" if may_write and path in access.writable else "GET, HEAD"
         if not host or not (is_local(host) or self._is_allowed(host)):
-            answer = PlainTextResponse(_refusal(host), 421)
+            answer = PlainTextResponse(_refusal(host, access.command), 421)
             await answer(scope, receive, send_with_headers)
         elif scope["method"] not in methods.split(", "):
             what = "This page can only be read.\n" if not may_write else "This address can only be read.\n"
@@ -102,13 +104,14 @@ class Guard:
         return name == address
 
 
-def _refusal(host: str) -> str:
+def _refusal(host: str, command: str) -> str:
     name = host_name(host) or ""
     text = "This page answers to 127.0.0.1 and localhost only.\n"
     text += "From another machine: ssh -L 8765:127.0.0.1:8765 HOST, and open http://127.0.0.1:8765/ there.\n"
-    text += "To send somebody a few pairs: ovforge pairs view NAME --export FILE.html\n"
+    if command.startswith("pairs"):
+        text += "To send somebody a few pairs: ovforge pairs view NAME --export FILE.html\n"
     if name and all(letter.isalnum() or letter in ".-_" for letter in name):
-        text += f"Behind a proxy that you trust: ovforge pairs view NAME --allow-host {name}\n"
+        text += f"Behind a proxy that you trust: ovforge {command} --allow-host {name}\n"
     return text
 
 

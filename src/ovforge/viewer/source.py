@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 from ovforge.records.reporting import Drop
+from ovforge.records.scores import ExtraObject
 from ovforge.sources.pair_arrays import PairArrays
 
 Rle = dict[str, Any]
+OUTSIDE, COVERED = "outside", "covered"
+"""Why an object is not seen in a frame of a clip."""
+
+
+class ObjectNotes(NamedTuple):
+    """What is known of one object in one image beside what stands in the arrays."""
+
+    segmentation: Any = None
+    """As it was written; None where no mask is known."""
+    occluded: bool = False
 
 
 @dataclass(frozen=True)
@@ -21,6 +33,8 @@ class PairDetails:
     engine: dict[str, Any] = field(default_factory=dict)
     keep_mask: Rle | None = None
     """Run lengths of what was kept from repainting, where it was noted."""
+    extra: tuple[ExtraObject, ...] = ()
+    """What a detector found where none is annotated."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,7 @@ class PairSource(Protocol):
     """Pairs to look at. Positions are those of the latest snapshot; errors are `OvforgeError`s that name the file."""
 
     name: str
+    run_folder: Path
 
     def snapshot(self) -> Snapshot:
         """The pairs, as fresh as is cheap."""
@@ -57,8 +72,11 @@ class PairSource(Protocol):
     def details(self, pair: int) -> PairDetails:
         """What is known of a pair beside its objects."""
 
-    def masks(self, row: int) -> list[Any]:
-        """The segmentations of an image row's objects, as they were written; empty where none are known."""
+    def notes(self, row: int) -> list[ObjectNotes]:
+        """What else is known of an image row's objects, in their order; empty where nothing is."""
+
+    def unseen(self, pair: int) -> dict[int, str]:
+        """Of the objects that are not seen in a clip's frame, as far as it is known, track -> OUTSIDE or COVERED."""
 
     def drops(self) -> tuple[Drop, ...] | None:
         """What the run skipped, by reason; None where nobody noted it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ovforge.errors import MissingExtraError, MissingInputError, OvforgeError
@@ -97,7 +98,8 @@ def view_exemplars(
 
     source = ExemplarSource(options, progress=progress)
     try:
-        serve(exemplars_app(source, _access(serving)), serving, announce=announce)
+        access = replace(_access(serving), command="exemplars view FILE")
+        serve(exemplars_app(source, access), serving, announce=announce)
     finally:
         source.close()
 

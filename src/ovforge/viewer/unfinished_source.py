@@ -7,6 +7,7 @@ pair's place is its image's number in the plan: when a partition takes its shard
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -33,12 +34,13 @@ from ovforge.records.run_layout import RECORDS, PartitionFiles, find_partitions
 from ovforge.runs.ledger import Ledger
 from ovforge.runs.plan import Plan, find_input, load_plan
 from ovforge.runs.task import Shard
-from ovforge.sources.pair_arrays import ObjectColumns, PairArrays, arrange, motion_row
+from ovforge.sources.pair_arrays import MEASURES, ObjectColumns, PairArrays, arrange, motion_row
 from ovforge.viewer.run_records import read_drops
-from ovforge.viewer.source import PairDetails, Snapshot
+from ovforge.viewer.source import COVERED, OUTSIDE, ObjectNotes, PairDetails, Snapshot
 
 _AGAIN = "remove the file and run `ovforge pairs generate` with the run's own options: it makes this shard again"
 _OPEN_FILES = 8
+_KEPT_RECORDS = 4
 _LOOK_AGAIN_SECONDS = 2.0
 
 
@@ -54,7 +56,13 @@ class _Entry(msgspec.Struct, gc=False):
     bbox: tuple[float, float, float, float]
     area: float
     fidelity: float = float("nan")
+    visibility: float = float("nan")
     iscrowd: int = 0
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it is an object that is seen."""
+        return self.area > 0 and not self.iscrowd
 
 
 class _View(msgspec.Struct):
@@ -73,6 +81,10 @@ class _Name(msgspec.Struct):
     file_name: str
 
 
+class _Shape(msgspec.Struct):
+    segmentation: Any = None
+
+
 class _Originals(NamedTuple):
     """What the annotation file says of the originals; empty where it is not there any more."""
 
@@ -82,6 +94,10 @@ class _Originals(NamedTuple):
     object_id: NDArray[np.int64] = np.zeros(0, np.int64)
     box: NDArray[np.float32] = np.zeros((0, 4), np.float32)
     area: NDArray[np.float32] = np.zeros(0, np.float32)
+    path: Path = Path()
+    stamp: tuple[int, ...] = ()
+    record: NDArray[np.int64] = np.zeros((0, 2), np.int64)
+    """Of each object, where its record is in the file, as long as that has this stamp."""
 
 
 class _Chunk(NamedTuple):
@@ -103,7 +119,7 @@ class UnfinishedSource:
 
     def __init__(self, options: PairsViewOptions, *, progress: Progress = no_progress) -> None:
         self.name = options.name
-        self._folder = options.run_folder
+        self.run_folder = options.run_folder
         self._progress = progress
         self._lock = threading.RLock()
         self._plan: Plan | None = None
@@ -113,6 +129,7 @@ class UnfinishedSource:
         self._chunks: list[_Chunk] = []
         self._known: set[int] = set()
         self._readers: OrderedDict[Path, ImageReader] = OrderedDict()
+        self._records: OrderedDict[tuple[str, int], PairRecord] = OrderedDict()
         self._spans: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         self._snapshot: Snapshot | None = None
         self._items: NDArray[np.int64] = np.zeros((0, 2), np.int64)
@@ -139,15 +156,50 @@ class UnfinishedSource:
         item, variant = (int(number) for number in self._items[pair])
         record = self._record(item)
         if variant >= len(record.variants):
-            raise AnnotationFileError(self._folder, f"the record of {record.file_name} has changed")
+            raise AnnotationFileError(self.run_folder, f"the record of {record.file_name} has changed")
         view = record.variants[variant]
         return PairDetails(view.caption, view.seed, view.motion, view.engine, view.keep_mask)
 
-    def masks(self, row: int) -> list[Any]:
-        return []  # they are in the shards' records; the pages do without until the run is annotated
+    def notes(self, row: int) -> list[ObjectNotes]:
+        arrays = self.snapshot().arrays
+        tracks = arrays.track_id[arrays.objects(row)]
+        pair = np.flatnonzero(arrays.pairs[:, 1] == row)
+        if not len(pair):
+            return [ObjectNotes(segmentation) for segmentation in self._segmentations(tracks)]
+        entries = {entry["id"]: entry for entry in self._entries(int(pair[0])) if entry["area"] > 0}
+        found = (entries.get(track, {}) for track in tracks.tolist())
+        return [ObjectNotes(entry.get("mask"), bool(entry.get("occluded"))) for entry in found]
+
+    def unseen(self, pair: int) -> dict[int, str]:
+        return {
+            entry["id"]: OUTSIDE if entry.get("outside") else COVERED
+            for entry in self._entries(pair)
+            if not entry["area"] and not entry.get("iscrowd")
+        }
+
+    def _entries(self, pair: int) -> list[dict[str, Any]]:
+        item, variant = (int(number) for number in self._items[pair])
+        record = self._record(item)
+        return record.variants[variant].annotations if variant < len(record.variants) else []
+
+    def _segmentations(self, objects: NDArray[np.int64]) -> list[Any]:
+        """The masks of originals, from the annotation file; none where that has changed since it was opened."""
+        originals = self._originals
+        try:
+            with open(originals.path, "rb") as file:
+                if _stamp(os.fstat(file.fileno())) != originals.stamp:
+                    return []
+                found = []
+                for where in find_positions(originals.object_id, objects).tolist():
+                    start, stop = originals.record[where].tolist()
+                    file.seek(start)
+                    found.append(msgspec.json.decode(file.read(stop - start), type=_Shape).segmentation)
+                return found
+        except (OSError, *JSON_ERRORS):
+            return []
 
     def drops(self) -> tuple[Drop, ...] | None:
-        return read_drops(self._folder)
+        return read_drops(self.run_folder)
 
     def close(self) -> None:
         with self._lock:
@@ -156,14 +208,14 @@ class UnfinishedSource:
             self._readers.clear()
 
     def _refresh(self) -> Snapshot:
-        plan, plan_id = load_plan(self._folder)
+        plan, plan_id = load_plan(self.run_folder)
         if plan_id != self._plan_id:  # the first look, or the run was started over
             self._plan, self._plan_id = plan, plan_id
             self._chunks, self._known, self._spans = [], set(), {}
             self._snapshot, self._partitions = None, []
             self.close()
-            self._originals = _read_originals(plan, self._folder, self._progress)
-        ledger = Ledger(self._folder, plan_id)
+            self._originals = _read_originals(plan, self.run_folder, self._progress)
+        ledger = Ledger(self.run_folder, plan_id)
         fresh = False
         for group, shards in enumerate(plan.shards_by_group()):
             unknown = [shard for shard in shards if shard.index not in self._known]
@@ -191,7 +243,7 @@ class UnfinishedSource:
     def _add(self, shard: Shard, records: Sequence[_Pair]) -> None:
         if len(records) != shard.stop - shard.start:
             raise AnnotationFileError(
-                self._folder,
+                self.run_folder,
                 f"shard {shard.index} has {len(records)} records, planned were {shard.stop - shard.start}",
                 hint=_AGAIN,
             )
@@ -199,7 +251,7 @@ class UnfinishedSource:
         self._known.add(shard.index)
 
     def _chunk(self, first_item: int, records: Sequence[_Pair]) -> _Chunk:
-        chunk = _Chunk([], [], [], [], [], [], ObjectColumns(*([] for _ in range(5))), [])  # type: ignore[arg-type]
+        chunk = _Chunk([], [], [], [], [], [], ObjectColumns(*([] for _ in range(6))), [])  # type: ignore[arg-type]
         originals = self._originals
         sizes = self._sizes(first_item, records)
         for offset, (record, size) in enumerate(zip(records, sizes, strict=True)):
@@ -212,7 +264,7 @@ class UnfinishedSource:
             _extend(
                 chunk,
                 (
-                    (originals.box[where], originals.area[where], entry.category_id, entry.id, np.nan)
+                    (originals.box[where], originals.area[where], entry.category_id, entry.id, np.nan, np.nan)
                     for entry, where in known
                 ),
             )
@@ -224,9 +276,9 @@ class UnfinishedSource:
                 _extend(
                     chunk,
                     (
-                        (e.bbox, e.area, e.category_id, e.id, e.fidelity)
+                        (e.bbox, e.area, e.category_id, e.id, e.fidelity, e.visibility)
                         for e in view.annotations
-                        if e.area > 0 and not e.iscrowd
+                        if e.is_shown
                     ),
                 )
         return _packed(chunk)
@@ -261,7 +313,7 @@ class UnfinishedSource:
             except (MissingInputError, ImageError):
                 if last:
                     raise
-        raise MissingImageError(name, self._folder)
+        raise MissingImageError(name, self.run_folder)
 
     def _file_of(self, item: int) -> Path:
         group, shard = self._where(item)
@@ -269,6 +321,18 @@ class UnfinishedSource:
         return files.h5 if files.are_there else self._shard_path(shard)
 
     def _record(self, item: int) -> PairRecord:
+        key = (self._plan_id, item)
+        with self._lock:
+            record = self._records.pop(key, None)
+        if record is None:  # the frames of a clip are asked for one by one
+            record = self._read_record(item)
+        with self._lock:
+            self._records[key] = record
+            while len(self._records) > _KEPT_RECORDS:
+                self._records.popitem(last=False)
+        return record
+
+    def _read_record(self, item: int) -> PairRecord:
         group, shard = self._where(item)
         files = self._partition(group)
         pairs = files.pairs
@@ -310,7 +374,7 @@ class UnfinishedSource:
     def _partition(self, group: int) -> PartitionFiles:
         if self._partitions and self._partitions[group].are_there:
             return self._partitions[group]
-        self._partitions = find_partitions(self._folder, len(self._require_plan().groups) or 1)
+        self._partitions = find_partitions(self.run_folder, len(self._require_plan().groups) or 1)
         return self._partitions[group]
 
     def _shards(self, group: int) -> list[Shard]:
@@ -320,14 +384,14 @@ class UnfinishedSource:
         for group, shards in enumerate(self._require_plan().shards_by_group()):
             if shards and shards[0].start <= item < shards[-1].stop:
                 return group, next(shard for shard in shards if shard.start <= item < shard.stop)
-        raise ImageError(f"image {item}", "is not planned", detail=str(self._folder))
+        raise ImageError(f"image {item}", "is not planned", detail=str(self.run_folder))
 
     def _shard_path(self, shard: Shard) -> Path:
-        return Ledger(self._folder, self._plan_id).shard_path(shard, ".h5")
+        return Ledger(self.run_folder, self._plan_id).shard_path(shard, ".h5")
 
     def _require_plan(self) -> Plan:
         if self._plan is None:
-            self._plan, self._plan_id = load_plan(self._folder)
+            self._plan, self._plan_id = load_plan(self.run_folder)
         return self._plan
 
 
@@ -339,6 +403,7 @@ def _read_originals(plan: Plan, folder: Path, progress: Progress) -> _Originals:
         return _Originals()
     progress("annotations", 0, 0)
     try:
+        stamp = _stamp(path.stat())
         with open_annotations(
             path,
             images=("width", "height"),
@@ -354,13 +419,20 @@ def _read_originals(plan: Plan, folder: Path, progress: Progress) -> _Originals:
             objects["id"],
             objects["bbox"].astype(np.float32),
             objects["area"].astype(np.float32),
+            path,
+            stamp,
+            np.column_stack([objects.starts, objects.stops]).astype(np.int64),
         )
-    except OvforgeError:  # another file by now: what the shards hold can be shown all the same
+    except (OSError, OvforgeError):  # another file by now: what the shards hold can be shown all the same
         return _Originals()
 
 
+def _stamp(stat: os.stat_result) -> tuple[int, ...]:
+    return stat.st_size, stat.st_mtime_ns
+
+
 def _extend(chunk: _Chunk, objects: Iterable[tuple[Any, ...]]) -> None:
-    """Give the latest image its objects: box, area, class, track, fidelity."""
+    """Give the latest image its objects: box, area, class, track, fidelity, visibility."""
     for values in objects:
         for column, value in zip(chunk.objects, values, strict=True):
             column.append(value)  # type: ignore[attr-defined]
@@ -368,7 +440,9 @@ def _extend(chunk: _Chunk, objects: Iterable[tuple[Any, ...]]) -> None:
 
 
 def _packed(chunk: _Chunk) -> _Chunk:
-    box, area, category, track, fidelity = chunk.objects
+    box, area, category, track, fidelity, visibility = chunk.objects
+    measures = np.full((len(area), len(MEASURES)), np.nan, np.float32)
+    measures[:, MEASURES.index("visibility")] = visibility
     return chunk._replace(
         objects=ObjectColumns(
             np.array(box, np.float32).reshape(-1, 4),
@@ -376,6 +450,7 @@ def _packed(chunk: _Chunk) -> _Chunk:
             np.array(category, np.int64),
             np.array(track, np.int64),
             np.array(fidelity, np.float32),
+            measures,
         )
     )
 
@@ -385,7 +460,8 @@ def _joined(chunks: Sequence[_Chunk], categories: tuple[Category, ...]) -> tuple
     for chunk in chunks:
         pairs.append(np.array(chunk.pairs, np.int64).reshape(-1, 2) + first)
         first += len(chunk.names)
-    empty = ObjectColumns(np.zeros((0, 4)), *(np.zeros(0) for _ in range(4)))
+    none, measures = np.zeros(0), np.zeros((0, len(MEASURES)))
+    empty = ObjectColumns(np.zeros((0, 4)), none, none, none, none, measures)
     arrays = arrange(
         pairs=np.concatenate([np.zeros((0, 2), np.int64), *pairs]),
         image_id=np.array([number for chunk in chunks for number in chunk.image_id], np.int64),

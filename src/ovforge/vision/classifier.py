@@ -22,7 +22,7 @@ from ovforge.options.vision import (
     WithoutExemplars,
     features_folder,
 )
-from ovforge.records.features import feature_key
+from ovforge.records.features import SETTINGS_FILE, feature_key
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, shell_command
 from ovforge.sources.exemplars import DrawnClass, read_drawn
 from ovforge.sources.features import FeatureFolder
@@ -132,7 +132,7 @@ def _exemplars(
     if folder is None:
         if options.vision is None:
             raise InputError("no features of exemplars", hint="give their folder with --features=FOLDER")
-        folder = features_folder(options.vision, 0)
+        folder = _default_features(options.vision)
     features = FeatureFolder(folder)
     if model is not None and options.model is not None:
         _check_same_model(features, options.model)
@@ -154,6 +154,16 @@ def _exemplars(
     dimension = max((part.shape[1] for part in parts), default=0)
     empty = np.zeros((0, dimension), np.float32)
     return _Exemplars(np.concatenate([empty, *(part for part in parts if len(part))]), counts)
+
+
+def _default_features(vision: Path) -> Path:
+    """The model's folder of features; that of averaged views, too, is what `embed` makes, but has to be asked for."""
+    folder = features_folder(vision, 0)
+    others = sorted(folder.parent.glob(f"{folder.name}_augment*/{SETTINGS_FILE}"))
+    if others and not (folder / SETTINGS_FILE).is_file():
+        hint = " or ".join(f"--features={each.parent}" for each in others)
+        raise MissingInputError(folder, what="features of exemplars", hint=f"there are others: {hint}")
+    return folder
 
 
 def _keys(path: Path, categories: Sequence[TextCategory], features: FeatureFolder, drops: Drops) -> list[list[str]]:

@@ -1,8 +1,9 @@
 """From pixels to a model's input, as its preprocessor configuration says; without torchvision.
 
 The arithmetic is that of transformers' image processors: Pillow's antialiased resize on 8-bit pixels, then scaling
-and normalising. OWL models, whose processors resize with scipy, are resized with Pillow too: a detector's boxes do
-not hang on the last bits.
+and normalising. DINOv3's processor scales first and resizes floating-point numbers, and so does this one. OWL
+models, whose processors resize with scipy, are resized with Pillow too: a detector's boxes do not hang on the last
+bits.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ _DEFAULTS = {
 }
 _SQUARE_BY_PADDING = frozenset({"owlv2"})
 _PATCHES = frozenset({"siglip2"})
+_SCALED_FIRST = frozenset({"dinov3_vit", "dinov3_convnext"})
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Preprocessor:
         resample: Pillow's number of the filter.
         scale: what 8-bit values are multiplied by.
         pad_to_square: zeros are added at right and below before the resize (OWLv2).
+        scale_first: values are scaled before the resize, which then rounds nothing (DINOv3).
         patch, patches: images become at most `patches` squares of `patch` pixels, in their own proportions (SigLIP 2).
     """
 
@@ -76,6 +79,7 @@ class Preprocessor:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     pad_to_square: bool = False
+    scale_first: bool = False
     patch: int = 0
     patches: int = 0
 
@@ -87,7 +91,7 @@ class Preprocessor:
         size = self.size or {}
         return self.crop[0] if self.crop else size.get("height") or size.get("shortest_edge") or 224
 
-    def __call__(self, image: Pixels) -> Inputs:
+    def __call__(self, image: NDArray[Any]) -> Inputs:
         """Prepare one image, uint8 RGB (height, width, 3)."""
         if self.patch:
             height, width = _size_in_patches(image.shape[0], image.shape[1], self.patch, self.patches)
@@ -96,7 +100,8 @@ class Preprocessor:
             side = max(image.shape[:2])
             image = np.pad(image, ((0, side - image.shape[0]), (0, side - image.shape[1]), (0, 0)))
         if self.size is not None:
-            image = _resized(image, *_target(image.shape[0], image.shape[1], self.size), self.resample)
+            resize = _resized_unrounded if self.scale_first else _resized
+            image = resize(image, *_target(image.shape[0], image.shape[1], self.size), self.resample)
         if self.crop is not None:
             image = _centre(image, *self.crop)
         return {"pixel_values": self._normalised(image).transpose(2, 0, 1)}
@@ -115,7 +120,7 @@ class Preprocessor:
             mask[row, :high, :wide] = 1
         return {"pixel_values": pixels, "pixel_mask": mask}
 
-    def _normalised(self, image: Pixels) -> NDArray[np.float32]:
+    def _normalised(self, image: NDArray[Any]) -> NDArray[np.float32]:
         scaled = image.astype(np.float32) * np.float32(self.scale)
         result = (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
         return np.asarray(result, np.float32)
@@ -173,6 +178,7 @@ def _read(model_type: str, config: dict[str, Any], defaults: _Defaults) -> Prepr
         mean=tuple(map(float, mean)),
         std=tuple(map(float, std)),
         pad_to_square=model_type in _SQUARE_BY_PADDING and bool(config.get("do_pad", True)),
+        scale_first=model_type in _SCALED_FIRST,
         patch=int(config.get("patch_size", 16)) if patches else 0,
         patches=int(config.get("max_num_patches", 256)) if patches else 0,
     )
@@ -198,7 +204,18 @@ def _resized(image: Pixels, height: int, width: int, resample: int) -> Pixels:
     return np.asarray(small, np.uint8)
 
 
-def _centre(image: Pixels, height: int, width: int) -> Pixels:
+def _resized_unrounded(image: Pixels, height: int, width: int, resample: int) -> NDArray[np.float32]:
+    """As `_resized`, but float32 between 0 and 255: scaling before or after a linear filter is the same."""
+    from PIL import Image
+
+    if image.shape[:2] == (height, width):
+        return image.astype(np.float32)
+    size, kind = (max(width, 1), max(height, 1)), Image.Resampling(resample)
+    channels = (Image.fromarray(image[..., channel].astype(np.float32)) for channel in range(3))
+    return np.stack([np.asarray(channel.resize(size, resample=kind), np.float32) for channel in channels], axis=-1)
+
+
+def _centre(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     if top < 0 or left < 0:
         above, before = max(-top, 0), max(-left, 0)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ovforge.errors import InputError, OutputExistsError, PlanMismatchError, ShortageError
+from ovforge.errors import InputError, MissingInputError, OutputExistsError, PlanMismatchError, ShortageError
 from ovforge.options.vision import (
     ClassifierKind,
     ClassifierLayout,
@@ -19,6 +19,7 @@ from ovforge.options.vision import (
     EmbedOptions,
     VisionOptions,
     WithoutExemplars,
+    features_folder,
 )
 from ovforge.records.exemplar import Exemplar
 from ovforge.records.features import feature_key
@@ -211,6 +212,19 @@ def test_exemplars_that_are_not_embedded_yet(tiny: Tiny, embedded_world: World) 
     assert "ovforge exemplars embed" in caught.value.hint
 
 
+def test_features_of_averaged_views_are_named_where_the_plain_ones_are_missing(
+    tiny: Tiny, embedded_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(embedded_world.root)
+    there = features_folder(tiny("clip"), 5)
+    there.parent.mkdir(parents=True)
+    (embedded_world.root / "features").rename(there)
+    with pytest.raises(MissingInputError, match="features of exemplars not found") as caught:
+        make_classifier(options(embedded_world, tiny("clip"), features=None))
+    assert str(there) in caught.value.hint
+    assert make_classifier(options(embedded_world, tiny("clip"), features=there)).counts["exemplars"] == 5
+
+
 def test_features_of_another_model_are_refused(tiny: Tiny, embedded_world: World) -> None:
     with pytest.raises(PlanMismatchError, match="features are of the model"):
         make_classifier(options(embedded_world, tiny("siglip")))
@@ -233,6 +247,8 @@ def test_a_class_of_one_s_own(tiny: Tiny, embedded_world: World) -> None:
     assert np.abs(rows[4] / np.linalg.norm(rows[4]) - text[1]).max() < 1e-5
     assert any("from row 3: zebra, banana" in note for note in summary.notes)
     assert [(drop.kind, drop.reason) for drop in summary.drops] == [("image", "is not an image of a known format")]
+    with pytest.raises(InputError, match="add='zebra': given twice"):
+        options(world, tiny("clip"), add=(f"zebra={folder}", "zebra="))
     with pytest.raises(InputError, match="there is a category of this name"):
         make_classifier(options(world, tiny("clip"), add=(f"cat={folder}",)))
 

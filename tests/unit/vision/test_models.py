@@ -69,6 +69,32 @@ def test_images_are_prepared_as_transformers_prepares_them(
             assert np.abs(value - expected[key]).max() < 1e-5
 
 
+def test_dinov3_images_are_scaled_before_they_are_resized(tiny: Tiny, preprocessors: dict[str, dict[str, Any]]) -> None:
+    """As its processor does it, which needs torchvision: there a float image is resized by torch, antialiased."""
+    import torch
+
+    ours = make_preprocessor(tiny("dinov3_vit"), "dinov3_vit", preprocessors["dinov3_vit"])
+    mean, std = (torch.tensor(preprocessors["dinov3_vit"][key])[:, None, None] for key in ("image_mean", "image_std"))
+    for image in [*IMAGES, photograph(7, 20, 300), photograph(8, 33, 33)]:
+        scaled = torch.from_numpy(image.transpose(2, 0, 1).copy()).float()[None] / 255
+        resized = torch.nn.functional.interpolate(scaled, (32, 32), mode="bilinear", antialias=True)
+        given = ours(image)["pixel_values"]
+        assert np.abs(given - ((resized[0] - mean) / std).numpy()).max() < 1e-5
+
+
+def test_dinov3_images_are_prepared_as_transformers_prepares_them(
+    tiny: Tiny, preprocessors: dict[str, dict[str, Any]]
+) -> None:
+    pytest.importorskip("torchvision", reason="transformers' processor of DINOv3 needs torchvision")
+    from transformers import DINOv3ViTImageProcessor
+
+    config = {key: value for key, value in preprocessors["dinov3_vit"].items() if key != "image_processor_type"}
+    ours = make_preprocessor(tiny("dinov3_vit"), "dinov3_vit", preprocessors["dinov3_vit"])
+    for image in [*IMAGES, photograph(7, 20, 300), photograph(8, 33, 33)]:
+        expected = DINOv3ViTImageProcessor(**config)([image], return_tensors="pt")["pixel_values"].numpy()
+        assert np.abs(ours.collate([ours(image)])["pixel_values"] - expected).max() < 1e-5
+
+
 def test_owl_images_are_padded_to_a_square_and_resized_much_as_transformers_does(
     tiny: Tiny, preprocessors: dict[str, dict[str, Any]]
 ) -> None:
@@ -112,6 +138,57 @@ def test_features_of_texts(tiny: Tiny, kind: str) -> None:
     assert several.shape == (3, 16)
     assert np.abs(several[1] - alone[0]).max() < 1e-5  # padding changes nothing
     assert np.abs(several[1] - several[2]).max() > 1e-3
+
+
+def test_siglip2_reads_lower_case_in_64_places_and_pools_the_last(tmp_path: Path) -> None:
+    """Against `get_text_features` on tokens written out by hand, as SigLIP 2 was trained: padded, nothing masked."""
+    import torch
+    from transformers import Siglip2Config, Siglip2Model, Siglip2Tokenizer
+
+    letters = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "\u2581", *"abcdefghijklmnopqrstuvwxyz"]
+    vocabulary = {letter: number for number, letter in enumerate(letters)}
+    # As the published folders say it; the class alone would pad at the left.
+    Siglip2Tokenizer(vocabulary, [], padding_side="right").save_pretrained(tmp_path)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = {**sizes, "vocab_size": len(letters), "max_position_embeddings": 64, "projection_size": 16}
+    config = Siglip2Config(text_config=text, vision_config={**sizes, "num_patches": 16, "patch_size": 8})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Siglip2Model(config).eval()
+        for parameter in network.parameters():
+            parameter.data.normal_(0, 0.2)
+    network.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(
+        json.dumps({"image_processor_type": "Siglip2ImageProcessor", "patch_size": 8, "max_num_patches": 16})
+    )
+    texts = ["a CAT", "A photo of a dog", "x" * 100]
+    given = FeatureModel(VisionOptions(tmp_path)).embed_texts(texts)
+    ids = [[vocabulary[letter] for letter in text.lower().replace(" ", "\u2581")][:64] for text in texts]
+    padded = torch.tensor([row + [0] * (64 - len(row)) for row in ids])
+    with torch.inference_mode():
+        out = network.get_text_features(input_ids=padded)
+        states = network.text_model(input_ids=padded).last_hidden_state
+        pooled = network.text_model.head(states[:, -1])
+    expected = (out if isinstance(out, torch.Tensor) else out.pooler_output).numpy()
+    assert np.abs(pooled.numpy() - expected).max() < 1e-6
+    assert np.abs(given - expected).max() < 1e-5
+    assert np.abs(given[0] - given[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_features_of_texts_are_the_model_s_own(tiny: Tiny, kind: str) -> None:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    network = AutoModel.from_pretrained(tiny(kind)).eval()
+    texts = ["a photo of a red cup", "a cat"]
+    padding = "max_length" if kind == "siglip" else True
+    tokens = AutoTokenizer.from_pretrained(tiny(kind))(texts, padding=padding, max_length=16, return_tensors="pt")
+    kept = ("input_ids",) if kind == "siglip" else ("input_ids", "attention_mask")
+    with torch.inference_mode():
+        out = network.get_text_features(**{key: tokens[key] for key in kept})
+    expected = (out if isinstance(out, torch.Tensor) else out.pooler_output).numpy()
+    assert np.abs(FeatureModel(VisionOptions(tiny(kind))).embed_texts(texts) - expected).max() < 1e-5
 
 
 @pytest.mark.parametrize("dtype", [Dtype.FLOAT16, Dtype.BFLOAT16])

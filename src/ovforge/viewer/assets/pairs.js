@@ -1,4 +1,4 @@
-// The grid and the pair view. Works over the server's addresses, or over the data within an exported file.
+// The grid, the pair view and the clip view. Works over the server's addresses, or over the data within an exported file.
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -7,7 +7,11 @@
   const PAGE = 60, PAGES_KEPT = 60, TALLEST = 12e6; // px; browsers end near 17 million
   const QUERY = ["name", "class", "freq", "size_from", "size_to", "objects_from", "objects_to", "fidelity_from",
     "fidelity_to", "sort", "verdict", "tag", "motion", "first_from", "first_to", "scale_from", "scale_to",
-    "rotation_from", "rotation_to"];
+    "rotation_from", "rotation_to", ...["visibility", "sharpness", "boundary", "colour", "repeated", "same", "margin",
+      "found", "extra"].flatMap((name) => [`${name}_from`, `${name}_to`])];
+  const ONE = data.clips ? "clip" : "pair";
+  // Filters that a clip's frame fulfils: that frame is opened. All others are of the clip as a whole.
+  const OF_FRAMES = QUERY.filter((key) => !["name", "verdict", "tag"].includes(key));
   const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
   const el = (name, attributes = {}, ...children) => {
     const node = document.createElement(name);
@@ -18,7 +22,7 @@
 
   // ---- state, kept in the address after the #, so that a link shows the same
   const state = { query: {}, pair: null, mode: "side", boxes: true, labels: true, outlines: false, mask: false,
-    divide: 50, zoom: { k: 1, x: 0, y: 0 }, tiles: true };
+    divide: 50, zoom: { k: 1, x: 0, y: 0 }, tiles: true, frame: 0, speed: 4, loop: true };
 
   function readAddress() {
     const values = new URLSearchParams(location.hash.slice(1));
@@ -32,6 +36,9 @@
     state.outlines = values.get("outlines") === "1";
     state.mask = values.get("mask") === "1";
     state.tiles = !hidden.includes("tiles");
+    state.frame = Math.max(0, Math.floor(+values.get("frame")) || 0);
+    state.speed = +values.get("speed") || 4;
+    state.loop = values.get("loop") !== "0";
     const divided = values.get("divide");
     if (divided !== null && isFinite(+divided)) state.divide = Math.min(100, Math.max(0, +divided));
     const [k, x, y] = (values.get("zoom") || "").split(",").map(Number);
@@ -48,6 +55,9 @@
       if (state.mask) values.set("mask", "1");
       const { k, x, y } = state.zoom;
       if (k > 1) values.set("zoom", `${k.toFixed(2)},${x.toFixed(3)},${y.toFixed(3)}`);
+      if (state.frame) values.set("frame", state.frame);
+      if (state.speed !== 4) values.set("speed", state.speed);
+      if (!state.loop) values.set("loop", "0");
     }
     const hidden = (state.pair ? ["boxes", "labels", "tiles"] : ["tiles"]).filter((key) => !state[key]);
     if (hidden.length) values.set("hide", hidden.join(","));
@@ -74,7 +84,9 @@
       return found;
     },
     list: (query, offset, limit, signal) => server.ask("pairs", { ...query, offset, limit }, signal),
-    pair: (name, query) => server.ask("pair", { ...query, pair: name }),
+    pair: (name, query, outlines) => server.ask("pair", { ...query, pair: name, ...(outlines ? { outlines: 1 } : {}) }),
+    frame: (pair, k) => `image/${pair.views[k].row}?${generation}`,
+    frameThumb: (pair, k) => `thumb/${pair.views[k].row}?${generation}`,
     thumb: (item, side) => `thumb/${item.rows[side]}?${generation}`,
     image: (pair, side) => `image/${pair.rows[side]}?${generation}`,
     mask: (pair) => `mask/${pair.id}?${generation}`,
@@ -86,17 +98,27 @@
       const classes = set(query.class) ? classesNamed(query.class) : null;
       const inside = (value, from, to) =>
         (!set(from) || (value !== null && value >= +from)) && (!set(to) || (value !== null && value <= +to));
-      const perObject = ["class", "freq", "size_from", "size_to", "fidelity_from", "fidelity_to"].some((k) => set(query[k]));
-      const found = data.pairs.filter((pair) => {
-        const objects = pair.views[1].objects;
+      const measures = data.measured.filter((name) => name !== "extra" && (set(query[`${name}_from`]) || set(query[`${name}_to`])));
+      const perObject = measures.length || ["class", "freq", "size_from", "size_to", "fidelity_from", "fidelity_to"].some((k) => set(query[k]));
+      const fits = (pair, view) => {
+        const objects = view.objects;
         if (set(query.name) && !pair.views.some((v) => v.name.toLowerCase().includes(query.name.toLowerCase()))) return false;
         if (!inside(objects.length, query.objects_from, query.objects_to)) return false;
+        if ((set(query.extra_from) || set(query.extra_to)) && !inside(view.extra?.length ?? null, query.extra_from, query.extra_to)) return false;
         return !perObject || objects.some((o) => (!classes || classes.has(o.class)) &&
           (!set(query.freq) || (o.frequency && query.freq.includes(o.frequency))) &&
-          inside(Math.sqrt(o.area), query.size_from, query.size_to) && inside(o.fidelity, query.fidelity_from, query.fidelity_to));
-      });
+          inside(Math.sqrt(o.area), query.size_from, query.size_to) && inside(o.fidelity, query.fidelity_from, query.fidelity_to) &&
+          measures.every((name) => inside(o.measures[name] ?? null, query[`${name}_from`], query[`${name}_to`])));
+      };
+      const found = data.pairs.filter((pair) => pair.views.slice(1).some((view) => fits(pair, view)));
+      const worst = (p) => {
+        const name = query.sort.replace("-", ""), sign = query.sort.startsWith("-") ? -1 : 1;
+        if (name === "extra") return p.views[1].extra ? sign * p.views[1].extra.length : null;
+        const values = p.views.slice(1).flatMap((v) => v.objects.map((o) => o.measures[name])).filter((v) => v !== undefined);
+        return values.length ? Math.min(...values.map((v) => sign * v)) : null;
+      };
       const key = { shrunk: (p) => p.change, grown: (p) => p.change && -p.change, fidelity: (p) => p.fidelity,
-        "-fidelity": (p) => p.fidelity === null ? null : -p.fidelity, "-objects": (p) => -p.objects }[query.sort];
+        "-fidelity": (p) => p.fidelity === null ? null : -p.fidelity, "-objects": (p) => -p.objects }[query.sort] || (query.sort ? worst : null);
       if (key) found.sort((a, b) => (key(a) ?? Infinity) - (key(b) ?? Infinity) || 0);
       return found;
     },
@@ -110,7 +132,9 @@
       const selected = within.select(query), place = selected.indexOf(pair);
       return { ...pair, place: place < 0 ? null : place, among: selected.length };
     },
-    thumb: (item, side) => data.images[item.views[side].name],
+    thumb: (item, side) => data.images[item.views[side ? item.frame : 0].name],
+    frame: (pair, k) => data.images[pair.views[k].name],
+    frameThumb: (pair, k) => data.images[pair.views[k].name],
     image: (pair, side) => data.images[pair.views[side].name],
     mask: (pair) => data.masks[pair.name],
   };
@@ -164,7 +188,7 @@
     }
     if (last > first) fetchPages(Math.floor(first / PAGE), Math.floor((last - 1) / PAGE));
     $("empty").hidden = total > 0 && !problem;
-    $("empty").textContent = problem || (data.total || Object.keys(state.query).length ? "No pair is like that." : "No pair yet.");
+    $("empty").textContent = problem || (data.total || Object.keys(state.query).length ? `No ${ONE} is like that.` : `No ${ONE} yet.`);
   }
 
   function fill(tile, item, place) {
@@ -174,14 +198,17 @@
     tile.setAttribute("aria-posinset", place + 1);
     tile.setAttribute("aria-setsize", total);
     const said = VERDICTS[item.review?.verdict] || "", tags = item.review?.tags || [];
-    tile.setAttribute("aria-label", [item.name, plural(item.objects, "object"), said, ...tags].filter(Boolean).join(", "));
+    const length = item.title === item.name ? [] : [plural(item.frames, "frame")];
+    tile.setAttribute("aria-label", [item.title, ...length, plural(item.objects, "object"), said, ...tags].filter(Boolean).join(", "));
     const link = new URLSearchParams({ ...state.query, pair: item.name });
+    if (frameOf(item)) link.set("frame", frameOf(item));
     tile.href = "#" + link;
     const notes = [plural(item.objects, "object")];
     if (item.change !== null) notes.push(`×${item.change.toFixed(2)}`);
     if (item.fidelity !== null) notes.push(`f ${item.fidelity.toFixed(2)}`);
-    const line = el("div", { class: "line" }, el("b", {}, item.name), el("span", { title: "objects, change of their areas, lowest fidelity" }, notes.join(" · ")));
+    const line = el("div", { class: "line" }, el("b", {}, item.title), el("span", { title: "objects, change of their areas, lowest fidelity" }, notes.join(" · ")));
     const two = el("div", { class: "two" }, small(item, 0), small(item, 1));
+    if (length.length) two.append(el("div", { class: "length" }, `▶ ${length[0]}`));
     if (said || tags.length) {
       const badge = el("div", { class: `badge ${item.review.verdict}` }, [said, ...tags].filter(Boolean).join(" · "));
       two.append(badge);
@@ -189,6 +216,7 @@
     tile.replaceChildren(two, line);
   }
 
+  const frameOf = (item) => item.title !== item.name && OF_FRAMES.some((key) => state.query[key]) ? item.frame : 0;
   const VERDICTS = { keep: "kept", reject: "rejected" };
   const mark = (item) => item.review ? `${item.review.verdict}/${item.review.revision}/${item.review.tags.join(",")}` : "";
 
@@ -262,7 +290,7 @@
 
   function showState() {
     const filtered = Object.keys(state.query).some((key) => key !== "sort");
-    const parts = [filtered ? `${plural(total, "pair")} of ${data.total.toLocaleString("en")}` : plural(total, "pair")];
+    const parts = [filtered ? `${plural(total, ONE)} of ${data.total.toLocaleString("en")}` : plural(total, ONE)];
     if (data.state?.unfinished) {
       parts.push(`${data.state.done.toLocaleString("en")} of ${data.state.planned.toLocaleString("en")} images done`);
     }
@@ -320,12 +348,15 @@
       if (field.type === "checkbox") field.checked = value.includes(field.value);
       else field.value = value;
     }
-    drawChips();
+    drawFilters();
   }
 
-  // What the statistics page asked for and the form has no field for.
-  function drawChips() {
-    const words = { motion: "motion", first: "original's object size", scale: "scale", rotation: "rotation", freq: "frequency" };
+  // How many of the scores are filtered by, and what the statistics page asked for and the form has no field for.
+  function drawFilters() {
+    const within = $("scores")?.querySelectorAll("fieldset") || [];
+    const used = [...within].filter((range) => [...range.querySelectorAll("input")].some((field) => field.value)).length;
+    if ($("scores")) $("scores").firstElementChild.textContent = used ? `Scores (${used})` : "Scores";
+    const words = { ...Object.fromEntries(QUERY.map((key) => [key.split("_")[0], key.split("_")[0]])), motion: "motion", first: "original's object size", scale: "scale", rotation: "rotation", freq: "frequency" };
     const chips = [];
     for (const [key, word] of Object.entries(words)) {
       const keys = OTHERS.filter((other) => other.split("_")[0] === key && state.query[other]);
@@ -352,6 +383,7 @@
       if (JSON.stringify(query) === sameQuery()) return;
       state.query = query;
       writeAddress();
+      drawFilters();
       restart();
     }, delay);
   }
@@ -361,8 +393,11 @@
   form.addEventListener("reset", () => {
     for (const key of OTHERS) delete state.query[key];
     state.query.name ??= ""; // so that the form is seen to differ
-    drawChips();
+    drawFilters();
     queryChanged(0);
+  });
+  $("scores")?.addEventListener("focusout", (event) => { // a menu closes when one goes on
+    if (event.relatedTarget && !$("scores").contains(event.relatedTarget)) $("scores").open = false;
   });
   for (const entry of data.classes) {
     $("classes").append(el("option", { value: entry.name, label: `${entry.name} (${entry.objects.toLocaleString("en")})` }));
@@ -379,12 +414,13 @@
     return `oklch(${lightness} 0.17 ${(25 + 360 * ((place * stride) % Math.max(count, 1)) / Math.max(count, 1)) % 360})`;
   }
   // Objects are numbered as they stand in the original, then those that are in the second view alone.
-  const numbered = (pair) => [...new Set(pair.views.flatMap((view) => view.objects.map((object) => object.track)))];
+  const numbered = (pair) => pair.tracks ??= [...new Set(pair.views.flatMap((view) => view.objects.map((object) => object.track)))];
 
   async function showPair() {
     const mine = ++turn;
     if (!state.pair) {
       shown = null;
+      player.close();
       if (dialog.open) dialog.close();
       document.title = `${data.name} · ovforge`;
       return;
@@ -392,10 +428,12 @@
     if (!dialog.open) dialog.showModal();
     let pair;
     try {
-      pair = await source.pair(state.pair, ask(state.query));
+      pair = await source.pair(state.pair, ask(state.query), state.outlines);
+      pair.outlined = state.outlines || data.file || !pair.clip;
     } catch (error) {
       if (mine !== turn) return;
       shown = null;
+      player.close();
       $("pair-name").textContent = state.pair;
       $("pair-place").textContent = "";
       for (const side of [0, 1]) $(`view-${side}`).firstElementChild.replaceChildren();
@@ -405,14 +443,20 @@
     if (mine !== turn) return;
     shown = pair;
     if (pair.place !== null) active = pair.place;
-    document.title = `${pair.name} · ${data.name}`;
-    $("pair-name").textContent = pair.name;
+    document.title = `${pair.title} · ${data.name}`;
+    $("pair-name").textContent = pair.title;
     $("pair-place").textContent = pair.place === null ? "not in this filter" : `${(pair.place + 1).toLocaleString("en")} of ${pair.among.toLocaleString("en")}`;
     $("previous").disabled = pair.place === null || pair.place === 0;
     $("next").disabled = pair.place === null || pair.place >= pair.among - 1;
-    for (const side of [0, 1]) drawView(pair, side);
-    drawFacts(pair);
+    spots.clear();
+    if (pair.clip) drawClip(pair);
+    else {
+      player.close();
+      for (const side of [0, 1]) drawView(pair, side);
+      drawFacts(pair);
+    }
     drawMode();
+    if (pair.clip) player.draw();
     drawReview();
   }
 
@@ -422,12 +466,19 @@
     const what = side ? "Second view" : "Original";
     const image = el("img", { src: source.image(pair, side), alt: `${what}, ${view.name}`, draggable: "false" });
     image.onerror = () => { image.remove(); holder.classList.add("failed"); };
+    const { outlines, boxes, labels } = marks(pair, view);
+    const corner = el("div", { class: "corner" }, side ? "Second view" : "Original");
+    holder.replaceChildren(el("div", { class: "zoom" }, image, outlines, ...boxes), ...labels, corner);
+  }
+
+  // What is drawn over one image: outlines, boxes and labels of its objects, the same colours in all of a pair or clip.
+  function marks(pair, view) {
     const tracks = numbered(pair), labels = [];
     const outlines = svg("svg", { class: "outlines", viewBox: `0 0 ${view.width} ${view.height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
     const boxes = view.objects.map((object) => {
       const [x, y, w, h] = object.box;
       const place = tracks.indexOf(object.track);
-      const box = el("div", { class: "box", "data-track": object.track });
+      const box = el("div", { class: object.occluded ? "box occluded" : "box", "data-track": object.track });
       const label = el("div", { class: "label", "data-track": object.track }, el("b", {}, String(place + 1)), el("span", {}, ` ${object.class}`));
       label.style.setProperty("--c", colour(place, tracks.length));
       label.box = [x / view.width, y / view.height, w / view.width, h / view.height];
@@ -437,92 +488,226 @@
         shape.style.stroke = colour(place, tracks.length);
         outlines.append(shape);
       }
-      box.style.left = 100 * x / view.width + "%";
-      box.style.top = 100 * y / view.height + "%";
-      box.style.width = 100 * w / view.width + "%";
-      box.style.height = 100 * h / view.height + "%";
+      placeBox(box, object.box, view);
       box.style.setProperty("--c", colour(place, tracks.length));
       return box;
     });
+    for (const one of view.extra || []) {
+      const box = el("div", { class: "box extra", title: `found besides: ${one.class}` }), [x, y, w, h] = one.box;
+      placeBox(box, one.box, view);
+      const label = el("div", { class: "label extra" }, el("b", {}, "?"), el("span", {}, ` ${one.class} ${one.score.toFixed(2)}`));
+      label.box = [x / view.width, y / view.height, w / view.width, h / view.height];
+      labels.push(label);
+      boxes.push(box);
+    }
     // Small ones last, so that a large one does not cover their labels.
     boxes.sort((a, b) => parseFloat(b.style.width) * parseFloat(b.style.height) - parseFloat(a.style.width) * parseFloat(a.style.height));
     labels.sort((a, b) => a.box[2] * a.box[3] - b.box[2] * b.box[3]);
-    const corner = el("div", { class: "corner" }, side ? "Second view" : "Original");
-    holder.replaceChildren(el("div", { class: "zoom" }, image, outlines, ...boxes), ...labels, corner);
+    return { outlines, boxes, labels };
+  }
+
+  function placeBox(box, [x, y, w, h], view) {
+    box.style.left = 100 * x / view.width + "%";
+    box.style.top = 100 * y / view.height + "%";
+    box.style.width = 100 * w / view.width + "%";
+    box.style.height = 100 * h / view.height + "%";
+  }
+
+  // ---- a clip
+  const player = clipPlayer({
+    el,
+    address: (clip, k) => source.frame(clip, k),
+    thumb: (clip, k) => source.frameThumb(clip, k),
+    changed: (k, failed) => drawFrame(k, failed),
+    settled: () => {
+      if (!shown?.clip) return;
+      Object.assign(state, { frame: player.at, speed: player.speed, loop: player.loop });
+      writeAddress();
+    },
+  });
+
+  function drawClip(pair) {
+    $("view-0").firstElementChild.replaceChildren();
+    player.configure(state);
+    $("view-1").firstElementChild.replaceChildren(el("div", { class: "zoom" }, ...player.open(pair, state.frame)));
+    state.frame = player.at;
+    drawClipFacts(pair);
+  }
+
+  // Boxes follow by their tracks: the same number and colour in every frame.
+  function drawFrame(k, failed) {
+    if (!shown?.clip) return;
+    state.frame = k;
+    const holder = $("view-1").firstElementChild, view = shown.views[k];
+    holder.classList.toggle("failed", Boolean(failed));
+    for (const old of holder.querySelectorAll(".box, .label, .outlines")) old.remove();
+    const { outlines, boxes, labels } = marks(shown, view);
+    holder.firstElementChild.append(outlines, ...boxes);
+    holder.append(...labels);
+    point(pointed);
+    placeLabels(holder);
+    tellFrame(view);
+  }
+
+  // Outlines of a clip are asked for when they are first to be drawn.
+  async function fetchOutlines() {
+    const clip = shown;
+    if (!clip?.clip || clip.outlined || !state.outlines) return;
+    clip.outlined = true;
+    try {
+      const full = await source.pair(clip.name, ask(state.query), true);
+      full.views.forEach((view, k) => { if (clip.views[k]) clip.views[k].objects = view.objects; });
+    } catch (error) {
+      clip.outlined = false;
+      say(error.message);
+      return;
+    }
+    if (shown === clip) drawFrame(player.at);
+  }
+
+  let cells = new Map();
+  function drawClipFacts(clip) {
+    const tracks = numbered(clip), first = new Map();
+    for (const view of clip.views) for (const object of view.objects) if (!first.has(object.track)) first.set(object.track, object);
+    cells = new Map();
+    const rows = tracks.map((track, place) => {
+      const area = el("td", { class: "n" }), seen = el("td", { class: "n" });
+      const row = objectRow(track, place, tracks.length, first.get(track), area, seen);
+      cells.set(track, { row, area, seen });
+      return row;
+    });
+    const text = clip.clip.preset ? `${clip.clip.preset}, frames ${plural(clip.clip.gap || 1, "video frame")} apart` : "";
+    $("facts").replaceChildren(
+      ...fact("Frame", el("p", { id: "frame-fact" })),
+      ...fact(plural(rows.length, "object"), rows.length ? objectTable(["class", "area", "visible"], rows) : el("p", { class: "note" }, "none")),
+      ...(text ? fact("Motion", el("p", {}, text)) : []),
+      ...fact("Camera", el("p", { id: "camera-fact" })),
+      ...fact("Caption", clip.caption ? el("p", {}, clip.caption) : el("p", { class: "note" }, "none")),
+      ...fact("Seed", el("p", {}, clip.seed === null ? "not noted" : String(clip.seed))),
+      ...engineFact(clip),
+      ...fact("Image id", el("p", { id: "id-fact" })));
+  }
+
+  // The table says of every object what it is in the frame that is seen.
+  function tellFrame(view) {
+    const now = new Map(view.objects.map((object) => [object.track, object]));
+    const before = new Map(shown.views[0].objects.map((object) => [object.track, object]));
+    for (const [track, { row, area, seen }] of cells) {
+      const object = now.get(track), start = before.get(track);
+      row.classList.toggle("away", !object);
+      area.textContent = object && start?.area ? `×${(object.area / start.area).toFixed(2)}` : "";
+      area.title = object ? `${object.area} square pixels` : "";
+      const share = object ? object.measures.visibility ?? (view === shown.views[0] ? 1 : null) : null;
+      seen.textContent = !object ? (view.unseen || {})[track] || "out of sight"
+        : [share === null ? "" : `${Math.round(100 * share)} %`, object.occluded ? "occluded" : ""].filter(Boolean).join(", ");
+    }
+    $("frame-fact").textContent = view.name;
+    $("camera-fact").textContent = view === shown.views[0] ? "the image itself" : (view.motion || "not noted").replace(/^camera, /, "");
+    $("id-fact").textContent = view.image_id;
   }
 
   // Labels stand where they cover no other: at a corner of their box, else with the number alone, else not at all.
   function placeLabels(holder) {
     const width = holder.clientWidth, height = holder.clientHeight, { k, x: left, y: top } = state.zoom;
     const taken = [], labels = [...holder.querySelectorAll(".label")];
+    const clip = Boolean(shown?.clip);
     for (const label of labels) { label.classList.remove("short"); label.hidden = false; }
     const sizes = labels.map((label) => [label.offsetWidth, label.offsetHeight, label.firstChild.offsetWidth + 8]);
     labels.forEach((label, index) => {
       const [bx, by, bw, bh] = label.box;
       const x0 = (bx - left) * k * width, y0 = (by - top) * k * height, x1 = x0 + bw * k * width, y1 = y0 + bh * k * height;
+      // While a clip plays, a label stays at the corner where it was as long as there is room.
+      const usual = clip ? spots.get(label.dataset.track) : undefined;
       const find = (w, h) => [[x0, y0 - h], [x0, y0], [x1 - w, y0], [x0, y1 - h], [x1 - w, y1 - h], [x0, y1], [x1 - w, y0 - h],
         [x1, y0], [x0 - w, y0], [(x0 + x1 - w) / 2, (y0 + y1 - h) / 2]]
+        .map((spot, number) => [...spot, number]).sort((a, b) => (b[2] === usual) - (a[2] === usual))
         .find(([x, y]) => x >= -1 && y >= -1 && x + w <= width + 1 && y + h <= height + 1 &&
           taken.every(([tx, ty, tw, th]) => x >= tx + tw || tx >= x + w || y >= ty + th || ty >= y + h));
       const [w, h, short] = sizes[index];
       let found = x1 < 0 || y1 < 0 || x0 > width || y0 > height ? null : find(w, h), used = w;
       if (!found && found !== null && (found = find(short, h))) { label.classList.add("short"); used = short; }
       if (!found) { label.hidden = true; return; }
-      taken.push([...found, used, h]);
+      taken.push([found[0], found[1], used, h]);
+      spots.set(label.dataset.track, found[2]);
       label.style.transform = `translate(${Math.max(0, found[0])}px, ${Math.max(0, found[1])}px)`;
     });
   }
 
+  const spots = new Map();
+  const fact = (title, ...content) => [el("h3", {}, title), ...content];
+
+  function engineFact(pair) {
+    const engine = Object.entries(pair.engine || {}).map(([key, value]) => `${key}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join("\n");
+    return engine ? fact("Engine", el("pre", {}, engine)) : [];
+  }
+
+  function objectTable(columns, rows) {
+    const heads = columns.map((text, k) => el("th", { scope: "col", ...(k ? { class: "n" } : {}) }, text));
+    return el("table", { class: "objects" }, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows));
+  }
+
+  function objectRow(track, place, count, object, ...more) {
+    const number = el("button", { type: "button", class: "number", "aria-label": `Object ${place + 1}, ${object.class}: show` }, String(place + 1));
+    number.style.setProperty("--c", colour(place, count));
+    number.onfocus = () => point(track);
+    number.onblur = () => point(null);
+    const row = el("tr", {},
+      el("td", { title: `track ${track}` }, number, object.class, object.frequency ? el("span", { class: "note" }, ` ${FREQUENCIES[object.frequency] || object.frequency}`) : ""),
+      ...more);
+    row.onpointerenter = () => point(track);
+    row.onpointerleave = () => point(null);
+    return row;
+  }
+
   function drawFacts(pair) {
-    const facts = $("facts"), fact = (title, ...content) => [el("h3", {}, title), ...content];
+    const facts = $("facts");
     const [before, after] = pair.views.map((view) => new Map(view.objects.map((object) => [object.track, object])));
     const tracks = numbered(pair);
-    const rows = tracks.map((track, place) => {
+    const rows = tracks.flatMap((track, place) => {
       const a = before.get(track), b = after.get(track), object = b || a;
-      const number = el("button", { type: "button", class: "number", "aria-label": `Object ${place + 1}, ${object.class}: show` }, String(place + 1));
-      number.style.setProperty("--c", colour(place, tracks.length));
-      number.onfocus = () => point(track);
-      number.onblur = () => point(null);
       const change = a && b && a.area ? `×${(b.area / a.area).toFixed(2)}` : b ? "" : "left";
-      const row = el("tr", {},
-        el("td", { title: `track ${track}` }, number, object.class, object.frequency ? el("span", { class: "note" }, ` ${FREQUENCIES[object.frequency] || object.frequency}`) : ""),
+      const row = objectRow(track, place, tracks.length, object,
         el("td", { class: "n", title: a && b ? `${a.area} to ${b.area} square pixels` : "" }, change),
         el("td", { class: "n" }, b && b.fidelity !== null ? b.fidelity.toFixed(3) : ""));
-      row.onpointerenter = () => point(track);
-      row.onpointerleave = () => point(null);
-      return row;
+      const measures = Object.entries(b?.measures || {});
+      if (!measures.length) return [row];
+      const list = el("dl", { class: "measures" }, ...measures.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value.toFixed(2)))));
+      return [row, el("tr", { class: "more" }, el("td", { colspan: 3 }, list))];
     });
-    const table = el("table", { class: "objects" },
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "class"), el("th", { scope: "col", class: "n" }, "area"), el("th", { scope: "col", class: "n" }, "fidelity"))),
-      el("tbody", {}, ...rows));
-    const engine = Object.entries(pair.engine || {}).map(([key, value]) => `${key}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join("\n");
+    const table = objectTable(["class", "area", "fidelity"], rows);
+    const found = pair.views[1].extra || [];
     facts.replaceChildren(
       ...fact("Caption", pair.caption ? el("p", {}, pair.caption) : el("p", { class: "note" }, "none")),
       ...fact("Motion", el("p", {}, pair.motion || "not noted"),
         ...(pair.matrix ? [el("details", {}, el("summary", {}, "matrix"), el("pre", {}, pair.matrix.map((row) => row.map((n) => n.toPrecision(5).padStart(11)).join("")).join("\n")))] : [])),
       ...fact("Seed", el("p", {}, pair.seed === null ? "not noted" : String(pair.seed))),
-      ...(engine ? fact("Engine", el("pre", {}, engine)) : []),
-      ...fact(plural(rows.length, "object"), rows.length ? table : el("p", { class: "note" }, "none")),
+      ...engineFact(pair),
+      ...fact(plural(tracks.length, "object"), tracks.length ? table : el("p", { class: "note" }, "none")),
+      ...(found.length ? fact("Found besides", ...found.map((one) => el("p", {}, `${one.class}, score ${one.score.toFixed(2)}`))) : []),
       ...fact("Image ids", el("p", {}, pair.views.map((view) => view.image_id).join(" and "))));
   }
 
+  let pointed = null;
   function point(track) {
+    pointed = track;
     const stage = $("stage");
     stage.classList.toggle("faded", track !== null);
     for (const box of stage.querySelectorAll(".box, .label, polygon")) box.classList.toggle("strong", box.dataset.track === String(track));
   }
 
   function drawMode() {
-    const stage = $("stage"), views = [0, 1].map((side) => $(`view-${side}`));
-    stage.dataset.mode = state.mode;
+    const stage = $("stage"), views = [0, 1].map((side) => $(`view-${side}`)), clip = Boolean(shown?.clip);
+    stage.dataset.mode = clip ? "clip" : state.mode;
+    $("modes").hidden = clip;
+    $("player").hidden = $("strip").hidden = !clip;
     document.querySelector(`input[name=mode][value=${state.mode}]`).checked = true;
     $("boxes").checked = state.boxes;
     $("labels").checked = state.labels;
     stage.classList.toggle("no-boxes", !state.boxes);
     stage.classList.toggle("no-labels", !state.labels);
-    $("divide-label").style.display = state.mode === "slider" ? "flex" : "none";
+    $("divide-label").style.display = state.mode === "slider" && !clip ? "flex" : "none";
     stage.classList.toggle("with-outlines", state.outlines);
-    const outlines = $("outlines"), drawn = Boolean(shown?.views.some((view) => view.objects.some((object) => object.outline?.length)));
+    const outlines = $("outlines"), drawn = Boolean(shown?.masks);
     outlines.checked = state.outlines && drawn;
     outlines.parentElement.hidden = !drawn;
     const mask = $("mask"), has = Boolean(shown?.mask);
@@ -537,12 +722,13 @@
     else if (!mask.checked) shade?.remove();
     fit();
     drawDivide();
+    fetchOutlines();
   }
 
   // Images as large as their place allows, proportions kept, small ones at most doubled.
   function fit() {
     if (!shown) return;
-    const stage = $("stage"), narrow = matchMedia("(max-width: 899px)").matches, side = state.mode === "side";
+    const stage = $("stage"), narrow = matchMedia("(max-width: 899px)").matches, side = state.mode === "side" && !shown.clip;
     const whole = [stage.clientWidth, narrow ? innerHeight * 0.6 : stage.clientHeight - (side ? 26 : 0)];
     const row = [(stage.clientWidth - 10) / 2, whole[1]], column = [stage.clientWidth, (stage.clientHeight - 62) / 2];
     const scaled = ([w, h]) => Math.min(w / shown.views[1].width, h / shown.views[1].height);
@@ -590,7 +776,7 @@
   }
 
   function drawDivide() {
-    const top = $("view-1").firstElementChild, slider = state.mode === "slider";
+    const top = $("view-1").firstElementChild, slider = state.mode === "slider" && !shown?.clip;
     let handle = top.querySelector(".handle");
     const divide = state.divide;
     $("divide").value = divide;
@@ -617,6 +803,7 @@
     const item = known(place) || (await source.list(ask(state.query), place, 1)).items[0];
     if (!item) return;
     state.pair = item.name;
+    state.frame = frameOf(item);
     writeAddress();
     showPair();
   }
@@ -629,6 +816,7 @@
   function closePair() {
     if (!state.pair) return;
     state.pair = null;
+    state.frame = 0;
     writeAddress();
     showPair();
     moveTo(active);
@@ -661,16 +849,17 @@
     drawDivide();
   };
   let grabbed = null;
+  const sliding = () => state.mode === "slider" && !shown?.clip;
   $("stage").addEventListener("pointerdown", (event) => {
-    if (event.button || (state.mode !== "slider" && state.zoom.k <= 1)) return;
+    if (event.button || (!sliding() && state.zoom.k <= 1)) return;
     $("stage").setPointerCapture(event.pointerId);
     const holder = event.target.closest?.(".image") || $("view-0").firstElementChild;
     grabbed = { x: event.clientX, y: event.clientY, width: holder.clientWidth, height: holder.clientHeight };
-    if (state.mode === "slider") dragged(event);
+    if (sliding()) dragged(event);
   });
   $("stage").addEventListener("pointermove", (event) => {
     if (!grabbed || !$("stage").hasPointerCapture(event.pointerId)) return;
-    if (state.mode === "slider") { dragged(event); return; }
+    if (sliding()) { dragged(event); return; }
     panBy((grabbed.x - event.clientX) / grabbed.width, (grabbed.y - event.clientY) / grabbed.height);
     grabbed.x = event.clientX;
     grabbed.y = event.clientY;
@@ -734,6 +923,7 @@
     const found = await source.list(ask(state.query), place ? place - 1 : 0, 2);
     const item = place ? found.items[1] || found.items[0] : found.items[0];
     state.pair = item ? item.name : null;
+    state.frame = item ? frameOf(item) : 0;
     writeAddress();
     showPair();
   }
@@ -755,7 +945,7 @@
     const found = await write(body);
     if (!found) return;
     if (found.changed.length) undone.push(found.changed);
-    say(found.changed.length ? `${plural(found.changed.length, "pair")} ${word}` : `${plural(count, "pair")}: nothing to change`);
+    say(found.changed.length ? `${plural(found.changed.length, ONE)} ${word}` : `${plural(count, ONE)}: nothing to change`);
     drawReview();
   }
 
@@ -782,8 +972,8 @@
         if (earlier.name === name && earlier.after.revision === before.revision && restored.has(name)) earlier.after.revision = restored.get(name);
       }
     }
-    const others = found.refused.length ? `; ${plural(found.refused.length, "pair")} changed elsewhere since, left as they are` : "";
-    say(`${plural(found.changed.length, "pair")} undone${others}`);
+    const others = found.refused.length ? `; ${plural(found.refused.length, ONE)} changed elsewhere since, left as they are` : "";
+    say(`${plural(found.changed.length, ONE)} undone${others}`);
     drawReview();
   }
 
@@ -792,7 +982,7 @@
     const item = current();
     if (!item) return;
     const alone = dialog.open || !selection;
-    $("tags-what").textContent = alone ? item.name : plural(targets(), "pair");
+    $("tags-what").textContent = alone ? item.title : plural(targets(), ONE);
     $("tags-text").value = alone ? (item.review?.tags || []).join(", ") : "";
     $("tags-hint").textContent = alone ? "Separated by commas." : "Are added to all of them; with a minus before it, a tag is removed.";
     $("tags-known").replaceChildren(...Object.keys(reviewed.tags).map((tag) => el("option", { value: tag })));
@@ -818,7 +1008,7 @@
   function drawReview() {
     if (!reviewed) return;
     const parts = [`${reviewed.kept.toLocaleString("en")} kept`, `${reviewed.rejected.toLocaleString("en")} rejected`];
-    if (selection) parts.unshift(`${plural(targets(), "pair")} selected`);
+    if (selection) parts.unshift(`${plural(targets(), ONE)} selected`);
     $("review-state").textContent = parts.join(" · ");
     const one = shown?.review;
     $("pair-review").textContent = one ? [VERDICTS[one.verdict], ...one.tags].filter(Boolean).join(" · ") : "";
@@ -854,15 +1044,21 @@
     if ((event.ctrlKey || event.metaKey) && event.key === "z" && !typing && may) { event.preventDefault(); undo(); return; }
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const field = event.target.closest?.("input:not([type=checkbox]):not([type=radio]), select, textarea");
-    if (field && !(field.id === "divide" && event.key === " ")) {
+    if (field && !(field.type === "range" && !/^(Arrow|Home|End|Page)/.test(event.key))) {
       if (event.key === "Escape" && field.form === form) { field.blur(); grid.focus(); }
       return;
     }
-    const control = event.target.closest?.("button, summary, input");
+    const control = event.target.closest?.("button, summary, input:not([type=range])");
     const keys = dialog.open ? {
-      ArrowLeft: () => step(-1), ArrowRight: () => step(1), " ": flip,
+      ...(shown?.clip ? {
+        ArrowLeft: () => player.go(player.at - 1), ArrowRight: () => player.go(player.at + 1), " ": player.toggle,
+        Home: () => player.go(0), End: () => player.go(player.count - 1),
+      } : {
+        ArrowLeft: () => step(-1), ArrowRight: () => step(1), " ": flip,
+        m: () => shown?.mask && set({ mask: !state.mask }), s: () => set({ mode: state.mode === "side" ? "slider" : "side" }),
+      }),
+      PageUp: () => step(-1), PageDown: () => step(1),
       b: () => set({ boxes: !state.boxes }), l: () => set({ labels: !state.labels }),
-      m: () => shown?.mask && set({ mask: !state.mask }), s: () => set({ mode: state.mode === "side" ? "slider" : "side" }),
       o: () => !$("outlines").parentElement.hidden && set({ outlines: !state.outlines }),
       "+": () => zoomBy(1.5), "=": () => zoomBy(1.5), "-": () => zoomBy(1 / 1.5), 0: () => zoomBy(0),
       k: () => verdict("keep"), r: () => verdict("reject"), t: openTags, u: undo,
@@ -905,6 +1101,7 @@
     if (!item) return;
     active = place;
     state.pair = item.name;
+    state.frame = frameOf(item);
     writeAddress(true);
     showPair();
   }
