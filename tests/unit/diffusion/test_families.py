@@ -16,11 +16,13 @@ import torch
 
 from ovforge.errors import InputError
 from ovforge.options.diffusion import Cache, DiffusionOptions, Foreground, Precision, Preset, Sampler
+from ovforge.options.workflow import WorkflowOptions
 from ovforge.synthesis.diffusion import DiffusionEngine, engine_from_description, inspect_model_folder
 from ovforge.synthesis.diffusion.attempts import GIVEN_UP, Attempt
 from ovforge.synthesis.diffusion.latents import FEATHER, kept_pixels
 from ovforge.synthesis.diffusion.pipeline_repainter import PipelineRepainter
 from ovforge.synthesis.repaint import RepaintJob
+from ovforge.workflow.doctor import doctor
 
 MakeJob = Callable[..., RepaintJob]
 KINDS = [
@@ -283,6 +285,33 @@ def test_a_missing_component_of_a_family_is_named(tiny_family: Callable[[str], P
     assert "text_encoder_2/model.safetensors" in missing and "tokenizer_2/spiece.model" in missing
     (folder / "model_index.json").unlink()  # known by its transformer
     assert inspect_model_folder(folder).title == "FLUX.1 dev"
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"_class_name": "FlowMatchHeunDiscreteScheduler"}, "FlowMatchHeunDiscreteScheduler is not run with FLUX.1"),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "stochastic_sampling": True}, "stochastic_sampling"),
+    ],
+)
+def test_schedulers_that_are_not_run(
+    tiny_family: Callable[[str], Path], tmp_path: Path, config: dict[str, Any], named: str
+) -> None:
+    folder = Path(shutil.copytree(tiny_family("flux-dev"), tmp_path / "flux"))
+    (folder / "scheduler/scheduler_config.json").write_text(json.dumps(config))
+    (problem,) = inspect_model_folder(folder).problems
+    assert named in problem
+
+
+def test_doctor_lists_the_models_that_the_engine_may_be_given(
+    tiny_family: Callable[[str], Path], tmp_path: Path
+) -> None:
+    for name, kind in (("fast", "flux-schnell"), ("cut", "z-image")):
+        shutil.copytree(tiny_family(kind), tmp_path / "saved_models" / name)
+    shutil.rmtree(tmp_path / "saved_models/cut/vae")
+    cut, fast = doctor(WorkflowOptions(root=tmp_path)).engine_models
+    assert (fast.place, fast.what, fast.problem) == ("saved_models/fast", "FLUX.1 schnell", "")
+    assert cut.what == "Z-Image" and "vae/config.json" in cut.problem
 
 
 def test_stable_diffusion_3_without_t5(tmp_path: Path, tiny_family_builder, make_job: MakeJob) -> None:

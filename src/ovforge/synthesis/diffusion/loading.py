@@ -68,7 +68,8 @@ def pipeline_class(report: ModelReport) -> Any:
 
     assert report.family is not None  # noqa: S101  # a folder that is loaded is of a family
     name = report.family.pipeline(report.configs)
-    kind = getattr(diffusers, name, None)
+    with quiet_libraries():  # diffusers imports a pipeline when it is asked for, and what that imports has remarks
+        kind = getattr(diffusers, name, None)
     if kind is None:
         raise InputError(
             f"{report.folder}: {report.family.title} needs {name}, which diffusers {diffusers.__version__} has not",
@@ -154,7 +155,7 @@ def quiet_libraries() -> Iterator[None]:
 
     before = []
     for module in (diffusers.utils.logging, transformers.utils.logging):
-        before.append((module, module.get_verbosity()))
+        before.append((module, module.get_verbosity(), module.is_progress_bar_enabled()))
         module.set_verbosity_error()
         module.disable_progress_bar()
     try:
@@ -162,6 +163,7 @@ def quiet_libraries() -> Iterator[None]:
             warnings.simplefilter("ignore", FutureWarning)  # what diffusers says to itself, on every call
             yield
     finally:
-        for module, verbosity in before:
+        for module, verbosity, has_bars in before:
             module.set_verbosity(verbosity)
-            module.enable_progress_bar()
+            if has_bars:
+                module.enable_progress_bar()
