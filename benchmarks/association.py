@@ -82,7 +82,8 @@ def main() -> None:
     data = {"stills": stills(options, embed)}
     for text in options.source:
         name, _, files = text.partition("=")
-        data[name] = from_run(*map(Path, files.split(":")), embed)
+        h5, _, pairs_json = files.partition(":")
+        data[name] = from_run(Path(h5), Path(pairs_json), embed)
     print(f"embedded in {time.monotonic() - started:.0f} s: "
           + ", ".join(f"{name} {len(pairs.first):,} positives" for name, pairs in data.items()))  # fmt: skip
     print(f"chosen on {', '.join(s.name for s in choosing)}; reported on {', '.join(s.name for s in reporting)}\n")
@@ -261,7 +262,7 @@ def from_run(h5: Path, annotations: Path, embed: Any) -> Pairs:
     return Pairs(features[0::2], features[1::2], torch.tensor(image_of))
 
 
-class Head(torch.nn.Module):
+class Head(torch.nn.Module):  # type: ignore[misc]  # torch is not looked into
     """The frozen feature plus a low-rank map of it, of length 1; at first the map is zero."""
 
     def __init__(self, dimension: int, seed: int) -> None:

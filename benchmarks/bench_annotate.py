@@ -89,7 +89,9 @@ def plain(folder: Path, annotations: Path) -> None:
     of_image: dict[int, list[Any]] = defaultdict(list)
     for annotation in data["annotations"]:
         of_image[annotation["image_id"]].append(annotation)
-    images, annotated, videos = [], [], []
+    images: list[dict[str, Any]] = []
+    annotated: list[dict[str, Any]] = []
+    videos: list[dict[str, Any]] = []
     instance = 0
     for image in data["images"]:
         video = len(videos)

@@ -23,7 +23,7 @@ MIB = 1 << 20
 
 def own_memory(pid: int) -> float:
     """MiB that only this process has: pages shared with others are not counted."""
-    return psutil.Process(pid).memory_full_info().uss / MIB
+    return float(psutil.Process(pid).memory_full_info().uss) / MIB
 
 
 def measure(dataset: PairDataset, workers: int, start: str, count: int) -> dict[str, float]:
@@ -42,7 +42,7 @@ def measure(dataset: PairDataset, workers: int, start: str, count: int) -> dict[
     for number, (first, _, _) in enumerate(batches):
         pairs += len(first)
         if number == count // 16:
-            children = [child.pid for child in multiprocessing.active_children()]
+            children = [child.pid for child in multiprocessing.active_children() if child.pid is not None]
             memory = max((own_memory(pid) for pid in children), default=own_memory(os.getpid()))
     seconds = time.perf_counter() - started
     return {"pairs/s": (pairs - 8) / seconds, "MiB a worker": memory}
@@ -54,12 +54,12 @@ if __name__ == "__main__":
     parser.add_argument("--pairs", type=int, default=100_000)
     parser.add_argument("--count", type=int, default=800, help="pairs to read in each measurement")
     options = parser.parse_args()
-    h5, annotations = options.folder / "many.h5", options.folder / "annotations/many.json"
-    if not annotations.exists():
+    h5, pairs_json = options.folder / "many.h5", options.folder / "annotations/many.json"
+    if not pairs_json.exists():
         make_pairs(options.folder, options.pairs)
     torch.set_num_threads(1)
     started = time.perf_counter()
-    dataset = PairDataset(h5, annotations)
+    dataset = PairDataset(h5, pairs_json)
     print(f"{len(dataset):,} pairs; opened in {time.perf_counter() - started:.2f} s; {os.cpu_count()} cores")
     print(f"before reading: {own_memory(os.getpid()):.0f} MiB")
     for start, counts in (("fork", (0, 2, 4)), ("spawn", (2, 4))):

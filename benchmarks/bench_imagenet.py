@@ -20,6 +20,7 @@ import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -143,7 +144,7 @@ def prepare_tars(tars: Path, work: Path, resize: str, workers: int) -> None:
     shutil.rmtree(out)
 
 
-def command(arguments: list[object]) -> tuple[float, float, dict]:
+def command(arguments: list[object]) -> tuple[float, float, dict[str, Any]]:
     """Run `ovforge imagenet ...`: its wall time, its processor time, its summary."""
     code = "import sys; from ovforge.cli.common import run_app; from ovforge.cli.imagenet import app; "
     start, before = time.perf_counter(), os.times()

@@ -80,7 +80,7 @@ def make_partition(
             for image_id in ids:
                 name = f"{image_id:012d}.jpg"
                 views = [variant_name(name, r) for r in range(variants)]
-                image_count = []
+                stored = []
                 for image in (name, *views):
                     # Log-normal, as the sizes of COCO's images are, with the mean that was asked for.
                     size = int(mean_bytes * np.exp(rng.normal(-0.08, 0.4)))
@@ -88,17 +88,17 @@ def make_partition(
                     data = pool[start : start + size]
                     offset = writer.reserve(image, size)
                     write_at(writer.descriptor, data, offset)
-                    image_count.append(StoredImage(image, size, zlib.crc32(data), offset))
+                    stored.append(StoredImage(image, size, zlib.crc32(data), offset))
                 made = []
                 for view in views:
                     objects = [_entry(image_id, number, view) for number in range(OBJECTS)]
                     entries.extend({**entry, "segmentation": _POLYGON} for entry in objects)
                     made.append(VariantRecord(view, _MOTION, "a caption of the image", 0, {}, objects))
-                records.add(msgspec.json.encode(PublishedPair(image_id, name, made, image_count=image_count)))
+                records.add(msgspec.json.encode(PublishedPair(image_id, name, made, images=stored)))
         entries.close()
         records.close(
             About(
-                image_count=len(ids),
+                images=len(ids),
                 datasets=len(ids) + count,
                 entries=count * OBJECTS,
                 h5_size=files.h5.stat().st_size,
@@ -182,9 +182,9 @@ def main() -> None:
     parser.add_argument("--cold", action="store_true", help="drop the partitions from the page cache before each turn")
     options = parser.parse_args()
     try:
-        make_run(options.folder, options.image_count, options.variants, int(options.mean_kb * 1024))
+        make_run(options.folder, options.images, options.variants, int(options.mean_kb * 1024))
         size = sum(p.stat().st_size for p in (options.folder / NAME).iterdir() if p.suffix in (".h5", ".pkl"))
-        print(f"{options.image_count:,} images x (1 + {options.variants}), {size / 1e9:.2f} GB")
+        print(f"{options.images:,} images x (1 + {options.variants}), {size / 1e9:.2f} GB")
         for _ in range(options.rounds):
             if options.cold:
                 drop_from_cache(options.folder)

@@ -160,7 +160,7 @@ def originals(clock: Clock, image: dict[str, Any], records: list[bytes], data: b
         below, right = -size[1] % 64, -size[0] % 64
         small = cv2.resize(composed, size, interpolation=cv2.INTER_LANCZOS4)
         cv2.copyMakeBorder(cv2.resize(union, size), 0, below, 0, right, cv2.BORDER_CONSTANT)
-        return cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_CONSTANT)[: size[1], : size[0]]
+        return np.asarray(cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_CONSTANT)[: size[1], : size[0]])
 
     working = clock("to working size", shrink)
     final = clock("back to size", lambda: cv2.resize(working, (width, height), interpolation=cv2.INTER_CUBIC))

@@ -28,7 +28,7 @@ class Traffic(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.kernels = self.product_bytes = self.other_bytes = 0
+        self.kernels = self.product_bytes = self.other_bytes = self.norms = self.norm_bytes = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
@@ -41,6 +41,9 @@ class Traffic(TorchDispatchMode):
         tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         self.kernels += 1
+        if "native_group_norm" in function.name():
+            self.norms += 1
+            self.norm_bytes += size
         if any(name in function.name() for name in PRODUCTS):
             self.product_bytes += size
         else:
@@ -72,7 +75,7 @@ def measure(name: str, work: Callable[[], Any]) -> dict[str, float]:
         work()
     print(
         f"| {name} | {flop.get_total_flops() / 1e12:.3f} | {traffic.product_bytes / 1e9:.2f} | "
-        f"{traffic.other_bytes / 1e9:.2f} | {traffic.kernels:,} |"
+        f"{traffic.other_bytes / 1e9:.2f} | {traffic.kernels:,} | {traffic.norms} ({traffic.norm_bytes / 1e9:.2f} GB) |"
     )
     return {
         "flop": flop.get_total_flops(),
@@ -96,7 +99,8 @@ def main() -> int:
         pixels = torch.empty(images, 3, height, width, dtype=torch.float16)
         states = torch.empty(rows, 77, 768, dtype=torch.float16)
         timestep, tokens = torch.tensor(1), torch.zeros(1, 77, dtype=torch.int64)
-        print("| at once | TFLOP | GB of products | GB of all else | kernels |\n|---|---:|---:|---:|---:|")
+        print("| at once | TFLOP | GB of products | GB of all else | kernels | GroupNorms |")
+        print("|---|---:|---:|---:|---:|---:|")
         call = measure(f"U-Net, {rows} rows", lambda: unet(latents, timestep, encoder_hidden_states=states))
         encode = measure(f"encoding, {images} images", lambda: vae.encode(pixels).latent_dist.mean)
         decode = measure(f"decoding, {images} images", lambda: vae.decode(latents[:images]).sample)

@@ -134,14 +134,15 @@ def judge_all(options: argparse.Namespace, model: Embedder | None) -> list[dict[
                 continue
             damage = Damage(rng)
             for kind in (None, *KINDS):
-                spoiled, seen = None, view
+                judged, seen = usable, view
                 if kind is not None:
-                    spoiled = int(rng.choice(usable))
-                    seen = SPOIL[kind](view, spoiled, other, other_rles, rng)
-                    if seen is None:  # no room for a second copy, no object to swap with
+                    judged = [int(rng.choice(usable))]
+                    spoiled = SPOIL[kind](view, judged[0], other, other_rles, rng)
+                    if spoiled is None:  # no room for a second copy, no object to swap with
                         continue
+                    seen = spoiled
                 final = replace(seen, second=damage(seen.second))
-                for row in usable if kind is None else [spoiled]:
+                for row in judged:
                     scores = judge(final, row, model)
                     if scores is not None:
                         rows.append({"image": number, "kind": kind or "good", **scores})

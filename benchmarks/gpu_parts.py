@@ -369,7 +369,13 @@ def batches(bench: Bench) -> Iterator[Row]:
             except torch.OutOfMemoryError:
                 yield {"": f"batches of {size}", "s/image": "does not fit"}
                 continue
-            row = timed_row(bench, f"batches of {size}, {options.scheduler.value}", engine, options, images=size)
+            row = timed_row(
+                bench,
+                f"batches of {size}, {options.scheduler.value if options.scheduler else 'its own sampler'}",
+                engine,
+                options,
+                images=size,
+            )
             with torch.inference_mode(), engine.model.noise_predictor() as predict:
                 latents = torch.zeros(2 * size, 4, height // 8, width // 8, device=bench.device)
                 text = torch.cat([engine.model.encode_text("")] * 2 * size)
@@ -380,16 +386,27 @@ def batches(bench: Bench) -> Iterator[Row]:
 
 
 def formats(bench: Bench) -> Iterator[Row]:
-    """U-Net, encoding and decoding by themselves, by number format and memory format."""
+    """U-Net, encoding and decoding by themselves, by number format and memory format.
+
+    PyTorch's GroupNorm on a GPU wants its input as NCHW; with channels-last it is brought there and back. So it is also
+    measured with one that stays in NHWC.
+    """
     width, height = bench.size
     rows = bench.batch
     wanted = [Precision.FP16, Precision.BF16, Precision.FP32] if bench.on_gpu else [Precision.BF16, Precision.FP32]
     for precision in wanted:
-        for layout in (torch.channels_last, torch.contiguous_format):
+        for layout, stays in (
+            (torch.channels_last, False),
+            (torch.channels_last, True),
+            (torch.contiguous_format, False),
+        ):
             network = StableDiffusion(bench.model(), device=bench.device, precision=precision)
             network._layout = layout
-            network.unet.to(memory_format=layout)
-            network.vae.to(memory_format=layout)
+            for component in (network.unet, network.vae):
+                component.to(memory_format=layout)
+                for module in component.modules() if stays else ():
+                    if isinstance(module, torch.nn.GroupNorm):
+                        module.forward = functools.partial(group_norm_nhwc, module)
             latents = torch.zeros(2 * rows, 4, height // 8, width // 8, device=bench.device)
             images = torch.zeros(rows // 2, 3, height, width, device=bench.device)
             timestep = torch.tensor(500, device=bench.device)
@@ -400,15 +417,28 @@ def formats(bench: Bench) -> Iterator[Row]:
                     f"ms: encode, {rows // 2} rows": lambda: network.encode_images(images),  # noqa: B023
                     f"ms: decode, {rows // 2} rows": lambda: network.decode_latents(latents[: rows // 2]),  # noqa: B023
                 }
-                row: Row = {
-                    "": f"{precision.value}, {'channels-last' if layout is torch.channels_last else 'contiguous'}"
-                }
-                for name, one in work.items():
+                name = "channels-last" if layout is torch.channels_last else "contiguous"
+                row: Row = {"": f"{precision.value}, {name}{', GroupNorm stays in it' if stays else ''}"}
+                for what, one in work.items():
                     one()
                     repeats = 1 if precision is Precision.FP32 or bench.tiny else 3
-                    row[name] = 1000 * bench.seconds(lambda: [one() for _ in range(repeats)]) / repeats  # noqa: B023
+                    row[what] = 1000 * bench.seconds(lambda: [one() for _ in range(repeats)]) / repeats  # noqa: B023
             network.close()
             yield row
+
+
+def group_norm_nhwc(module: torch.nn.GroupNorm, x: torch.Tensor) -> torch.Tensor:
+    """GroupNorm that reads and writes channels-last as it is: two passes over memory, the statistics in float32."""
+    if x.dim() != 4:
+        return torch.nn.functional.group_norm(x, module.num_groups, module.weight, module.bias, module.eps)
+    batch, channels, height, width = x.shape
+    cells = x.permute(0, 2, 3, 1).reshape(batch, height * width, module.num_groups, channels // module.num_groups)
+    variance, mean = torch.var_mean(cells, dim=(1, 3), correction=0, keepdim=True)
+    scale = (variance.float() + module.eps).rsqrt()
+    per_group = (batch, 1, module.num_groups, channels // module.num_groups)
+    weight = (module.weight.view(1, 1, *per_group[2:]) * scale).to(x.dtype)
+    bias = (module.bias.view(1, 1, *per_group[2:]) - mean.float() * weight).to(x.dtype)
+    return torch.addcmul(bias, cells, weight).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def compiled(bench: Bench) -> Iterator[Row]:
@@ -424,6 +454,13 @@ def compiled(bench: Bench) -> Iterator[Row]:
             # One image more than a batch: the last batch is filled, so nothing is compiled again.
             rest = bench.seconds(lambda: engine.repaint(make_jobs(1, *bench.size)))
             yield row | {"compiling, s": compiling, "s, a last batch of one, filled": rest}
+    options = bench.options(scheduler=Sampler.OVTRACK, batch_size=1, compile=True)
+    with opened(options) as engine:
+        # CUDA graphs: worth it where the processor cannot start kernels fast enough, so for one image at a time.
+        engine.model._compiled_unet = torch.compile(engine.model.unet, dynamic=False, mode="reduce-overhead")
+        compiling = bench.seconds(lambda: engine.repaint(make_jobs(1, *bench.size)))
+        row = timed_row(bench, "ovtrack, one image at a time, CUDA graphs", engine, options, images=2)
+        yield row | {"compiling, s": compiling}
 
 
 def presets(bench: Bench) -> Iterator[Row]:
@@ -653,27 +690,40 @@ PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
 
 
 class _Timed:
-    """An engine that notes when its repainter began, ended, and how long it was at work."""
+    """An engine that notes when it was loaded, when it ended, and how long it had a batch to work on."""
 
     def __init__(self, engine: DiffusionEngine) -> None:
         self._engine = engine
-        self.began = self.ended = self.spent = 0.0
+        self._lock = threading.Lock()
+        self._at_work = 0
+        self._since = self.began = self.ended = self.spent = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
     def open(self, device: str | None) -> Any:
-        opened, timed = self._engine.open(device), self
-        inner = opened.repaint
+        opened: Any = self._engine.open(device)
+        start = opened.start
 
-        def repaint(jobs: Any) -> Any:
-            started = time.perf_counter()
-            results = inner(jobs)
-            timed.ended = time.perf_counter()
-            timed.spent += timed.ended - started
-            return results
+        def timed_start(jobs: Any) -> Any:
+            with self._lock:
+                if not self._at_work:
+                    self._since = time.perf_counter()
+                self._at_work += 1
+            results = start(jobs)
 
-        opened.repaint = repaint  # type: ignore[method-assign]
+            def timed_results() -> Any:
+                found = results()
+                with self._lock:
+                    self._at_work -= 1
+                    self.ended = time.perf_counter()
+                    if not self._at_work:
+                        self.spent += self.ended - self._since
+                return found
+
+            return timed_results
+
+        opened.start = timed_start
         self.began = time.perf_counter()
         return opened
 

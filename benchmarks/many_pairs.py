@@ -60,7 +60,7 @@ def _image(rng: np.random.Generator) -> np.ndarray:
     """An image that compresses about as a photograph does: some 90 KB."""
     coarse = rng.integers(0, 256, (24, 32, 3), np.uint8)
     image_row = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC).astype(np.int16)
-    return np.clip(image_row + rng.normal(0, 9, image_row.shape), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image_row + rng.normal(0, 9, image_row.shape), 0, 255), np.uint8)
 
 
 def _images(pairs: int, rng: np.random.Generator) -> Iterator[bytes]:

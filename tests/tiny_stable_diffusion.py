@@ -70,7 +70,7 @@ def build_tiny_stable_diffusion(
 
 
 def write_settings(folder: Path, *, prediction_type: str = "epsilon") -> dict[str, int]:
-    """Write all that is no network: tokenizer, noise scale, index. Returns the vocabulary."""
+    """Write all that is not a network: tokenizer, noise scale, index. Returns the vocabulary."""
     vocabulary = write_tokenizer(folder / "tokenizer")
     _write_json(
         folder / "scheduler" / "scheduler_config.json",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import sys
 from dataclasses import MISSING, fields
@@ -147,6 +148,7 @@ PAGES = {"commands.md": command_page, "api.md": api_page}
 
 def main() -> int:
     """Write the pages."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     for name, page in PAGES.items():
         (DOCS / name).write_text(page(), encoding="utf-8")
     return 0

@@ -95,8 +95,10 @@ def take(runs: Path, wanted: dict[str, Shot], images: Path) -> None:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             for name, shot in wanted.items():
-                size = {"width": shot.width, "height": shot.height}
-                page = browser.new_context(viewport=size, color_scheme="light").new_page()
+                context = browser.new_context(
+                    viewport={"width": shot.width, "height": shot.height}, color_scheme="light"
+                )
+                page = context.new_page()
                 page.goto(servers[shot.run][1] + shot.place)
                 page.wait_for_load_state("networkidle")
                 path = images / f"viewing_{name}.png"

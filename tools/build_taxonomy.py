@@ -19,6 +19,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 TABLES = Path(__file__).resolve().parents[1] / "src" / "ovforge" / "taxonomy"
 
@@ -100,7 +101,7 @@ def main() -> None:
     _write_substitutes(arguments.out / "substitutes.tsv", {c["synset"] for c in categories}, wordnet, releases)
 
 
-def _write_classes(path: Path, categories: list[dict], wordnet: WordNet, releases: Releases | None) -> None:
+def _write_classes(path: Path, categories: list[dict[str, Any]], wordnet: WordNet, releases: Releases | None) -> None:
     kept = {row[2]: row[5] for row in _rows(path)} if releases is None and path.exists() else {}
     rows = []
     for category in sorted(categories, key=lambda category: category["id"]):

@@ -6,6 +6,7 @@ python tools/draw_holes.py [OUT.jpg]
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -51,7 +52,9 @@ def row(planned: Planned) -> np.ndarray:
 
 def main() -> int:
     """Draw it."""
-    out = Path(sys.argv[1]) if len(sys.argv) > 1 else OUT
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", metavar="OUT.jpg", type=Path, nargs="?", default=OUT)
+    out = parser.parse_args().out
     settings = PairSettings(SEED, outside=Outside.COMPLETED, labels=Labels.ALL, repaint=Repaint.HOLES, min_area=0)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary) / "sample"

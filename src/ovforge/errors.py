@@ -14,6 +14,8 @@ The command line ends with `exit_code`: 2 for bad usage or bad input, 1 for work
 
 from __future__ import annotations
 
+import errno
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +161,7 @@ class MissingImageError(ImageError):
 
 
 class ArchiveError(InputError):
-    """An archive is cut short, is no archive, or has members that may not be unpacked: `..`, links, devices."""
+    """An archive is cut short, is not an archive, or has members that may not be unpacked: `..`, links, devices."""
 
     def __init__(
         self,
@@ -200,6 +202,24 @@ class PlanMismatchError(InputError):
     """A run is resumed with other options or inputs than it was started with."""
 
 
+class DamagedError(InputError):
+    """A file is not as it was written: it is cut short, or has other bytes."""
+
+
+class LostPlanError(InputError):
+    """A run's folder has its work, but its plan, `manifest.json`, is gone."""
+
+    def __init__(self, folder: Path | str, *, detail: str = "") -> None:
+        super().__init__(
+            "manifest.json, the plan of the run, is missing, although its work is there",
+            hint="copy the file back from wherever the run was backed up; or give the command that started the run "
+            "again, with all its options: if nothing else has changed it writes the same plan; or start over with "
+            "--overwrite",
+            place=Place(str(folder)),
+            detail=detail,
+        )
+
+
 class ShortageError(InputError):
     """A class has fewer exemplars than were asked for."""
 
@@ -213,9 +233,19 @@ class WorkError(OvforgeError):
 
 
 class StorageError(WorkError):
-    """A disk or file system failed. It says nothing about the data, and may well work when it is tried again."""
+    """A disk or file system failed. It says nothing about the data, and may well work when it is tried again; where a
+    permission is lacking, when that is given."""
 
     def __init__(self, path: Path | str, error: OSError | str, *, hint: str | Sequence[str] = "") -> None:
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
+            # Trying again will not help, but neither is the image missing: the work waits for it.
+            reason = "may not be read or written: permission denied"
+            hint = (
+                f"allow it, as with `{shlex.join(['chmod', 'u+rw', str(path)])}` (and u+x for its folders), or ask its "
+            )
+            hint += "owner; then run the same command again"
+            super().__init__(reason, hint=hint, place=Place(str(path)))
+            return
         detail = error if isinstance(error, str) else (error.strerror or str(error))
         hint = hint or "see that the disk can be reached and has room, then run the same command again"
         super().__init__("cannot be read or written now", hint=hint, place=Place(str(path)), detail=detail)

@@ -84,9 +84,9 @@ def status(name: str, *, folder: str | Path = PAIRS_DIR) -> RunStatus:
         InputError: there is no run of this name in `folder`; names those that are there.
     """
     from ovforge.records.run_layout import check_run_name
-    from ovforge.runs.status import status as look
+    from ovforge.runs.status import read_status
 
-    return look(check_run_name(Path(folder), name))
+    return read_status(check_run_name(Path(folder), name))
 
 
 def list_runs(folder: str | Path = PAIRS_DIR) -> list[PairsRun]:

@@ -309,6 +309,20 @@ def test_the_loader_gives_clips(content: dict[str, Any]) -> None:
             assert target["masks"].flatten(1).sum(1).tolist()[1:] == pytest.approx(
                 [a["area"] for a in own][1:], rel=0.2 if number == 0 else 0
             )
+    tracks, seen = dataset.visibility(0)
+    for number, target in enumerate(targets):
+        expected = dict(zip(target["track_ids"].tolist(), target["visibility"].tolist(), strict=True))
+        assert seen[number].tolist() == [expected.get(track, 0.0) for track in tracks.tolist()]
+    visible = ClipDataset("out/clips.h5", "out/annotations/clips.json", min_visibility=0.5)
+    hidden = 0
+    for clip in range(len(visible)):
+        for frame, target in enumerate(visible[clip][1]):
+            assert not len(target["visibility"]) or target["visibility"].min() >= 0.5
+            shares = dataset.visibility(clip)[1][frame]
+            assert len(target["track_ids"]) == len(target["occluded"]) == (shares >= 0.5).sum()
+            hidden += ((shares > 0) & (shares < 0.5)).sum()
+            assert len(target["ignore"]) >= ((shares > 0) & (shares < 0.5)).sum()
+    assert hidden
     loader = torch.utils.data.DataLoader(dataset, batch_size=2, collate_fn=collate_clips)
     batch, _ = next(iter(loader))
     assert [clip.shape[0] for clip in batch] == [FRAMES, FRAMES]
@@ -398,3 +412,22 @@ def test_an_engine_that_shows_the_original_is_refused(
     monkeypatch.chdir(tmp_path)
     generate("clips", mini, "--engine", "warp", code=2)
     assert "the engine warp shows the original" in capsys.readouterr().err
+
+
+def test_a_check_says_of_which_images_no_clip_is_made(
+    mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = json.loads((mini / "lvis/lvis_v1_train.json").read_bytes())
+    content["images"] = content["images"][:3]
+    lonely = content["images"][1]["id"]
+    content["annotations"] = [one for one in content["annotations"] if one["image_id"] != lonely]
+    known = {image["id"] for image in content["images"]}
+    content["annotations"] = [one for one in content["annotations"] if one["image_id"] in known]
+    Path("ann.json").write_text(json.dumps(content))
+    arguments = ["check", "some", "--ann", "ann.json", "--images", mini / "coco/train2017", "--frames", 3]
+    assert run_app(app, [*map(str, arguments), "--json"]) == 0
+    drops = [drop for drop in json.loads(capsys.readouterr().out)["drops"] if drop["kind"] == "image"]
+    assert [(drop["reason"], drop["count"]) for drop in drops] == [
+        ("without a usable object: no clip is made of it", 1)
+    ]

@@ -160,7 +160,7 @@ def test_nothing_but_inputs_seed_and_options_decides_the_result(root: Path) -> N
     assert records("one", 2) == records("two", 2) == records("packed", 2)
 
 
-def test_a_image_s_result_does_not_depend_on_the_other_images(root: Path) -> None:
+def test_an_image_s_result_does_not_depend_on_the_other_images(root: Path) -> None:
     generate("all")
     content = json.loads(ANNOTATIONS.read_bytes())
     random.Random(0).shuffle(content["images"])

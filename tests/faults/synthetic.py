@@ -20,7 +20,7 @@ from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.executors.ray import RayExecutor
 from ovforge.runs.plan import Plan, file_sha256
-from ovforge.runs.run import run
+from ovforge.runs.run import run_plan
 from ovforge.runs.task import Shard, ShardReport, Slot
 
 PLAN = Plan(task="numbers", items=48, shard_size=4, groups=(20, 28))
@@ -49,7 +49,7 @@ class NumbersTask:
 
 def numbers(folder: Path, executor: Executor) -> None:
     """Do the run and join each group; the shards that went into a group are taken away."""
-    result = run(folder / "run", PLAN, NumbersTask(), executor)
+    result = run_plan(folder / "run", PLAN, NumbersTask(), executor)
     for index, group in enumerate(PLAN.shards_by_group()):
         path = folder / "run" / f"group_{index}.h5"
         if path.exists() and all(result.entries[shard.index].consumed_by for shard in group):

@@ -14,7 +14,7 @@ import pytest
 from ovforge.errors import WorkError
 from ovforge.files import atomic
 from ovforge.runs.plan import Plan, freeze
-from ovforge.runs.run import run
+from ovforge.runs.run import run_plan
 from ovforge.runs.task import Shard, Slot
 from ovforge.runs.worker import FatalError, Job, do_shard
 from tests.faults.harness import Subject, _check_whole, _expect_nothing_left, unbroken
@@ -180,4 +180,4 @@ def test_a_folder_that_is_a_file(tmp_path: Path):
     from ovforge.runs.executors.local import LocalExecutor
 
     with pytest.raises(WorkError, match="cannot be written"):
-        run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), LocalExecutor(1))
+        run_plan(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), LocalExecutor(1))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +81,30 @@ def test_importing_loads_no_heavy_library() -> None:
         "print([m for m in ('numpy', 'cv2', 'h5py', 'torch', 'ray', 'typer', 'loky') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+ROOMS = sorted(module.name for module in pkgutil.iter_modules(ovforge.__path__) if module.ispkg)
+
+
+@pytest.mark.parametrize("name", ["lvis", "pairs", *ROOMS])
+def test_every_room_is_a_module_that_exports_what_it_says(name: str) -> None:
+    room = importlib.import_module(f"ovforge.{name}")
+    assert room.__doc__, f"{name} does not say what it is for"
+    if name in ("cli", "options", "records"):  # one module for each room or format: nothing to hand on
+        return
+    assert room.__all__
+    for exported in room.__all__:
+        if exported == "RayExecutor":
+            pytest.importorskip("ray", reason="ray is not installed")
+        assert getattr(room, exported) is not None, exported
+
+
+def test_the_rooms_of_the_package_are_its_modules() -> None:
+    """`ovforge.annotations` is also the name of what `from __future__ import annotations` would leave there."""
+    for name in ovforge._ROOMS:
+        assert inspect.ismodule(getattr(ovforge, name)), name
+        assert getattr(ovforge, name).__name__ == f"ovforge.{name}"
+        assert name in dir(ovforge)
 
 
 def test_a_name_that_is_not_there() -> None:

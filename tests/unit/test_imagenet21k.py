@@ -1,4 +1,4 @@
-"""ImageNet-21K trees: layouts, names, strays, links."""
+"""ImageNet-21K trees: layouts, names, unrecognised entries, links."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_official_names_of_the_parts(tmp_path: Path) -> None:
     assert tree.images("n00000001", parts=(TRAIN,)) == ["imagenet21k_train/n00000001/a.JPEG"]
 
 
-def test_strays_are_named_and_harmless(tmp_path: Path) -> None:
+def test_unrecognised_entries_are_named_and_harmless(tmp_path: Path) -> None:
     put(tmp_path, *PARTS_TREE, "train/README.txt", "train/.DS_Store", "train/dogs/x.JPEG", f"{SMALL}/n00000002/.hidden")
     (tmp_path / "train" / "n00000001" / "folder").mkdir()
     tree = ImageNet21k(tmp_path)

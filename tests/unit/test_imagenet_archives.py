@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from ovforge.errors import ArchiveError, InputError, NothingDoneError, OvforgeError, WorkError
-from ovforge.imagenet import prepare
+from ovforge.imagenet import prepare, stream
 from ovforge.options.imagenet import ClassChoice, PrepareOptions, Resize
 from ovforge.records.reporting import StepSummary
 from ovforge.runs.executors.in_process import InProcessExecutor
@@ -183,10 +183,64 @@ def test_class_folders_in_an_archive_are_split_like_class_tars(tmp_path: Path, p
     assert not (out / ".prepare" / "spool").exists()
 
 
-def test_a_class_folder_that_comes_twice_is_refused(tmp_path: Path) -> None:
-    files = [(f"{wnid}/x_{i}.JPEG", IMAGE) for i, wnid in enumerate((WNIDS[0], WNIDS[1], WNIDS[0]))]
+@pytest.mark.parametrize("pack", COMPRESSED)
+def test_class_folders_that_are_interleaved_are_prepared_as_sorted_ones(tmp_path: Path, pack: Pack) -> None:
+    """As archives are that somebody packed again: by time, or as a file system lists them."""
+    names = [f"{wnid}/x_{i}.JPEG" for i in range(5) for wnid in WNIDS[:3]]
+    images = {name: jpeg(30 + number) for number, name in enumerate(names)}
+    files = [(name, images[name]) for name in (*names, names[3])]  # one of them twice
+    out, expected = tmp_path / "out", tmp_path / "sorted"
+    summary = run(put(tmp_path / "a", pack(tar(files))), out, small_limit=3, val_images=2)
+    run(put(tmp_path / "b", pack(tar(sorted(images.items())))), expected, small_limit=3, val_images=2)
+    assert summary.counts == {"classes": 3, "train": 9, "val": 6, SMALL: 0}
+    assert [str(drop) for drop in summary.skipped] == ["1 file is in the archive twice; the first counts"]
+    assert any("do not lie together" in note for note in summary.notes)
+    trees = [{p.relative_to(r): p.read_bytes() for p in r.glob("*/n*/*")} for r in (out, expected)]
+    assert trees[0] == trees[1]
+    assert why_unfinished(out) == ""
+    assert {path.name for path in (out / ".prepare").iterdir()} == {
+        path.name for path in (expected / ".prepare").iterdir()
+    }
+
+
+def test_an_interleaved_archive_that_is_damaged_leaves_no_half_class(tmp_path: Path) -> None:
+    data = tar([(f"{wnid}/x_{i}.JPEG", IMAGE) for i in range(4) for wnid in WNIDS[:2]])
+    out = tmp_path / "out"
+    with pytest.raises(ArchiveError, match="cut short"):
+        run(put(tmp_path / "a", data[: len(data) // 2]), out)
+    assert why_unfinished(out)
+    assert not list(out.glob("*/n*/*"))
+    assert not list((out / ".prepare" / "classes").glob("n*"))
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_an_interleaved_archive_whose_preparing_was_stopped_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    source = put(tmp_path / "a", tar([(f"{wnid}/x_{i}.JPEG", IMAGE) for i in range(4) for wnid in WNIDS[:2]]))
+    out, prepare_class, count = tmp_path / "out", stream.prepare_class, iter(range(100))
+
+    def stopped(*arguments: Any) -> Any:
+        if next(count) == calls:  # the first is of the first reading, which finds out that classes are interleaved
+            raise KeyboardInterrupt
+        return prepare_class(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stream, "prepare_class", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(source, out, small_limit=3, val_images=1)
+    assert why_unfinished(out)
+    summary = run(source, out, small_limit=3, val_images=1)
+    assert summary.counts == {"classes": 2, "train": 6, "val": 2, SMALL: 0}
+    assert len(list(out.glob("*/n*/*"))) == 8
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (1, 2, 1, 0)])
+def test_a_class_tar_beside_a_folder_of_the_same_class_is_refused(tmp_path: Path, order: tuple[int, ...]) -> None:
+    files = [(f"{WNIDS[0]}.tar", class_tar(WNIDS[0])), (f"{WNIDS[0]}/x.JPEG", IMAGE), (f"{WNIDS[1]}/x.JPEG", IMAGE)]
+    source = put(tmp_path / "a.tar.gz", gzip.compress(tar([files[number] for number in order])))
     with pytest.raises(ArchiveError, match="has class n00000001 twice"):
-        run(put(tmp_path / "a.tar.gz", gzip.compress(tar(files))), tmp_path / "out")
+        run(source, tmp_path / "out")
 
 
 @pytest.mark.parametrize("pack", COMPRESSED)

@@ -122,7 +122,7 @@ def test_files_that_are_no_images_are_named_and_left_out(mini: Path, tree: Path,
     assert "README.txt: is not an image" in names[0]
     assert "n02084071_0.JPEG: is empty" in names[1]
     assert "n02084071_00.JPEG: is missing" in names[2]
-    assert drop(summary, "entry", "is no folder or tar of an ImageNet class") == (1, ("train/README.txt",))
+    assert drop(summary, "entry", "is not a folder or tar of an ImageNet class") == (1, ("train/README.txt",))
 
 
 def test_strict_stops_at_the_first_file_that_is_no_image(mini: Path, tree: Path, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_strict_stops_at_the_first_file_that_is_no_image(mini: Path, tree: Path,
     assert not list((tmp_path / "made").iterdir())
 
 
-def test_a_image_in_two_parts_counts_once(mini: Path, tree: Path, tmp_path: Path) -> None:
+def test_an_image_in_two_parts_counts_once(mini: Path, tree: Path, tmp_path: Path) -> None:
     good, _ = run_index(mini, tree, tmp_path)
     source = sorted((tree / "train" / "n02084071").iterdir())[0]
     target = tree / "imagenet21k_small_classes" / "n02084071" / source.name
@@ -334,7 +334,7 @@ class TestGoingOn:
         assert summary.notes == ("another process has put the index together",)
         assert [path.name for path in out.parent.iterdir()] == ["index.json"]
 
-    def test_a_shard_that_fails_is_set_aside_and_tried_again(
+    def test_a_shard_that_fails_fails_the_run_and_is_tried_again(
         self, mini: Path, mini_expected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         root = mini / "imagenet" / "imagenet21k_P"

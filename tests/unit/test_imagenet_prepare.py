@@ -459,7 +459,7 @@ def test_a_failed_class_is_tried_again_by_its_own_part(tmp_path: Path) -> None:
     assert sorted(tree(out)) == LAYOUT
 
 
-def test_a_class_that_cannot_be_read_is_set_aside_and_the_rest_is_done(
+def test_a_class_that_cannot_be_read_is_named_and_the_rest_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, out = class_folders(tmp_path / "in"), tmp_path / "out"

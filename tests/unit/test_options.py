@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import doctest
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import typer
 
 import ovforge.options
 import ovforge.options.base
+from ovforge.cli import main
 from ovforge.cli.common import as_function, command, run_app
 from ovforge.errors import InputError
 from ovforge.options.base import Options, describe, given_words, option, option_names
@@ -186,3 +188,22 @@ def test_hints_name_the_keywords_that_python_has(kind: type[Options]) -> None:
             continue
         # One of its spellings is the keyword in Python; hints use that one.
         assert f"{one.name}=..." in [for_python(f"{name}=X_X") for name in option_names(one)]
+
+
+def _commands(app: typer.Typer, words: str = "ovforge") -> Iterator[tuple[str, Any]]:
+    for one in app.registered_commands:
+        yield f"{words} {one.name}", one.callback
+    for group in app.registered_groups:
+        yield from _commands(group.typer_instance, f"{words} {group.name}")
+
+
+def test_every_command_takes_its_options_from_dataclasses() -> None:
+    found = dict(_commands(main.app))
+    assert {"ovforge pairs view", "ovforge exemplars view", "ovforge pairs status", "ovforge doctor"} <= found.keys()
+    for words, callback in found.items():
+        function = callback.function
+        console, *others = inspect.signature(function, eval_str=True).parameters.values()
+        assert console.name == "console"
+        for parameter in others:
+            assert isinstance(parameter.annotation, type), f"{words}: {parameter}"
+            assert issubclass(parameter.annotation, Options), f"{words}: {parameter}"

@@ -119,7 +119,7 @@ class TestTheList:
         assert [row[3] for row in rows(tmp_path / "a.csv")] == ["c"]
         other = tmp_path / "lvis_v1_train.json"
         other.write_text("{}")
-        with pytest.raises(InputError, match="is no list of skipped items"), write_skipped(other):
+        with pytest.raises(InputError, match="is not a list of skipped items"), write_skipped(other):
             pass
         with pytest.raises(InputError, match="cannot be written"), write_skipped(tmp_path):
             pass

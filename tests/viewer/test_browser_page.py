@@ -119,10 +119,10 @@ def test_wide_images_stand_one_above_the_other(page: Any, serve: Any, tmp_path: 
     from ovforge.image_io.hdf5 import ImageWriter
 
     (tmp_path / "annotations").mkdir()
-    picture = cv2.imencode(".jpg", np.full((300, 1200, 3), 90, np.uint8))[1].tobytes()
+    image = cv2.imencode(".jpg", np.full((300, 1200, 3), 90, np.uint8))[1].tobytes()
     with ImageWriter(tmp_path / "wide.h5") as writer:
         for name in ("a.jpg", "a_v0.jpg"):
-            writer.add(name, picture)
+            writer.add(name, image)
     images = [
         {"id": number + 1, "file_name": name, "width": 1200, "height": 300, "video_id": 1, "frame_id": number}
         for number, name in enumerate(("a.jpg", "a_v0.jpg"))

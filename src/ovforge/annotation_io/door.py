@@ -269,7 +269,7 @@ def open_captions(path: Path | str, image_ids: NDArray[np.int64]) -> Captions:
 
     Raises:
         MissingInputError: there is no such file.
-        AnnotationFileError: it is malformed, its annotations are no captions, or all of them are of other images.
+        AnnotationFileError: it is malformed, its annotations are not captions, or all of them are of other images.
     """
     fields = Fields("annotations", ("image_id", "caption"))
     with AnnotationFile(path, {"annotations": fields}) as file:
@@ -278,7 +278,7 @@ def open_captions(path: Path | str, image_ids: NDArray[np.int64]) -> Captions:
         if len(table) and not with_text.any():
             raise AnnotationFileError(
                 path,
-                f'has no "caption" in any of its {len(table):,} annotations: it is no captions file',
+                f'has no "caption" in any of its {len(table):,} annotations: it is not a captions file',
                 hint='a captions file is {"annotations": [{"image_id": 391895, "caption": "A dog on a bench."}, ...]}',
             )
         image_id = table["image_id"][with_text]

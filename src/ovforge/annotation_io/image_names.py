@@ -1,7 +1,7 @@
 """How the images of an annotation file are named, for every step.
 
 `file_name` counts, or where there is none the `coco_url` (LVIS v1 has no `file_name`). Both may have folders, in a
-Windows path with backslashes.
+Windows path with backslashes, and both may be web addresses, of which a query or fragment is no part of the name.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def bare_name(file_name: str, coco_url: str = "") -> str:
 
     >>> bare_name("", "http://images.cocodataset.org/train2017/000000391895.jpg")
     '000000391895.jpg'
-    >>> bare_name("train2017\\\\000000391895.jpg")
-    '000000391895.jpg'
+    >>> bare_name("train2017\\\\000000391895.jpg"), bare_name("", "https://host/train2017/000000391895.jpg?size=full")
+    ('000000391895.jpg', '000000391895.jpg')
     """
     return _parts(file_name, coco_url)[-1]
 
@@ -52,9 +52,9 @@ def coco_name(file_name: str, coco_url: str = "") -> str:
 
 
 def _parts(file_name: str, coco_url: str) -> list[str]:
-    if not file_name and "://" in coco_url:
-        coco_url = coco_url.partition("?")[0].partition("#")[0]
     name = file_name or coco_url
+    if "://" in name:
+        name = name.partition("?")[0].partition("#")[0]
     parts = [part for part in _SEPARATORS.split(name) if part != "."]
     return [_DRIVE.sub("", part, count=1) if number == 0 else part for number, part in enumerate(parts)] or [""]
 

@@ -1,4 +1,4 @@
-"""What is wrong with a file that is no JSON, in words that help: web pages, archives, other encodings, NaN."""
+"""What is wrong with a file that is not JSON, in words that help: web pages, archives, other encodings, NaN."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Problem(NamedTuple):
 
 
 def opening_problem(head: bytes) -> Problem | None:
-    """What is wrong with a file that begins with `head` (64 bytes or more), if it is no JSON; None if it may be."""
+    """What is wrong with a file that begins with `head` (64 bytes or more), if it is not JSON; None if it may be."""
     if not head.strip():
         return Problem("is empty" if not head else "is empty but for white space", _AGAIN)
     for magic, name in _COMPRESSED:
@@ -70,11 +70,11 @@ def opening_problem(head: bytes) -> Problem | None:
 
 
 def decode_json(path: Path, data: bytes | memoryview, kind: Any, *, reason: str, hint: str = "") -> Any:
-    """A whole JSON file as `kind`; for files that are no annotation files, as Visual Genome's lists.
+    """A whole JSON file as `kind`; for files that are not annotation files, as Visual Genome's lists.
 
     Args:
         data: all of the file.
-        reason: what to say of a file that is something else: `is no list of images`.
+        reason: what to say of a file that is something else: `is not a list of images`.
 
     Raises:
         AnnotationFileError: not UTF-8, not JSON, or something else; says what and where.

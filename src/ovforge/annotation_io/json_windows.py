@@ -294,7 +294,7 @@ def truncated(file: ByteFile, inside: str) -> AnnotationFileError:
 
 
 def not_a_record(file: ByteFile, position: int, section: str, index: int) -> AnnotationFileError:
-    """The error for an entry of a list of records, at `position`, that is no object."""
+    """The error for an entry of a list of records, at `position`, that is not an object."""
     found = file.read(position, position + 16)
     what = {b"n": "null", b"[": "a list", b'"': "text", b"t": "true", b"f": "false", b"]": "nothing"}.get(
         found[:1], "a number" if found[:1] in b"-0123456789" else repr(found[:1].decode("latin-1"))

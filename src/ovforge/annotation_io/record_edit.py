@@ -19,7 +19,7 @@ RawFields = dict[str, Any]
 """A record taken apart: its own keys, and their values: `msgspec.Raw` JSON, or plain values that are set."""
 
 take_apart: Callable[[bytes | memoryview], RawFields] = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-"""The record's own keys, and the raw JSON of their values; msgspec.DecodeError if it is no JSON object."""
+"""The record's own keys, and the raw JSON of their values; msgspec.DecodeError if it is not a JSON object."""
 
 
 def decode_record(record: bytes | memoryview) -> Any:

@@ -182,6 +182,7 @@ SECTIONS: dict[str, dict[str, Field]] = {
         Field("track_id", ID, REQUIRED, "12"),
         Field("fidelity", NUMBER, NAN, "0.93"),
         Field("visibility", NUMBER, NAN, "0.8"),
+        Field("occluded", FLAG, 0, "false"),
         *(Field(score, NUMBER, NAN, "0.97") for score in SCORES),
     ),
     "categories": _table(

@@ -58,7 +58,7 @@ def _from_polygons(polygons: Sequence[Any], width: int, height: int) -> Rle:
     usable = []
     for polygon in polygons:
         if not isinstance(polygon, Sequence) or isinstance(polygon, str) or len(polygon) % 2:
-            raise UnusableMaskError(f"polygon that is no list of x, y, x, y, ...: {_FORM}")
+            raise UnusableMaskError(f"polygon that is not a list of x, y, x, y, ...: {_FORM}")
         if len(polygon) < 6:  # pycocotools would take four numbers for a box
             continue
         try:
@@ -66,9 +66,9 @@ def _from_polygons(polygons: Sequence[Any], width: int, height: int) -> Rle:
             low_y, high_y = min(polygon[1::2]), max(polygon[1::2])
             finite = math.isfinite(sum(polygon))
         except (TypeError, OverflowError):
-            raise UnusableMaskError("polygon with a point that is no number") from None
+            raise UnusableMaskError("polygon with a point that is not a number") from None
         if not finite:
-            raise UnusableMaskError("polygon with a point that is no number")
+            raise UnusableMaskError("polygon with a point that is not a number")
         reach_x, reach_y = COORDINATE_REACH * width, COORDINATE_REACH * height
         if low_x < -reach_x or high_x > width + reach_x or low_y < -reach_y or high_y > height + reach_y:
             raise UnusableMaskError("polygon far outside the image")

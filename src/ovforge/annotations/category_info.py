@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,8 @@ from ovforge.annotation_io.door import Annotations, open_annotations
 from ovforge.annotation_io.ordering import find_positions
 from ovforge.annotation_io.record_edit import decode_record, edit_record, take_apart
 from ovforge.annotations.counts import image_and_instance_counts
-from ovforge.errors import InputError
 from ovforge.files.atomic import atomic_file, check_output
-from ovforge.options.annotations import AddFrequenciesOptions, CategoryInfoOptions
+from ovforge.options.annotations import AddFrequenciesOptions, CategoryInfoOptions, CountOptions
 from ovforge.options.base import by_keywords
 from ovforge.records.reporting import EXAMPLES_KEPT, Progress, StepSummary, no_progress, require_some
 
@@ -33,10 +33,9 @@ def category_info(options: CategoryInfoOptions, *, progress: Progress = no_progr
         AnnotationFileError: the input is malformed.
         NothingDoneError: the file has no class or no object.
     """
-    _check_thresholds(options)
     check_output(options.output, overwrite=options.overwrite)
     progress("count", 0, 1)
-    with _open(options) as source:
+    with _open(options.annotations, bypass=options.bypass) as source:
         counted = _count(source, options, add_frequency=options.add_freq)
     with atomic_file(options.output, overwrite=options.overwrite) as out:
         out.write(b"[" + b", ".join(counted.records) + b"]")
@@ -56,10 +55,9 @@ def add_frequencies(options: AddFrequenciesOptions, *, progress: Progress = no_p
         AnnotationFileError: the input is malformed.
         NothingDoneError: the file has no class or no object.
     """
-    _check_thresholds(options)
     check_output(options.output, overwrite=options.overwrite)
     progress("count", 0, 2)
-    with _open(options) as source:
+    with _open(options.annotations, bypass=options.bypass) as source:
         counted = _count(source, options, add_frequency=True)
         progress("write", 1, 2)
         sections: dict[str, Section] = {section: source.file.whole(section) for section in source.file.sections}
@@ -83,24 +81,14 @@ class _Counted:
     """What became of whose frequency."""
 
 
-def _check_thresholds(options: CategoryInfoOptions | AddFrequenciesOptions) -> None:
-    if options.r_thresh > options.c_thresh:
-        raise InputError(
-            f"--r_thresh {options.r_thresh} is above --c_thresh {options.c_thresh}",
-            hint="classes in fewer images than r_thresh are rare, in fewer than c_thresh common",
-        )
-
-
-def _open(options: CategoryInfoOptions | AddFrequenciesOptions) -> Annotations:
+def _open(path: Path, *, bypass: bool) -> Annotations:
     # What is recounted is not asked for.
-    if options.bypass:
-        return open_annotations(options.annotations, images=("pos_category_ids",), categories=(), spans={"categories"})
-    return open_annotations(options.annotations, images=(), annotations=(), categories=(), spans={"categories"})
+    if bypass:
+        return open_annotations(path, images=("pos_category_ids",), categories=(), spans={"categories"})
+    return open_annotations(path, images=(), annotations=(), categories=(), spans={"categories"})
 
 
-def _count(
-    source: Annotations, options: CategoryInfoOptions | AddFrequenciesOptions, *, add_frequency: bool
-) -> _Counted:
+def _count(source: Annotations, options: CountOptions, *, add_frequency: bool) -> _Counted:
     categories = source.categories
     if options.bypass:
         image_counts = instance_counts = _count_positives(categories, source.images)

@@ -62,23 +62,23 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
         drops = Drops()
         image_row = _matching_images(lvis_file, coco_file)
         category = _matching_categories(lvis_file, coco_file, drops)
-        their_image = image_row[find_positions(coco_file.images["id"], coco_file.annotations["image_id"])]
-        their_category = category[find_positions(coco_file.categories["id"], coco_file.annotations["category_id"])]
-        our_image = find_positions(lvis_file.images["id"], lvis_file.annotations["image_id"])
-        our_category = find_positions(lvis_file.categories["id"], lvis_file.annotations["category_id"])
+        coco_image = image_row[find_positions(coco_file.images["id"], coco_file.annotations["image_id"])]
+        coco_category = category[find_positions(coco_file.categories["id"], coco_file.annotations["category_id"])]
+        lvis_image = find_positions(lvis_file.images["id"], lvis_file.annotations["image_id"])
+        lvis_category = find_positions(lvis_file.categories["id"], lvis_file.annotations["category_id"])
 
-        candidate = (their_image >= 0) & (their_category >= 0)
-        _count_unmatched(coco_file, their_image, their_category, drops)
-        absent = candidate & _in_negatives(lvis_file, their_image, their_category)
+        candidate = (coco_image >= 0) & (coco_category >= 0)
+        _count_unmatched(coco_file, coco_image, coco_category, drops)
+        absent = candidate & _in_negatives(lvis_file, coco_image, coco_category)
         _count(drops, coco_file.annotations, absent, "LVIS says that its class is not in the image")
         candidate &= ~absent
         overlapped = np.zeros(len(candidate), np.bool_)
         left = np.flatnonzero(candidate)
         overlapped[left] = _overlapped(
             lvis_file.annotations["bbox"],
-            our_image * len(lvis_file.categories) + our_category,
+            lvis_image * len(lvis_file.categories) + lvis_category,
             coco_file.annotations["bbox"][left],
-            their_image[left] * len(lvis_file.categories) + their_category[left],
+            coco_image[left] * len(lvis_file.categories) + coco_category[left],
             options.iou_threshold,
         )
         _count(
@@ -86,11 +86,11 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
         )
         added = np.flatnonzero(candidate & ~overlapped)
 
-        require_some(len(our_image) + len(added), "annotation", options.lvis, "or added from COCO")
-        source, row = _order(our_image, their_image[added], added, len(lvis_file.images))
+        require_some(len(lvis_image) + len(added), "annotation", options.lvis, "or added from COCO")
+        source, row = _order(lvis_image, coco_image[added], added, len(lvis_file.images))
         image_counts, instance_counts = image_and_instance_counts(
-            np.concatenate([our_image, their_image[added]]),
-            np.concatenate([our_category, their_category[added]]),
+            np.concatenate([lvis_image, coco_image[added]]),
+            np.concatenate([lvis_category, coco_category[added]]),
             len(lvis_file.categories),
         )
         progress("write", 2, 3)
@@ -101,8 +101,8 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
                     coco_file,
                     source,
                     row,
-                    their_image_id=_ids_at(lvis_file.images, their_image),
-                    their_category_id=_ids_at(lvis_file.categories, their_category),
+                    coco_image_id=_ids_at(lvis_file.images, coco_image),
+                    coco_category_id=_ids_at(lvis_file.categories, coco_category),
                     with_masks=options.variant is MergeVariant.MASK,
                 )
             ],
@@ -123,15 +123,15 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
             overwrite=options.overwrite,
         )
         rescued = np.zeros(len(lvis_file.images), np.bool_)
-        rescued[their_image[added]] = True
-        rescued[our_image] = False
+        rescued[coco_image[added]] = True
+        rescued[lvis_image] = False
     progress("write", 3, 3)
     return StepSummary(
         step="lvis merge-coco",
         outputs={"annotations": str(options.output)},
         counts={
-            "LVIS annotations": len(our_image),
-            "COCO annotations": len(their_image),
+            "LVIS annotations": len(lvis_image),
+            "COCO annotations": len(coco_image),
             "COCO annotations added": len(added),
             "annotations out": len(source),
             "images annotated by COCO only": int(rescued.sum()),
@@ -160,30 +160,32 @@ def _corners(boxes: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def _overlapped(
-    our_boxes: NDArray[np.float64],
-    our_keys: Ints,
-    their_boxes: NDArray[np.float64],
-    their_keys: Ints,
+    lvis_boxes: NDArray[np.float64],
+    lvis_keys: Ints,
+    coco_boxes: NDArray[np.float64],
+    coco_keys: Ints,
     threshold: float,
 ) -> Bools:
-    """Which of their boxes has one of ours with the same key (image and class) and an IoU of `threshold` or more."""
-    order, their_order = stable_order(our_keys), stable_order(their_keys)
+    """Which COCO boxes have an LVIS box with the same key (image and class) and an IoU of `threshold` or more."""
+    lvis_order, coco_order = stable_order(lvis_keys), stable_order(coco_keys)
     # Both sides in order: a search among a million keys in random places misses the processor's cache each time.
-    our_keys, their_keys = our_keys[order], their_keys[their_order]
-    first = np.searchsorted(our_keys, their_keys, "left")
-    counts = np.searchsorted(our_keys, their_keys, "right") - first
-    result = np.zeros(len(their_keys), np.bool_)
+    lvis_keys, coco_keys = lvis_keys[lvis_order], coco_keys[coco_order]
+    first = np.searchsorted(lvis_keys, coco_keys, "left")
+    counts = np.searchsorted(lvis_keys, coco_keys, "right") - first
+    result = np.zeros(len(coco_keys), np.bool_)
     ends = np.cumsum(counts)
     start = 0
     while start < len(counts):
-        # As many of their boxes as give about a million pairs: memory stays flat whatever the crowd.
+        # As many COCO boxes as give about a million pairs: memory stays flat whatever the crowd.
         done = int(ends[start - 1]) if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, done + _PAIRS_AT_ONCE, "right")))
         n = counts[start:stop]
-        coco_file = np.repeat(their_order[start:stop], n)
-        lvis_file = order[np.arange(len(coco_file)) - np.repeat(np.cumsum(n) - n, n) + np.repeat(first[start:stop], n)]
-        hits = iou_pairs(our_boxes[lvis_file], their_boxes[coco_file]) >= np.float32(threshold)
-        result[coco_file[hits]] = True
+        coco_rows = np.repeat(coco_order[start:stop], n)
+        lvis_rows = lvis_order[
+            np.arange(len(coco_rows)) - np.repeat(np.cumsum(n) - n, n) + np.repeat(first[start:stop], n)
+        ]
+        hits = iou_pairs(lvis_boxes[lvis_rows], coco_boxes[coco_rows]) >= np.float32(threshold)
+        result[coco_rows[hits]] = True
         start = stop
     return result
 
@@ -238,7 +240,7 @@ def _in_negatives(lvis_file: Annotations, image_row: Ints, category: Ints) -> Bo
     counts = np.fromiter(map(len, lists), np.int64, len(lists))
     image_rows = np.repeat(np.arange(len(lists)), counts)
     ids = np.fromiter(chain.from_iterable(lists), np.int64, int(counts.sum()))
-    # Keyed by index, not by id, so that the products stay small; ids that are no category match nothing.
+    # Keyed by index, not by id, so that the products stay small; ids that are not categories match nothing.
     known = np.isin(ids, lvis_file.categories["id"])
     size = len(lvis_file.categories)
     keys = image_rows[known] * size + find_positions(lvis_file.categories["id"], ids[known])
@@ -259,15 +261,15 @@ def _count(drops: Drops, annotations: RecordTable, which: Bools, reason: str) ->
     drops.add_all("COCO annotation", reason, annotations["id"][which])
 
 
-def _order(our_image: Ints, their_image: Ints, added: Ints, image_count: int) -> tuple[NDArray[np.int8], Ints]:
+def _order(lvis_image: Ints, coco_image: Ints, added: Ints, image_count: int) -> tuple[NDArray[np.int8], Ints]:
     """The output's annotations in order: from which file (0 LVIS, 1 COCO) and which row of it."""
     # Images by their first LVIS annotation; those without one after them, in the order of the file.
-    rank = np.arange(len(our_image), len(our_image) + image_count)
-    rank[our_image[::-1]] = np.arange(len(our_image))[::-1]  # of an image's annotations the last one counts
-    source = np.repeat(np.array([0, 1], np.int8), [len(our_image), len(added)])
-    row = np.concatenate([np.arange(len(our_image)), added])
+    rank = np.arange(len(lvis_image), len(lvis_image) + image_count)
+    rank[lvis_image[::-1]] = np.arange(len(lvis_image))[::-1]  # of an image's annotations the last one counts
+    source = np.repeat(np.array([0, 1], np.int8), [len(lvis_image), len(added)])
+    row = np.concatenate([np.arange(len(lvis_image)), added])
     # Within an image they are in order already: LVIS before COCO, and by row.
-    order = stable_order(rank[np.concatenate([our_image, their_image])])
+    order = stable_order(rank[np.concatenate([lvis_image, coco_image])])
     return source[order], row[order]
 
 
@@ -283,15 +285,15 @@ def _merged(
     source: NDArray[np.int8],
     row: Ints,
     *,
-    their_image_id: Ints,
-    their_category_id: Ints,
+    coco_image_id: Ints,
+    coco_category_id: Ints,
     with_masks: bool,
 ) -> EditedRecords:
     """The output's annotations, numbered from 1."""
     is_theirs = source == 1
     rows = row[is_theirs]
     numbers = {"id": np.arange(1, len(source) + 1)}
-    for field, values in (("image_id", their_image_id), ("category_id", their_category_id)):
+    for field, values in (("image_id", coco_image_id), ("category_id", coco_category_id)):
         # Image ids are mostly COCO's own already.
         if not np.array_equal(coco_file.annotations[field][rows], values[rows]):
             numbers[field] = np.full(len(source), KEEP)

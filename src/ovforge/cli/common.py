@@ -73,7 +73,7 @@ class Console:
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Progress]:
-        """A progress callback: bars on stderr, a line a minute where that is no terminal, nothing with `--quiet`."""
+        """A progress callback: bars on stderr, a line a minute where that is not a terminal, nothing with `--quiet`."""
         from ovforge.records.reporting import no_progress
 
         if self.callback is not None:
@@ -306,7 +306,7 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
         if isinstance(error, OSError) and stdout_is_broken():  # what typer prints itself, as the help
             discard_stdout()
             return EXIT_DONE
-        # Typer's usage errors carry their own one-line message and exit code; anything else is a defect of ours.
+        # Typer's usage errors carry their own one-line message and exit code; anything else is a defect of ovforge.
         if not hasattr(error, "format_message"):
             raise
         if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its message is the help

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from ovforge.errors import InputError
 from ovforge.options.executors import ExecutorName, ExecutorOptions
@@ -12,28 +10,6 @@ from ovforge.options.executors import ExecutorName, ExecutorOptions
 if TYPE_CHECKING:
     from ovforge.runs.executors.base import Executor
     from ovforge.runs.run import ShardSelection
-
-
-ExecutorOption = Annotated[
-    ExecutorName,
-    typer.Option("--executor", help="local: processes on this machine; ray: a Ray cluster (extra 'ray')."),
-]
-AddressOption = Annotated[
-    str | None,
-    typer.Option("--address", help="Ray cluster: auto, or host:port. Default: one is started on this machine."),
-]
-WorkersOption = Annotated[
-    int,
-    typer.Option(
-        "--workers",
-        min=0,
-        help="Workers at once; no influence on the result. 0: one per GPU, or per core for work without GPUs.",
-    ),
-]
-ShardsOption = Annotated[
-    str | None,
-    typer.Option("--shards", help="Only one part of the work, as 3/16, beside other calls that do other parts."),
-]
 
 
 def make_executor(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -12,7 +11,7 @@ from ovforge.cli.common import Console, command
 from ovforge.cli.executors import executor_of, select_shards
 from ovforge.cli.output import ForgivingStream
 from ovforge.options.executors import ExecutorOptions
-from ovforge.options.exemplars import CollateOptions, CropOptions, ExemplarIndexOptions, SampleOptions
+from ovforge.options.exemplars import CollateOptions, CoverageTable, CropOptions, ExemplarIndexOptions, SampleOptions
 from ovforge.records.reporting import StepSummary
 
 ROWS_SHOWN = 8
@@ -22,12 +21,7 @@ app = typer.Typer(help="Exemplars of every class: collect, sample, crop.", no_ar
 
 
 @command(app, "collate", example="ovforge exemplars collate --require 10")
-def collate(
-    console: Console,
-    options: CollateOptions,
-    *,
-    all_classes: Annotated[bool, typer.Option("--all-classes", help="Show every class in the table.")] = False,
-) -> StepSummary:
+def collate(console: Console, options: CollateOptions, table: CoverageTable) -> StepSummary:
     """Collect exemplars of every class from LVIS, ImageNet-21K and Visual Genome.
 
     A source that is not there is skipped; the summary says what that costs.
@@ -37,7 +31,7 @@ def collate(
     with console.progress() as progress:
         summary = collate_exemplars(options, progress=progress)
     if not console.json:
-        _show_coverage(Path(summary.outputs["coverage report"]), all_classes=all_classes)
+        _show_coverage(Path(summary.outputs["coverage report"]), all_classes=table.all_classes)
     return summary
 
 

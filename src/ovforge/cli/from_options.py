@@ -57,12 +57,6 @@ def expand(parameters: list[inspect.Parameter]) -> tuple[list[inspect.Parameter]
     return expanded, collect
 
 
-def choice_option(kind: type[Enum], default: Enum | None, help: str, *names: str, panel: str = "") -> Any:
-    """The type of a parameter that takes one of the values of `kind`; what is none of them is told the nearest one."""
-    described = Described(help, names, panel=panel)
-    return Annotated[typing.Any, _option(described, names, kind, default)]
-
-
 def _is_option(one: Any) -> bool:
     described = describe(one)
     return described is not None and not described.hidden
@@ -121,7 +115,7 @@ def _text(described: Described, kind: Any, default: Any, name: str) -> dict[str,
         more.setdefault("metavar", "PATH")
     elif kind in (int, float):
         more.setdefault("metavar", "NUMBER")
-    elif kind is str:
+    elif kind is str or typing.get_origin(kind) is tuple:
         more.setdefault("metavar", "TEXT")
     if described.shown is not None:
         shown = described.shown

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
 
 import typer
 
 from ovforge.cli.common import Console, command
-from ovforge.options.pack import DEFAULT_ANNOTATIONS, PackOptions
+from ovforge.options.pack import DEFAULT_ANNOTATIONS, PackAll, PackOptions
 from ovforge.records.reporting import StepSummary
 
 
@@ -17,16 +16,11 @@ def register(app: typer.Typer) -> None:
     command(app, "pack-images", example="ovforge lvis pack-images --images data/lvis/train2017")(_pack_images)
 
 
-def _pack_images(
-    console: Console,
-    options: PackOptions,
-    *,
-    all_: Annotated[bool, typer.Option("--all", help="Pack the whole folder, whatever the annotations say.")] = False,
-) -> StepSummary:
+def _pack_images(console: Console, options: PackOptions, whole: PackAll) -> StepSummary:
     """Pack images into one HDF5 file, keyed by file name, their bytes unchanged."""
     from ovforge.annotations.pack_images import pack_images
 
-    if all_:
+    if whole.all:
         options = dataclasses.replace(options, annotations=None)
     elif options.annotations is None and DEFAULT_ANNOTATIONS.exists():
         options = dataclasses.replace(options, annotations=DEFAULT_ANNOTATIONS)

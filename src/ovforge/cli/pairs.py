@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,7 +15,7 @@ from ovforge.errors import InputError
 from ovforge.options.base import given_words
 from ovforge.options.diffusion import DiffusionOptions
 from ovforge.options.executors import ExecutorOptions
-from ovforge.options.pairs import EngineChoice, EngineName, GenerateOptions, SheetOptions
+from ovforge.options.pairs import EngineChoice, EngineName, GenerateOptions, OnlyCheck, SheetOptions
 from ovforge.records.reporting import StepSummary
 
 if TYPE_CHECKING:
@@ -38,10 +38,7 @@ def generate(
     work: ExecutorOptions,
     diffusion: DiffusionOptions,
     *,
-    only_check: Annotated[
-        bool,
-        typer.Option("--check", help="Only check, as `pairs check` does; nothing is written.", rich_help_panel="Run"),
-    ] = False,
+    instead: OnlyCheck,
 ) -> StepSummary:
     """Make a second view of every image: moved, its objects labelled, the background completed or repainted.
 
@@ -50,7 +47,7 @@ def generate(
     from ovforge.parallel import cpu_count
     from ovforge.synthesis.generate import generate_pairs
 
-    if only_check:
+    if instead.check:
         return _check(console, choice, options, work, diffusion)
     options, engine, executor, _ = _prepare(console, choice, options, work, diffusion)
     with console.progress() as progress:
@@ -148,10 +145,13 @@ def _of_run(
     options: GenerateOptions, name: EngineName, diffusion: DiffusionOptions, given: frozenset[str]
 ) -> tuple[EngineName, DiffusionOptions]:
     """The engine and its options; on resuming, what was not given is the run's own."""
+    from ovforge.records.run_layout import has_lost_plan
     from ovforge.synthesis.engines import engine_name, with_run_diffusion_options
     from ovforge.synthesis.run_inputs import binding_plan
 
-    plan = None if options.overwrite else binding_plan(options.folder)
+    # Where the plan is lost, the options that are given have to be all of the run's: generating compares.
+    started_over = options.overwrite or has_lost_plan(options.folder)
+    plan = None if started_over else binding_plan(options.folder)
     if plan is None or ("engine" in given and name.value != engine_name(plan)):
         return name, diffusion
     if engine_name(plan) not in [one.value for one in EngineName]:

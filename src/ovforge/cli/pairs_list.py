@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from ovforge.cli.common import Console, command
 from ovforge.cli.output import write_out
-from ovforge.options import layout
+from ovforge.options.pairs import ListOptions
 
 
 def register(app: typer.Typer) -> None:
@@ -17,17 +14,12 @@ def register(app: typer.Typer) -> None:
     command(app, "list", example="ovforge pairs list")(_list)
 
 
-def _list(
-    console: Console,
-    *,
-    folder: Annotated[
-        Path, typer.Option("--folder", help="The folder that holds the runs' folders.")
-    ] = layout.PAIRS_DIR,
-) -> None:
+def _list(console: Console, options: ListOptions) -> None:
     """The runs of a folder and how each stands: shards done, merged, annotated."""
     from ovforge.errors import MissingInputError
     from ovforge.synthesis.run_list import list_runs
 
+    folder = options.folder
     if not folder.is_dir():
         raise MissingInputError(folder, what="folder of runs", hint="give the folder that holds them with --folder=DIR")
     runs = list_runs(folder)

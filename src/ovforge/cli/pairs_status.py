@@ -6,13 +6,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from ovforge.cli.common import Console, command
 from ovforge.cli.output import ForgivingStream, write_out
-from ovforge.options import layout
+from ovforge.options.pairs import StatusOptions
 from ovforge.records.pairs import visibility_text
 from ovforge.records.run_layout import check_run_name
 
@@ -29,21 +29,14 @@ def register(app: typer.Typer) -> None:
     command(app, "status", example="ovforge pairs status my_pairs --watch")(_status)
 
 
-def _status(
-    console: Console,
-    name: Annotated[str, typer.Argument(help="The name that `pairs generate` was given.")],
-    folder: Annotated[
-        Path, typer.Option("--folder", help="The folder that holds the run's folder.")
-    ] = layout.PAIRS_DIR,
-    watch: Annotated[bool, typer.Option("--watch", help="Refresh it every two seconds, until all is done.")] = False,
-) -> None:
+def _status(console: Console, options: StatusOptions) -> None:
     """How far a run is: shards done, running, failed; speed, time left, and where the slow ones are.
 
     Reads the run's folder alone: it works while the run is going on, and on any machine that sees the folder.
     """
-    from ovforge.runs.status import status
+    from ovforge.runs.status import read_status
 
-    run_folder = check_run_name(folder, name)
+    run_folder, watch = check_run_name(options.folder, options.name), options.watch
     if console.json:
         import msgspec
 
@@ -59,16 +52,16 @@ def _status(
         for state in _states(run_folder, watch=watch):
             screen.print(_table(state))
         return
-    with Live(_table(status(run_folder)), console=screen, auto_refresh=False) as live:
+    with Live(_table(read_status(run_folder)), console=screen, auto_refresh=False) as live:
         for state in _states(run_folder, watch=True):
             live.update(_table(state), refresh=True)
 
 
 def _states(folder: Path, *, watch: bool) -> Iterator[RunStatus]:
-    from ovforge.runs.status import status
+    from ovforge.runs.status import read_status
 
     while True:
-        state = status(folder)
+        state = read_status(folder)
         yield state
         if not watch or state.done == state.shards:
             return

@@ -30,8 +30,9 @@ class PairDataset:
 
     - `a` and `b`, each a dictionary of `boxes` float32 (n, 4) as x1, y1, x2, y2 in pixels; `labels` int64 (n,), the
       category ids of the JSON; `track_ids` int64 (n,); `areas` float32 (n,); `fidelity` float32 (n,), NaN where the
-      run has none; `ignore` float32 (m, 4), the boxes of regions that are neither object nor background; each score
-      that `pairs score` gave (`sharpness`, `boundary`, `colour`, `repeated`, `same`, `margin`, `found`), float32 (n,),
+      run has none; `visibility` float32 (n,), 0 to 1, 1 where the JSON says nothing; `ignore` float32 (m, 4), the boxes
+      of regions that are neither object nor background, and of objects below `min_visibility`; each score that
+      `pairs score` gave (`sharpness`, `boundary`, `colour`, `repeated`, `same`, `margin`, `found`), float32 (n,),
       NaN where an object has none; and, with `masks`, `masks` uint8 (n, height, width) of the objects whose masks were
       kept (an object without one has a mask of zeros);
     - `match` int64 (n of a,): for each object of `a` the place of the same object in `b`, or -1 where it left;
@@ -45,6 +46,7 @@ class PairDataset:
         annotations: the JSON of `pairs annotate`.
         transform: called with (view_a, view_b, targets), returns what the dataset then returns.
         masks: read the objects' masks too; they are decoded from the JSON, record by record.
+        min_visibility: 0 to 1; objects of which a smaller share is visible become ignore regions.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -61,11 +63,13 @@ class PairDataset:
         *,
         transform: Callable[[Any, Any, dict[str, Any]], Any] | None = None,
         masks: bool = False,
+        min_visibility: float = 0.0,
     ) -> None:
         self.h5 = Path(h5)
         self.annotations = Path(annotations)
         self.transform = transform
         self.masks = masks
+        self.min_visibility = min_visibility
         # A store reopens itself after a fork or a pickle, so that no worker shares an HDF5 handle.
         self._store = open_image_store(self.h5)
         self._index: PairIndex | None = None
@@ -86,7 +90,7 @@ class PairDataset:
             torch.from_numpy(np.ascontiguousarray(self._decode(index, row, name).transpose(2, 0, 1)))
             for row, name in zip((row_a, row_b), names, strict=True)
         )
-        tracks_a, tracks_b = (np.asarray(index.track_id[index.objects(row)]) for row in (row_a, row_b))
+        tracks_a, tracks_b = (index.track_id[self._kept(index, row)] for row in (row_a, row_b))
         targets = {
             "a": self._objects(index, row_a),
             "b": self._objects(index, row_b),
@@ -124,27 +128,34 @@ class PairDataset:
             self._index = open_pair_index(self.annotations)
         return self._index
 
+    def _kept(self, index: PairIndex, row: int) -> NDArray[np.int64]:
+        """Where the objects of an image stand that are visible enough."""
+        span = index.objects(row)
+        return np.asarray(np.flatnonzero(index.visibility(span) >= self.min_visibility) + span.start, np.int64)
+
     def _objects(self, index: PairIndex, row: int) -> dict[str, Any]:
         torch = import_torch()
-        span = index.objects(row)
-        boxes = np.array(index.box[span], dtype=np.float32)
-        regions = np.array(index.regions(row), dtype=np.float32)
+        kept, span = self._kept(index, row), index.objects(row)
+        boxes = index.box[kept].astype(np.float32)
+        below = np.setdiff1d(np.arange(span.start, span.stop), kept)
+        regions = np.concatenate([index.regions(row), index.box[below]]).astype(np.float32)
         for corners in (boxes, regions):
             corners[:, 2:] += corners[:, :2]
+        own = kept - span.start
         objects = {
             "boxes": torch.from_numpy(boxes),
-            "labels": torch.from_numpy(np.array(index.category_id[span], dtype=np.int64)),
-            "track_ids": torch.from_numpy(np.array(index.track_id[span], dtype=np.int64)),
-            "areas": torch.from_numpy(np.array(index.area[span], dtype=np.float32)),
-            "fidelity": torch.from_numpy(np.array(index.fidelity[span], dtype=np.float32)),
-            **{name: torch.from_numpy(np.array(values)) for name, values in index.scores(span).items()},
+            "labels": torch.from_numpy(index.category_id[kept]),
+            "track_ids": torch.from_numpy(index.track_id[kept]),
+            "areas": torch.from_numpy(index.area[kept]),
+            "fidelity": torch.from_numpy(index.fidelity[kept]),
+            "visibility": torch.from_numpy(index.visibility(span)[own]),
+            **{name: torch.from_numpy(np.asarray(values)[own]) for name, values in index.scores(span).items()},
             "ignore": torch.from_numpy(regions),
         }
         if self.masks:
             width, height = (int(side) for side in index.image_size[row])
             shapes = [
-                _mask(self.annotations, index.object_fields(position), height, width)
-                for position in range(span.start, span.stop)
+                _mask(self.annotations, index.object_fields(position), height, width) for position in kept.tolist()
             ]
             stacked = np.stack(shapes) if shapes else np.zeros((0, height, width), np.uint8)
             objects["masks"] = torch.from_numpy(stacked)

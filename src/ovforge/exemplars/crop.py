@@ -27,7 +27,7 @@ from ovforge.records.run_layout import MANIFEST, SHARDS
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
 from ovforge.runs.plan import Plan, input_file
-from ovforge.runs.run import ShardSelection, run
+from ovforge.runs.run import ShardSelection, run_plan
 from ovforge.runs.task import Shard, ShardReport, Slot, Worker
 from ovforge.sources.crop_image import Crop, EmptyBoxError, SourceImage, cut_out, decode
 from ovforge.sources.exemplar_images import ExemplarImages, missing_hint
@@ -71,6 +71,7 @@ def crop_exemplars(
     """
     _check(options)
     classes = plan_crops(options)
+    require_some(sum(len(each.crops) for each in classes), "exemplar", options.exemplars, "in any of its classes")
     _check_images(classes, options)
     run_folder = options.output / RUN_FOLDER
     plan = _plan(classes, options)
@@ -78,7 +79,7 @@ def crop_exemplars(
     if not options.overwrite:
         _ask_again_for_lost_crops(options.output, (shards or ShardSelection()).of(plan.shards()))
     _remove_stale_files(options.output)
-    result = run(
+    result = run_plan(
         run_folder,
         plan,
         CropTask(options),

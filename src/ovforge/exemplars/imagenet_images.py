@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ovforge.image_io.store import has_image_suffix, is_utf8
+from ovforge.image_io.tar_store import REPEATED
 from ovforge.records.reporting import Drops
 from ovforge.sources.imagenet21k import SMALL, TRAIN, ImageNet21k
 from ovforge.taxonomy import synset_to_wnid
@@ -36,12 +37,18 @@ class ImageNetImages:
             return []
         if wnid not in self._names:
             found = self._source.images(wnid, parts=PARTS)
-            self._names[wnid] = [name for name in found if has_image_suffix(name) and is_utf8(name)]
+            self._names[wnid] = []
             for name in found:
                 if not is_utf8(name):
                     self._drops.add("ImageNet file", "its name is not UTF-8", name)
                 elif not has_image_suffix(name):
                     self._drops.add("ImageNet file", "is not named like an image", name)
+                elif problem := self._source.odd_files.get(name):
+                    self._drops.add("ImageNet file", problem, name)
+                else:
+                    self._names[wnid].append(name)
+                    if name in self._source.repeated:
+                        self._drops.warn("ImageNet file", REPEATED, name)
         return self._names[wnid]
 
     @property

@@ -38,11 +38,11 @@ def selected(file: VideoFile, only: Path | None) -> NDArray[np.int64]:
                     continue
                 if entry not in known:
                     raise InputError(
-                        f"{entry!r} is no image, name or id of a pair in {file.path}",
+                        f"{entry!r} is not an image, name or id of a pair in {file.path}",
                         place=Place(f"{only}: line {number:,}"),
                         hint="a pair that has no object in both frames is in no pairs JSON",
                     )
                 chosen.add(known[entry])
     except UnicodeDecodeError as error:
-        raise InputError("is no text file", place=Place(str(only), byte=error.start), detail=error.reason) from error
+        raise InputError("is not a text file", place=Place(str(only), byte=error.start), detail=error.reason) from error
     return np.array(sorted(chosen), np.int64)

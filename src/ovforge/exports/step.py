@@ -12,7 +12,7 @@ from ovforge.errors import InputError, MissingInputError, Place
 from ovforge.exports.run import ExportRun
 from ovforge.exports.selection import selected
 from ovforge.exports.videos import VideoFile
-from ovforge.files.atomic_folder import atomic_folder
+from ovforge.files.output_folder import atomic_folder
 from ovforge.files.review_file import read_review
 from ovforge.image_io.store import open_image_store
 from ovforge.options.base import by_keywords

@@ -1,1 +1,42 @@
 """Files of every kind: published atomically, read by byte ranges, archives, pickles, and which process wrote what."""
+
+from ovforge.lazy import lazy_names
+
+__getattr__, __all__ = lazy_names(
+    __name__,
+    {
+        "ByteFile": "byte_file",
+        "FileRange": "byte_file",
+        "ListWriter": "restricted_pickle",
+        "Member": "tar_archive",
+        "StreamedMember": "tar_archive",
+        "atomic_file": "atomic",
+        "atomic_folder": "output_folder",
+        "atomic_path": "atomic",
+        "change_review": "review_file",
+        "check_is_tar": "tar_archive",
+        "check_output": "atomic",
+        "copy_ranges": "range_copy",
+        "describe_content": "content",
+        "dump": "restricted_pickle",
+        "has_size": "small_files",
+        "host_name": "machine",
+        "load": "restricted_pickle",
+        "load_list": "restricted_pickle",
+        "machine_name": "machine",
+        "map_file": "mapped_file",
+        "process_is_alive": "machine",
+        "process_start": "machine",
+        "publish": "atomic",
+        "read_members": "tar_archive",
+        "read_review": "review_file",
+        "remove_stale_files": "small_files",
+        "safetensors_problem": "safetensors_file",
+        "stream_members": "tar_archive",
+        "temporary_path": "atomic",
+        "write_at": "range_copy",
+        "write_bytes": "atomic",
+        "write_skipped": "skipped_file",
+        "write_small_file": "small_files",
+    },
+)

@@ -54,7 +54,7 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             raise
         raise _explained(error, path) from error
     finally:
-        with contextlib.suppress(OSError):  # a leftover is harmless, and must not hide what went wrong
+        with contextlib.suppress(OSError):  # a stale temporary file is harmless, and must not hide what went wrong
             temporary.unlink(missing_ok=True)
 
 
@@ -94,7 +94,7 @@ def publish(temporary: Path, path: Path, *, overwrite: bool = False) -> None:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether `path` is a leftover of a write that was killed."""
+    """Whether `path` is a temporary file, as a write that was killed leaves it."""
     return path.name.startswith(".") and TEMPORARY_MARK in path.name
 
 

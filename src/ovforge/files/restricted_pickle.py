@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from ovforge.errors import InputError, MissingInputError, WorkError
+from ovforge.errors import DamagedError, InputError, MissingInputError, WorkError
 from ovforge.files.atomic import atomic_file
 
 _PROTOCOL = 3  # 4 and later put frames around what is written, so that batches could not be joined
@@ -34,7 +34,7 @@ def load(path: Path) -> Any:
 
     Raises:
         MissingInputError: the file is not there.
-        InputError: the file is cut short, is no pickle, or names something that is no plain value; says what.
+        InputError: the file is cut short, is not a pickle, or names something that is not a plain value; says what.
     """
     if not path.is_file():
         raise MissingInputError(path, what="pickle file")
@@ -45,7 +45,7 @@ def load(path: Path) -> Any:
             problem = str(error) or type(error).__name__
         except (MemoryError, OverflowError):
             problem = "it asks for more memory than there is"
-    raise InputError(
+    raise DamagedError(
         f"{path}: not a whole pickle file ({problem})", hint="it was probably cut short; write or fetch it again"
     )
 
@@ -105,8 +105,8 @@ class ListWriter:
                 held = block[-len(_END) :]
                 self._write(block[: -len(_END)])
         if head != _HEAD or held != _END or found.hexdigest() != sha256:
-            raise InputError(
-                f"{path}: has been changed since it was written (its SHA-256 is not the one noted beside it)",
+            raise DamagedError(
+                f"{path}: checksum mismatch: its SHA-256 is not the one noted beside it",
                 hint="make the partition again, or fetch it again from where it was made",
             )
 
@@ -157,7 +157,7 @@ class _PlainUnpickler(pickle.Unpickler):
         found = _NUMPY_NAMES.get((module, name))
         if found is None:
             raise InputError(
-                f"{self._path}: asks for {module}.{name}, which is no plain value; the file was not read",
+                f"{self._path}: asks for {module}.{name}, which is not a plain value; the file was not read",
                 hint="a pickle file can run programs; do not open this one with anything else",
             )
         return found

@@ -25,7 +25,7 @@ def read_review(path: Path, *, required: bool = False) -> Review:
 
     Raises:
         MissingInputError: it is required and not there.
-        InputError: it is no review, or is damaged; says where.
+        InputError: it is not a review, or is damaged; says where.
     """
     try:
         content = path.read_bytes()
@@ -40,7 +40,7 @@ def read_review(path: Path, *, required: bool = False) -> Review:
         return msgspec.json.decode(content, type=Review)
     except msgspec.MsgspecError as error:
         raise InputError(
-            "is no review of pairs",
+            "is not a review of pairs",
             place=Place(str(path)),
             detail=str(error),
             hint="mend it, or move it away to begin a new review",

@@ -25,7 +25,7 @@ def safetensors_problem(path: Path) -> str:
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return "is no safetensors file"
+        return "is not a safetensors file"
     if 8 + length + end != size:
         return f"is cut short ({size:,} bytes of {8 + length + end:,})"
     return ""

@@ -75,5 +75,5 @@ def _check(path: Path) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror})", hint="--skipped=FILE names a file") from error
     if head and not head.startswith(",".join(COLUMNS)):
         raise InputError(
-            f"{path}: is there and is no list of skipped items", hint="name another file with --skipped=FILE"
+            f"{path}: exists and is not a list of skipped items", hint="name another file with --skipped=FILE"
         )

@@ -52,7 +52,7 @@ def read_members(path: Path, offset: int = 0, size: int | None = None) -> list[M
         size: its length in bytes; None for the rest of the file.
 
     Raises:
-        ArchiveError: the archive is no tar, cut short, damaged, goes on behind its end, or has a member that is no
+        ArchiveError: the archive is not a tar, cut short, damaged, goes on behind its end, or has a member that is no
             plain file or has an absolute path or `..` in it; names the archive and the byte. Nothing of it is used.
         StorageError: the disk or network file system failed.
     """
@@ -415,7 +415,7 @@ def _safe(archive: Path | str, name: str) -> str:
         return name
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
-        raise _refused(archive, name, "its path is absolute, leads out of the archive, or is no path")
+        raise _refused(archive, name, "its path is absolute, leads out of the archive, or is not a path")
     return str(path)
 
 

@@ -33,7 +33,15 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from h5py import h5d, h5f, h5l, h5o, h5p, h5s, h5t
 
-from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError, StorageError, WorkError
+from ovforge.errors import (
+    DamagedError,
+    ImageError,
+    InputError,
+    MissingImageError,
+    MissingInputError,
+    StorageError,
+    WorkError,
+)
 from ovforge.files.range_copy import copy_ranges, write_at
 from ovforge.parallel import map_ordered
 
@@ -183,7 +191,7 @@ class ImageReader:
 
     Raises:
         MissingInputError: the file is not there.
-        InputError: the file is no HDF5 file, is cut short, or locked; or a key in it could be taken for a path.
+        InputError: the file is not an HDF5 file, is cut short, or locked; or a key in it could be taken for a path.
         MissingImageError: an image is not in the file.
         ImageError: an image is not stored as bytes in this file.
         StorageError: the disk or network file system failed.
@@ -337,7 +345,7 @@ def copy_images(images: Iterable[tuple[ImageSource, str, Location | None]], writ
             for copied in map_ordered(threads, _copy_batch, jobs, ahead=2 * _THREADS):
                 yield from copied
         except EOFError as error:
-            raise InputError(f"{error}: cut short", hint="write or fetch the file again") from error
+            raise DamagedError(f"{error}: cut short", hint="write or fetch the file again") from error
 
 
 class _Batch(NamedTuple):
@@ -403,7 +411,7 @@ def _read(descriptor: int, place: Location, path: Path, name: str) -> bytes:
     while missing:
         piece = os.pread(descriptor, missing, place.offset + place.size - missing)
         if not piece:
-            raise InputError(f"{path}: cut short within {name}", hint="write or fetch the file again")
+            raise DamagedError(f"{path}: cut short within {name}", hint="write or fetch the file again")
         pieces.append(piece)
         missing -= len(piece)
     return b"".join(pieces)
@@ -432,7 +440,7 @@ def _open_for_reading(path: Path) -> h5f.FileID:
     """Open with a lock, or without where the file system has none.
 
     Raises:
-        InputError: somebody holds a lock, or it is no whole HDF5 file.
+        InputError: somebody holds a lock, or it is not a whole HDF5 file.
         StorageError: the disk or network file system failed.
     """
     for with_lock in (True, False):  # the second round is for file systems without locks (NFS, Lustre)
@@ -452,7 +460,7 @@ def _open_for_reading(path: Path) -> h5f.FileID:
                     continue
             if code is not None:
                 raise StorageError(path, str(error)) from error
-            raise InputError(
+            raise DamagedError(
                 f"{path}: not a whole HDF5 file ({error})", hint="it was probably cut short; write or fetch it again"
             ) from error
     raise StorageError(path, "no lock can be had, nor done without")

@@ -15,7 +15,7 @@ from pathlib import Path
 from ovforge.errors import ImageError, MissingImageError, StorageError
 
 LARGEST_FILE = 512 << 20
-"""Bytes; a larger file is no image, and is not read into memory."""
+"""Bytes; a larger file is not an image, and is not read into memory."""
 
 _DATA_FAULTS = {
     errno.ELOOP: "is a link to itself",
@@ -55,7 +55,7 @@ def read_image_file(path: Path | str, name: Path | str) -> bytes:
 
     Raises:
         MissingImageError: it is not there, in a folder that is there.
-        ImageError: it is no plain file, or larger than LARGEST_FILE.
+        ImageError: it is not a plain file, or larger than LARGEST_FILE.
         StorageError: the disk or network file system failed.
     """
     try:
@@ -126,6 +126,22 @@ def exists(path: Path | str) -> bool:
             return False
         raise StorageError(path, error) from error
     return True
+
+
+def why_no_file(entry: os.DirEntry[str]) -> str:
+    """What an entry that is not a folder is, if it is not a plain file either; empty for a file or a link to one.
+
+    Raises:
+        OSError: the system cannot tell.
+    """
+    try:
+        if entry.is_file():
+            return ""
+    except OSError as error:
+        if error.errno in _DATA_FAULTS:
+            return _DATA_FAULTS[error.errno]
+        raise
+    return "is a link that leads nowhere" if entry.is_symlink() else _DATA_FAULTS[errno.ENXIO]
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

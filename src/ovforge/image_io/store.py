@@ -27,7 +27,7 @@ class ImageStore(Protocol):
 
         Raises:
             MissingImageError: there is no such image, in a folder or file that is there.
-            ImageError: it is no plain file, or not stored as an image's bytes; names it.
+            ImageError: it is not a plain file, or not stored as an image's bytes; names it.
             StorageError: the disk or network file system failed. It may well work when it is tried again.
         """
 

@@ -13,6 +13,8 @@ from ovforge.image_io.header import read_header_at
 from ovforge.image_io.read_file import check_file_size, exists, is_folder, read_failure
 from ovforge.image_io.store import is_plain_name
 
+REPEATED = "is in its tar more than once; the first counts"
+"""What is said of an image that two members of a class tar have the name of."""
 _OPEN_TARS = 64
 """Files kept open at a time; a system's limit is often 1,024."""
 
@@ -21,8 +23,8 @@ class TarStore:
     """The images in a folder of tars; image `file` in `nXXXXXXXX.tar` is called `nXXXXXXXX/file`.
 
     An image store (see `image_io.store`): files are opened when needed, and again after a fork or a pickle. A
-    tar is indexed when it is first asked for, and stays indexed. Folders inside a tar are no part of the names:
-    of `nXXXXXXXX/file` and `file` in one tar the first counts.
+    tar is indexed when it is first asked for, and stays indexed. Folders inside a tar are no part of the names: of
+    `nXXXXXXXX/file` and `file` in one tar the first counts, and `repeated` names them.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,6 +33,7 @@ class TarStore:
             raise MissingInputError(path, what="folder of class tars")
         self.path = path
         self._indexes: dict[str, dict[str, Member]] = {}
+        self._repeated: dict[str, set[str]] = {}
         self._descriptors: dict[str, int] = {}
         self._process = os.getpid()
 
@@ -43,7 +46,7 @@ class TarStore:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_indexes": self._indexes, "_descriptors": {}, "_process": 0}
+        return self.__dict__ | {"_descriptors": {}, "_process": 0}
 
     def close(self) -> None:
         """Close the files that are open; they open again when they are used again."""
@@ -66,10 +69,23 @@ class TarStore:
         if class_ not in self._indexes:
             tar = self._tar(class_)
             members: dict[str, Member] = {}
+            repeated = set()
             for member in read_members(tar) if exists(tar) else ():
-                members.setdefault(member.name.rpartition("/")[2], member)
+                file = member.name.rpartition("/")[2]
+                if members.setdefault(file, member) is not member:
+                    repeated.add(file)
             self._indexes[class_] = dict(sorted(members.items()))
+            self._repeated[class_] = repeated
         return self._indexes[class_]
+
+    def repeated(self, class_: str) -> set[str]:
+        """The files of which the tar of `class_` has several; the first of each counts.
+
+        Raises:
+            ArchiveError: see `members`.
+        """
+        self.members(class_)
+        return self._repeated[class_]
 
     def names(self) -> list[str]:
         """The names of all images, sorted; indexes every tar."""

@@ -65,7 +65,7 @@ class Archive:
     classes: tuple[ClassSource, ...] | None
     """By ImageNet id; None for a stream, whose classes show up one by one."""
     unrecognised: tuple[str, ...] = field(default=())
-    """Entries that are no class."""
+    """Entries that are not classes."""
 
 
 def open_archive(path: Path) -> Archive:
@@ -74,7 +74,7 @@ def open_archive(path: Path) -> Archive:
     Raises:
         MissingInputError: nothing is there.
         InputError: it is a tree that is prepared already, or holds no classes.
-        ArchiveError: it is no tar, cut short, damaged, or has members that are refused.
+        ArchiveError: it is not a tar, cut short, damaged, or has members that are refused.
         StorageError: the disk or network file system failed.
     """
     if not exists(path):
@@ -104,11 +104,18 @@ class ClassStream:
 
     A class tar, or the images of a class folder, are unpacked into `spool`; whoever takes a class removes it there.
     The iteration ends at damage too: what came before it has been given, and `error` says what was found.
+
+    In the official archives the images of a class folder come one after another, so a class is whole when the next one
+    begins. In an archive that was packed otherwise a class comes again: the iteration ends there, with
+    `is_interleaved`, and what was given of its classes may not have been whole. Such an archive is read with `gather`:
+    all of it is unpacked before the first class is given.
     """
 
-    def __init__(self, path: Path, spool: Path, wanted: Callable[[str], bool]) -> None:
+    def __init__(self, path: Path, spool: Path, wanted: Callable[[str], bool], *, gather: bool = False) -> None:
         """`wanted` is asked for the keys of classes (see `ClassSource.key`): others are read and not kept."""
         self.path = path
+        self.is_interleaved = False
+        """Whether images of a class folder came after those of another one."""
         self.seen: set[str] = set()
         """The keys of all classes that were in it so far, wanted or not."""
         self.unrecognised: list[str] = []
@@ -120,13 +127,16 @@ class ClassStream:
         self.error: OvforgeError | None = None
         self._spool = spool
         self._wanted = wanted
+        self._gather = gather
 
     def __iter__(self) -> Iterator[ClassSource]:
         shutil.rmtree(self._spool, ignore_errors=True)
         try:
             self._spool.mkdir(parents=True)
             with open(self.path, "rb") as raw, _uncompressed(raw) as plain:
-                yield from self._classes(raw, plain)
+                yield from self._gathered(raw, plain) if self._gather else self._classes(raw, plain)
+        except _InterleavedError:
+            self.is_interleaved = True
         except (ArchiveError, StorageError, WorkError) as error:
             self.error = error
         except OSError as error:
@@ -137,6 +147,53 @@ class ClassStream:
         """The class whose images come one after another; it is whole when another begins."""
         files: set[str] = set()
         repeated: list[str] = []
+        for member, source, file in self._members(raw, plain):
+            if folder is None or folder.key != source.key or not file:
+                if folder is not None and self._wanted(folder.key):
+                    yield folder._replace(repeated=tuple(repeated))
+                folder, files, repeated = None, set(), []
+                if file and source.key in self.seen:
+                    raise _InterleavedError
+                self._check_new(source, member)
+                self.seen.add(source.key)
+            if not file:
+                if self._wanted(source.key):
+                    yield self._class_tar(source, member)
+                continue
+            folder = source
+            if file in files:
+                repeated.append(file)
+            elif self._wanted(source.key):
+                _store(member, folder.path / file)
+            files.add(file)
+        if folder is not None and self._wanted(folder.key):
+            yield folder._replace(repeated=tuple(repeated))
+        self.position = raw.tell()
+
+    def _gathered(self, raw: BinaryIO, plain: BinaryIO) -> Iterator[ClassSource]:
+        """All class folders after the last byte, whatever order their images came in."""
+        folders: dict[str, ClassSource] = {}
+        tars: set[str] = set()
+        for member, source, file in self._members(raw, plain):
+            if not file or source.key in tars:
+                self._check_new(source, member)
+                tars.add(source.key)
+            self.seen.add(source.key)
+            if not self._wanted(source.key):
+                continue
+            if not file:
+                yield self._class_tar(source, member)
+                continue
+            folder = folders.setdefault(source.key, source)
+            if os.path.lexists(folder.path / file):
+                folders[source.key] = folder._replace(repeated=(*folder.repeated, file))
+            else:
+                _store(member, folder.path / file)
+        self.position = raw.tell()
+        yield from (folders[key] for key in sorted(folders))
+
+    def _members(self, raw: BinaryIO, plain: BinaryIO) -> Iterator[tuple[StreamedMember, ClassSource, str]]:
+        """(member, class, file name) of every image in a class folder; the name is empty for a class tar."""
         for member in stream_members(self.path, plain, self.notes.append):
             self.position = raw.tell()
             found = _class_of(member.name)
@@ -146,36 +203,27 @@ class ClassStream:
                     self.unrecognised.append(member.name)
                 continue
             wnid, part, file = found
-            source = ClassSource(wnid, self._spool / wnid, part=part, archive=self.path)
-            if folder is None or folder.key != source.key or not file:
-                if folder is not None and self._wanted(folder.key):
-                    yield folder._replace(repeated=tuple(repeated))
-                folder, files, repeated = None, set(), []
-                if source.key in self.seen:
-                    raise ArchiveError(
-                        self.path,
-                        f"has class {wnid} twice",
-                        member=member.name,
-                        byte=member.offset,
-                        hint="archives that were joined or appended to are given one by one",
-                    )
-                self.seen.add(source.key)
-            if not file:
-                if self._wanted(source.key):
-                    target = self._spool / f"{wnid}.tar"
-                    _copy(member, target)
-                    yield ClassSource(wnid, target, 0, member.size, archive=self.path)
-                continue
-            if folder is None:
-                folder = source._replace(path=self._spool / source.key)
-            if file in files:
-                repeated.append(file)
-            elif self._wanted(source.key):
-                _store(member, folder.path / file)
-            files.add(file)
-        if folder is not None and self._wanted(folder.key):
-            yield folder._replace(repeated=tuple(repeated))
-        self.position = raw.tell()
+            source = ClassSource(wnid, Path(), part=part, archive=self.path)
+            yield member, source._replace(path=self._spool / source.key), file
+
+    def _check_new(self, source: ClassSource, member: StreamedMember) -> None:
+        if source.key in self.seen:
+            raise ArchiveError(
+                self.path,
+                f"has class {source.wnid} twice",
+                member=member.name,
+                byte=member.offset,
+                hint="archives that were joined or appended to are given one by one",
+            )
+
+    def _class_tar(self, source: ClassSource, member: StreamedMember) -> ClassSource:
+        target = self._spool / f"{source.wnid}.tar"
+        _copy(member, target)
+        return source._replace(path=target, offset=0, size=member.size)
+
+
+class _InterleavedError(Exception):
+    """Images of a class folder came after those of another one."""
 
 
 def _store(member: StreamedMember, target: Path) -> None:
@@ -205,7 +253,7 @@ def _copy(member: StreamedMember, target: Path) -> None:
             except OSError as error:
                 raise WorkError(
                     f"{target}: {error.strerror or error}",
-                    hint="a few classes, at most some gigabytes, are kept there at a time; what is done stays done",
+                    hint="classes are kept there until they are prepared; what is done stays done",
                 ) from error
 
 

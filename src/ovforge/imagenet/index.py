@@ -34,7 +34,7 @@ from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
 from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.plan import InputFile, Plan, freeze, input_names
-from ovforge.runs.run import RunResult, ShardSelection, run
+from ovforge.runs.run import RunResult, ShardSelection, check_overwrite, run_plan
 from ovforge.sources.imagenet21k import ImageNet21k
 from ovforge.taxonomy import category_differences, releases_of, substitute_synsets, synset_to_wnid
 
@@ -64,19 +64,15 @@ def index(
 
     Raises:
         MissingInputError: the ImageNet folder or the annotation file is not there.
-        InputError: the folder is no ImageNet-21K tree; with `strict`, a category's synset has no ImageNet id.
-        ImageError, ArchiveError: with `strict`, the first file that is no readable image.
+        InputError: the folder is not an ImageNet-21K tree; with `strict`, a category's synset has no ImageNet id.
+        ImageError, ArchiveError: with `strict`, the first file that is not a readable image.
         OutputExistsError: the output is there already.
         PlanMismatchError: an index that was begun with other options, or from another tree, is unfinished.
         WorkError: shards failed; the others are done and stay.
     """
     check_output(options.out, overwrite=options.overwrite)
-    if options.overwrite and shards is not None and shards.parts > 1:
-        raise InputError(
-            "--overwrite and --shards=PART/PARTS exclude each other: "
-            "each part would throw away what the others have done",
-            hint=f"remove {options.out} first, then start the parts",
-        )
+    if options.overwrite:
+        check_overwrite(options.out, shards)
     with open_annotations(options.lvis, categories=("name", "synset", "frequency")) as lvis:
         require_some(len(lvis.categories), "class", options.lvis)
         categories_json = lvis.file.value("categories")
@@ -86,7 +82,7 @@ def index(
     with ImageNet21k(options.imagenet) as tree:
         present = set(tree.classes())
         for entry in tree.unrecognised:
-            drops.add("entry", "is no folder or tar of an ImageNet class", entry)
+            drops.add("entry", "is not a folder or tar of an ImageNet class", entry)
         classes = _classes(options, categories, present, drops)
         plan = _plan(options, categories_json, classes, tree)
         layout = tree.layout
@@ -94,7 +90,7 @@ def index(
     folder = run_folder(options.out)
     result: RunResult | None = None
     try:
-        result = run(
+        result = run_plan(
             folder,
             plan,
             IndexTask(options.imagenet, classes, options.strict),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from ovforge.errors import ArchiveError, ImageError, OvforgeError
+from ovforge.image_io.tar_store import REPEATED
 from ovforge.records.reporting import Drops
 from ovforge.runs.task import Shard, ShardReport, Slot
 from ovforge.runs.worker import FatalError
@@ -57,17 +58,18 @@ class IndexWorker:
         """Read the sizes of all images of a few classes and write their rows to `out`.
 
         Raises:
-            FatalError: in a strict index, the first file that is no readable image.
+            FatalError: in a strict index, the first file that is not a readable image.
         """
         drops = Drops(keep_names=True)
         counts: dict[str, int] = {}
         classes = []
         for each in self._task.classes[shard.start : shard.stop]:
             rows, problems = _rows(self._tree, each)
-            if problems and self._task.strict:
-                raise FatalError(problems[0][1])
+            refused = [error for reason, error in problems if reason != REPEATED]
+            if refused and self._task.strict:
+                raise FatalError(refused[0])
             for reason, error in problems:
-                drops.add("file", reason, error.message)
+                (drops.warn if reason == REPEATED else drops.add)("file", reason, error.message)
             counts[str(each.category_id)] = len(rows)
             classes.append(ClassRows(each.category_id, rows))
         out.write_bytes(msgspec.json.encode(classes))
@@ -106,6 +108,8 @@ def _rows(tree: ImageNet21k, indexed: IndexedClass) -> tuple[list[str], list[tup
             except ImageError as error:
                 problems.append(("no readable image", error))
                 continue
+            if name in tree.repeated:
+                problems.append((REPEATED, ImageError(name, REPEATED)))
             rows.append(f'"file_name": {json.dumps(name)}, {tail}{width}, "height": {height}}}')
     return rows, problems
 

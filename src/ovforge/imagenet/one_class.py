@@ -123,7 +123,7 @@ def _prepare(options: PrepareOptions, source: ClassSource, work: Path) -> ClassR
 
 
 def _why_no_name(name: str) -> str:
-    """Why a file of this name is no image of the tree; empty if it is one."""
+    """Why a file of this name is not an image of the tree; empty if it is one."""
     if not is_utf8(name):
         return "its name is not UTF-8"
     if len(name.encode()) > _LONGEST_NAME:

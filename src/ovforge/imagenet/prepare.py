@@ -39,7 +39,7 @@ from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor, available_cores
 from ovforge.runs.plan import Plan, freeze, input_file, input_names
-from ovforge.runs.run import ShardSelection, run
+from ovforge.runs.run import ShardSelection, run_plan
 from ovforge.sources.imagenet21k import PARTS, REPORT, STATE, PrepareReport
 from ovforge.taxonomy import class_by_wnid, wnid_to_synset
 
@@ -90,7 +90,7 @@ def prepare(
     _check_space(options, _size_of(sources), done_bytes)
     _remove_stale_files(state / WORK)
     task = PrepareTask(options, sources)
-    result = run(state, plan, task, executor, shards=shards, raise_failed=False, progress=progress)
+    result = run_plan(state, plan, task, executor, shards=shards, raise_failed=False, progress=progress)
     if result.complete:
         shutil.rmtree(state / WORK, ignore_errors=True)  # what processes of other machines left
     result.check()
@@ -313,7 +313,7 @@ def _summary(
 ) -> StepSummary:
     drops = Drops()
     for entry in archive.unrecognised:
-        drops.add("entry", "is no class folder or class tar", entry)
+        drops.add("entry", "is not a class folder or class tar", entry)
     counts = dict.fromkeys(PARTS, 0)
     for report in reports:
         for part, count in report.counts.items():

@@ -3,6 +3,9 @@
 Its classes are not known before it has been read, and there is nothing that could be planned and shared out: one
 process unpacks, a few classes ahead, and a pool of processes prepares them. A class is done when its report in
 `classes/` is there, which is written last. The archive is done when it was read to its end without damage.
+
+An archive whose class folders are interleaved is unpacked whole before its classes are prepared: that needs the disk
+space of the archive's images for a while, and no more memory.
 """
 
 from __future__ import annotations
@@ -25,7 +28,10 @@ from ovforge.imagenet.workers import run_ordered
 from ovforge.options.imagenet import PrepareOptions
 from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.reporting import Progress
-from ovforge.sources.imagenet21k import STATE
+from ovforge.sources.imagenet21k import PARTS, STATE
+
+_INTERLEAVED = "interleaved"
+"""An empty file below STATE: the archive's class folders are interleaved, as a first reading has shown."""
 
 
 class StreamResult(NamedTuple):
@@ -65,23 +71,26 @@ def prepare_stream(
     with _only_one(state):
         done = _reports(options.out)
         check_space(sum(report.bytes for report in done.values()))
-        failures: list[ClassFailure] = []
-        finished = frozenset(done)
-        stream = ClassStream(
-            options.source, state / "spool", lambda key: key not in finished and chosen(key.partition(".")[0])
+        gather = state / _INTERLEAVED
+        stream, failures = _prepare_classes(
+            options, chosen, done, gather=gather.exists(), workers=workers, progress=progress
         )
-        results = run_ordered(functools.partial(_itself, options), _prepare, stream, workers=workers)
-        try:
-            for count, result in enumerate(results, start=1):
-                if isinstance(result, ClassFailure):
-                    failures.append(result)
-                else:
-                    done[result.key or result.wnid] = result
-                progress("classes", count, 0)
-        finally:
-            results.close()  # before its workers' files are removed
-            for leftover in ("work", "spool"):
-                shutil.rmtree(state / leftover, ignore_errors=True)
+        if stream.is_interleaved:
+            # Whether a class was whole is not known, and by fewer images it may have gone to another part.
+            for report in _reports_in(options.out):
+                report.unlink()
+            for wnid in {key.partition(".")[0] for key in stream.seen}:
+                for part in PARTS:
+                    shutil.rmtree(options.out / part / wnid, ignore_errors=True)
+            done.clear()
+            gather.touch()  # last: with it, reports count
+            stream, failures = _prepare_classes(options, chosen, done, gather=True, workers=workers, progress=progress)
+        if gather.exists():
+            stream.notes.append(
+                "the images of a class do not lie together in the archive: it was unpacked whole for a while"
+            )
+            if stream.error is None:
+                gather.unlink()
     if stream.error is not None:
         if failures or done:
             told = f"{len(done):,} {'class is done and stays' if len(done) == 1 else 'classes are done and stay'}"
@@ -90,6 +99,40 @@ def prepare_stream(
     if not stream.seen:
         raise no_classes(options.source)
     return StreamResult(list(done.values()), failures, stream)
+
+
+def _prepare_classes(
+    options: PrepareOptions,
+    chosen: Callable[[str], bool],
+    done: dict[str, ClassReport],
+    *,
+    gather: bool,
+    workers: int,
+    progress: Progress,
+) -> tuple[ClassStream, list[ClassFailure]]:
+    """Read the archive once and prepare its classes; adds to `done`."""
+    state = options.out / STATE
+    failures: list[ClassFailure] = []
+    finished = frozenset(done)
+    stream = ClassStream(
+        options.source,
+        state / "spool",
+        lambda key: key not in finished and chosen(key.partition(".")[0]),
+        gather=gather,
+    )
+    results = run_ordered(functools.partial(_itself, options), _prepare, stream, workers=workers)
+    try:
+        for count, result in enumerate(results, start=1):
+            if isinstance(result, ClassFailure):
+                failures.append(result)
+            else:
+                done[result.key or result.wnid] = result
+            progress("classes", count, 0)
+    finally:
+        results.close()  # before its workers' files are removed
+        for folder in ("work", "spool"):
+            shutil.rmtree(state / folder, ignore_errors=True)
+    return stream, failures
 
 
 def _itself(options: PrepareOptions) -> PrepareOptions:
@@ -130,9 +173,13 @@ def _only_one(state: Path) -> Iterator[None]:
 def _reports(out: Path) -> dict[str, ClassReport]:
     """The classes that are done."""
     reports = {}
-    for path in sorted((out / STATE / "classes").glob("n*.json")):
+    for path in _reports_in(out):
         with contextlib.suppress(*JSON_ERRORS):  # not whole: the class is done again
             report = msgspec.json.decode(path.read_bytes(), type=ClassReport)
             if report.is_there(out):
                 reports[report.key or report.wnid] = report
     return reports
+
+
+def _reports_in(out: Path) -> list[Path]:
+    return sorted((out / STATE / "classes").glob("n*.json"))

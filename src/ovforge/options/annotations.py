@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from ovforge.errors import InputError
 from ovforge.options import layout
 from ovforge.options.base import Options, option
 
@@ -54,16 +55,30 @@ class RemoveRareOptions(Options):
         return self.out or beside(self.annotations, "_norare")
 
 
+@dataclass(frozen=True, kw_only=True)
+class CountOptions(Options):
+    """How classes are counted, and which of them are rare."""
+
+    r_thresh: int = option(10, "Classes in fewer images are rare.", "--r_thresh", "--r-thresh")
+    c_thresh: int = option(100, "Classes in fewer images are common.", "--c_thresh", "--c-thresh")
+    bypass: bool = option(False, "Count pos_category_ids of the images instead of annotations.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.r_thresh > self.c_thresh:
+            raise InputError(
+                f"--r_thresh {self.r_thresh} is above --c_thresh {self.c_thresh}",
+                hint="classes in fewer images than r_thresh are rare, in fewer than c_thresh common",
+            )
+
+
 @dataclass(frozen=True)
-class CategoryInfoOptions(Options):
+class CategoryInfoOptions(CountOptions):
     """Options of `category_info`."""
 
     annotations: Path = option(LVIS_TRAIN, "The LVIS file.", "--ann")
     out: Path | None = option(None, "The file to write.", shown="*_cat_info.json beside the input")
     add_freq: bool = option(False, "Recompute the frequencies from the counts.", "--add_freq", "--add-freq")
-    r_thresh: int = option(10, "Classes in fewer images are rare.", "--r_thresh", "--r-thresh")
-    c_thresh: int = option(100, "Classes in fewer images are common.", "--c_thresh", "--c-thresh")
-    bypass: bool = option(False, "Count pos_category_ids of the images instead of annotations.")
     overwrite: bool = option(False, REPLACE)
 
     @property
@@ -73,14 +88,11 @@ class CategoryInfoOptions(Options):
 
 
 @dataclass(frozen=True)
-class AddFrequenciesOptions(Options):
+class AddFrequenciesOptions(CountOptions):
     """Options of `add_frequencies`."""
 
     annotations: Path = option(LVIS_TRAIN, "The annotation file.", "--ann")
     out: Path | None = option(None, "The file to write.", shown="*_freq.json beside the input")
-    r_thresh: int = option(10, "Classes in fewer images are rare.", "--r_thresh", "--r-thresh")
-    c_thresh: int = option(100, "Classes in fewer images are common.", "--c_thresh", "--c-thresh")
-    bypass: bool = option(False, "Count pos_category_ids of the images instead of annotations.")
     overwrite: bool = option(False, REPLACE)
 
     @property

@@ -71,7 +71,7 @@ def option(default: Any = MISSING, help: str = "", *names: str, **more: Any) -> 
 
 
 def describe(one: Any) -> Described | None:
-    """What a dataclass's field says of itself; None for a field that is no option."""
+    """What a dataclass's field says of itself; None for a field that is not an option."""
     found = one.metadata.get(_KEY)
     return found if isinstance(found, Described) else None
 
@@ -217,6 +217,16 @@ def choice(kind: type[Enum], text: str, name: str) -> Enum:
     near = difflib.get_close_matches(text.lower(), values, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else ""
     raise InputError(f"{name}={text}: must be {any_of(values)}", hint=hint)
+
+
+def check_plain_name(name: str, *, hint: str) -> None:
+    """Refuse a name of a run that cannot be the name of a folder.
+
+    Raises:
+        InputError: it is empty, hidden, or a path.
+    """
+    if not name or Path(name).name != name or name.startswith(".") or "\0" in name:
+        raise InputError(f"'{name}' is not a name for a run", hint=hint)
 
 
 def any_of(values: list[str]) -> str:

@@ -84,6 +84,13 @@ class CollateOptions(Options):
 
 
 @dataclass(frozen=True)
+class CoverageTable(Options):
+    """What the command `exemplars collate` shows of the coverage report."""
+
+    all_classes: bool = option(False, "Show every class in the table.")
+
+
+@dataclass(frozen=True)
 class SampleOptions(Options):
     """K exemplars of every class, sampled by area."""
 

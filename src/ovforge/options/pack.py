@@ -14,6 +14,13 @@ DEFAULT_ANNOTATIONS = layout.TRACKING_BASE
 
 
 @dataclass(frozen=True)
+class PackAll(Options):
+    """Whether the command packs a whole folder; in Python, `annotations=None` does."""
+
+    all: bool = option(False, "Pack the whole folder, whatever the annotations say.")
+
+
+@dataclass(frozen=True)
 class PackOptions(Options):
     """Options of `lvis pack-images`."""
 

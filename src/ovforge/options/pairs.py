@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ovforge.errors import InputError
 from ovforge.options import layout
-from ovforge.options.base import Options, option
+from ovforge.options.base import Options, check_plain_name, option
 from ovforge.options.labels import Outside
 
 PAIR_FRAMES = 2
@@ -146,7 +146,7 @@ class GenerateOptions(Options):
         None,
         "Images per unit of work.",
         at_least=1,
-        shown="an eighth of what 8 workers would get, 8 to 128",
+        shown="an eighth of what 8 workers would get, 8 to 128; of clips no more than 512 frames, or 8 clips",
         panel=RUN,
     )
     overwrite: bool = option(False, "Throw away the run of this name and start again.", panel=RUN)
@@ -157,14 +157,14 @@ class GenerateOptions(Options):
         metavar="LIBRARY",
         panel=RUN,
     )
+    verify: bool = option(
+        False, "First compare all that is published with its checksums, and make again what is damaged.", panel=RUN
+    )
     retry_skipped: bool = option(False, "Make again the images that could not be used before.", panel=RUN)
     remake_changed: bool = option(False, "Make again the images that a corrected annotation file changes.", panel=RUN)
 
     def __post_init__(self) -> None:
-        if not self.name or Path(self.name).name != self.name or self.name.startswith(".") or "\0" in self.name:
-            raise InputError(
-                f"'{self.name}' is not a name for a run", hint="give a plain name, and its folder with --out=DIR"
-            )
+        check_plain_name(self.name, hint="give a plain name, and its folder with --out=DIR")
         super().__post_init__()
         self._check_clips()
         if self.no_captions and self.captions is not None:
@@ -197,6 +197,29 @@ class GenerateOptions(Options):
     def folder(self) -> Path:
         """The run's folder."""
         return self.out / self.name
+
+
+@dataclass(frozen=True)
+class OnlyCheck(Options):
+    """Whether `pairs generate` makes anything."""
+
+    check: bool = option(False, "Only check, as `pairs check` does; nothing is written.")
+
+
+@dataclass(frozen=True)
+class StatusOptions(Options):
+    """Options of `pairs status`."""
+
+    name: str = option(help="The name that `pairs generate` was given.", argument=True)
+    folder: Path = option(DEFAULT_OUT, "The folder that holds the run's folder.")
+    watch: bool = option(False, "Refresh it every two seconds, until all is done.")
+
+
+@dataclass(frozen=True)
+class ListOptions(Options):
+    """Options of `pairs list`."""
+
+    folder: Path = option(DEFAULT_OUT, "The folder that holds the runs' folders.")
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovforge.errors import InputError
-from ovforge.options.base import Options, option
-from ovforge.options.layout import COCO_DIR, IMAGENET_21K, PAIRS_DIR, VISUAL_GENOME_DIR
+from ovforge.options.base import Options, check_plain_name, option
+from ovforge.options.layout import (
+    COCO_DIR,
+    EXEMPLAR_DICT,
+    IMAGENET_21K,
+    LVIS_VAL,
+    PAIRS_DIR,
+    VISUAL_GENOME_DIR,
+)
 
 DEFAULT_PORT = 8765
 
@@ -32,15 +39,15 @@ class ServeOptions(Options):
             ipaddress.IPv4Address(self.host)
         except ValueError:
             raise InputError(
-                f"--host={self.host}: is no IPv4 address",
+                f"--host={self.host}: is not an IPv4 address",
                 hint="--host=127.0.0.1 serves this machine only, --host=0.0.0.0 all that reach it",
             ) from None
         for name in self.allow_host:
             if not name or set(name) & set("/:[]@ "):
-                raise InputError(f"--allow-host={name}: is no name of a host", hint="give it without scheme and port")
+                raise InputError(f"--allow-host={name}: is not a host name", hint="give it without scheme and port")
         path = self.base_path.strip("/")
         if path and not re.fullmatch(r"[A-Za-z0-9._~%/-]+", path):
-            raise InputError(f"--base-path={self.base_path}: is no path of an address", hint="as /user/me/proxy")
+            raise InputError(f"--base-path={self.base_path}: is not the path of an address", hint="as /user/me/proxy")
         object.__setattr__(self, "base_path", f"/{path}" if path else "")
 
 
@@ -61,27 +68,21 @@ class ReviewAccess(Options):
 
 
 @dataclass(frozen=True)
-class PairsViewOptions:
-    """Which pairs to show.
+class PairsViewOptions(Options):
+    """Which pairs to show."""
 
-    Attributes:
-        name: the run's name.
-        folder: where runs and merged files are.
-        annotations: the JSON of the merged run; None: `folder`/annotations/`name`.json.
-    """
+    name: str = option(help="The run's name.", argument=True)
+    folder: Path = option(PAIRS_DIR, "Where runs and merged files are.")
+    annotations: Path | None = option(None, "The JSON of the merged run.", shown="FOLDER/annotations/NAME.json")
 
-    name: str
-    folder: Path = PAIRS_DIR
-    annotations: Path | None = None
+    def __post_init__(self) -> None:
+        check_plain_name(self.name, hint="give a plain name, and --folder=DIR")
+        super().__post_init__()
 
     @property
     def review(self) -> Path:
         """Where it is noted which pairs are kept, rejected and tagged."""
         return self.folder / f"{self.name}.review.json"
-
-    def __post_init__(self) -> None:
-        if not self.name or Path(self.name).name != self.name or self.name.startswith(".") or "\0" in self.name:
-            raise InputError(f"'{self.name}' is not a name for a run", hint="give a plain name, and --folder=DIR")
 
     @property
     def run_folder(self) -> Path:
@@ -95,51 +96,39 @@ class PairsViewOptions:
 
 
 @dataclass(frozen=True)
-class PairsExportOptions:
-    """One HTML file of some pairs.
+class PairsExportOptions(Options):
+    """One HTML file of some pairs: of those that are chosen, or of a draw."""
 
-    Attributes:
-        view: the run.
-        out: the file to write.
-        count: how many pairs are drawn, where none are chosen.
-        seed: of the draw; the same seed gives the same pairs.
-        chosen: file names of second views (`000000000139_v0.jpg`) to export in place of a draw.
-        overwrite: replace a file that is there.
-    """
-
-    view: PairsViewOptions
-    out: Path
-    count: int = 50
-    seed: int = 0
-    chosen: tuple[str, ...] = ()
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise InputError(f"--count {self.count}: must be at least 1")
+    export: Path | None = option(None, "Write some pairs into one HTML file instead of serving.", metavar="FILE.html")
+    count: int = option(50, "With --export: how many pairs are drawn.", at_least=1)
+    seed: int = option(0, "With --export: seed of the draw; the same seed draws the same pairs.")
+    pair: tuple[str, ...] = option(
+        (), "With --export: this pair instead of a draw, by its second view's file name; again for more."
+    )
+    overwrite: bool = option(False, "With --export: replace the file.")
 
 
 @dataclass(frozen=True)
-class ExemplarsViewOptions:
-    """Which exemplars to show.
+class ExemplarsViewOptions(Options):
+    """Which exemplars to show. Images that are not there are shown as missing."""
 
-    Attributes:
-        file: an exemplar dictionary, or sampled exemplars.
-        lvis_images: folder that holds `train2017`, or an HDF5 file of images; as with the next two, images that are
-            not there are shown as missing.
-        imagenet_images: ImageNet-21K, in any layout.
-        visual_genome_images: folder that holds `VG_100K` and `VG_100K_2`.
-        enough: classes with fewer exemplars are marked as falling short; None: 10 for a dictionary, the largest
-            class's number for sampled exemplars.
-        check: the report of `exemplars check`; None: `FILE.check.json` beside the file, if it is there.
-        categories: annotation file with the classes' names and definitions; None: LVIS val at its usual place, if it is
-            there.
-    """
-
-    file: Path
-    lvis_images: Path = COCO_DIR
-    imagenet_images: Path = IMAGENET_21K
-    visual_genome_images: Path = VISUAL_GENOME_DIR
-    enough: int | None = None
-    check: Path | None = None
-    categories: Path | None = None
+    file: Path = option(EXEMPLAR_DICT, "An exemplar dictionary, or sampled exemplars (a K-shot file).", argument=True)
+    lvis_images: Path = option(COCO_DIR, "Folder that holds train2017, or an HDF5 file of images.", "--lvis-img-dir")
+    imagenet_images: Path = option(
+        IMAGENET_21K, "ImageNet-21K: its parts, a flat copy, or class tars.", "--imagenet-img-dir"
+    )
+    visual_genome_images: Path = option(
+        VISUAL_GENOME_DIR, "Folder that holds VG_100K and VG_100K_2.", "--visual-genome-img-dir"
+    )
+    enough: int | None = option(
+        None,
+        "A class with fewer different exemplars falls short.",
+        at_least=1,
+        shown="10; for sampled exemplars, K",
+    )
+    check: Path | None = option(
+        None, "Report of `exemplars check` whose findings are shown.", shown="FILE.check.json, if it is there"
+    )
+    categories: Path | None = option(
+        None, "Annotation file with names and definitions of classes.", shown=f"{LVIS_VAL}, if it is there"
+    )

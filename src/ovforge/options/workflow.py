@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from ovforge.errors import InputError
 from ovforge.options import layout
-from ovforge.options.base import Options, option
+from ovforge.options.base import Options, check_plain_name, option
 
 DEFAULT_RUN = "my_pairs"
 
@@ -55,5 +54,5 @@ class WorkflowOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.name is not None and (not self.name or Path(self.name).name != self.name):
-            raise InputError(f"'{self.name}' is not a name for a run", hint="give a plain name without folders")
+        if self.name is not None:
+            check_plain_name(self.name, hint="give a plain name without folders")

@@ -71,7 +71,7 @@ class Exemplar(msgspec.Struct, frozen=True):
         return self.file_name.rsplit("/", 1)[-1]
 
     def problem(self) -> str:
-        """Why this is no exemplar, or an empty string."""
+        """Why this is not an exemplar, or an empty string."""
         if self.dataset not in DATASETS:
             return f"dataset is {self.dataset!r}, not one of {', '.join(DATASETS)}"
         if not self.file_name or self.file_name.startswith("/") or ".." in self.file_name.split("/"):

@@ -1,12 +1,9 @@
-"""Records of LVIS v1 files: the fields that ovforge reads; all others pass through as they are.
+"""The classes of LVIS v1 files (https://www.lvisdataset.org/dataset). A field with a default may be missing.
 
-The format is that of https://www.lvisdataset.org/dataset. Boxes are (x, y, width, height) in pixels, areas in square
-pixels. A field with a default may be missing from a record.
+Images and annotations are read as columns of the fields that a step uses (see `annotation_io.schema`).
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 
@@ -22,52 +19,3 @@ class Category(msgspec.Struct, frozen=True):
     """`r` rare (1 to 10 training images), `c` common (11 to 100), `f` frequent; empty where the file has none."""
     image_count: int = 0
     instance_count: int = 0
-
-
-class Image(msgspec.Struct, frozen=True):
-    """One image."""
-
-    id: int
-    width: int
-    height: int
-    file_name: str = ""
-    coco_url: str = ""
-    neg_category_ids: list[int] = []
-    """Classes that somebody looked for and that are not in the image."""
-    not_exhaustive_category_ids: list[int] = []
-    """Classes of which not every object is annotated."""
-
-    @property
-    def name(self) -> str:
-        """The bare file name; LVIS v1 has no `file_name`, there it is the last part of `coco_url`."""
-        return (self.file_name or self.coco_url).rpartition("/")[2]
-
-
-class AnnotationKey(msgspec.Struct, frozen=True, gc=False):
-    """What an annotation belongs to: enough for most steps, and quick to read."""
-
-    id: int
-    image_id: int
-    category_id: int
-
-
-class BoxedAnnotation(msgspec.Struct, frozen=True, gc=False):
-    """An annotation without its mask."""
-
-    id: int
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-
-
-class Annotation(msgspec.Struct, frozen=True):
-    """One object."""
-
-    id: int
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    area: float
-    segmentation: list[Any] | dict[str, Any] = []
-    """Polygons (lists of x, y, x, y, ...), or an RLE (`size`, `counts`)."""
-    iscrowd: int = 0

@@ -254,6 +254,8 @@ def sentence(count: int, kind: str, reason: str) -> str:
     'exemplars: their image is missing'
     >>> sentence(3, "class", "no usable folder")
     'classes: no usable folder'
+    >>> sentence(2, "file", "is not a readable image")
+    'files: not a readable image'
     """
     first, _, rest = reason.partition(" ")
     is_verb = first in _VERBS or first in _REGULAR_VERBS or first in _UNCHANGED
@@ -261,8 +263,10 @@ def sentence(count: int, kind: str, reason: str) -> str:
         return f"{kind} {reason}" if is_verb else f"{kind}: {reason}"
     verb = _VERBS.get(first, first[:-1] if first in _REGULAR_VERBS else first)
     words = " ".join("their" if word == "its" else word for word in rest.split(" "))
-    if is_verb:
+    if is_verb and not (first == "is" and rest.removeprefix("not ").startswith(("a ", "an "))):
         return f"{plural(kind)} {verb} {words}".rstrip()
+    if is_verb:  # several of them are not *a* thing
+        return f"{plural(kind)}: {words}"
     return f"{plural(kind)}: {'their' if first == 'its' else first} {words}".rstrip()
 
 

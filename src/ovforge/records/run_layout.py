@@ -164,7 +164,15 @@ def find_runs(folder: Path) -> list[str]:
 
 def is_run_folder(folder: Path) -> bool:
     """Whether `folder` holds a run, of ovforge or of the original scripts."""
-    return (folder / MANIFEST).is_file() or bool(find_totals(folder))
+    return (folder / MANIFEST).is_file() or bool(find_totals(folder)) or has_lost_plan(folder)
+
+
+def has_lost_plan(folder: Path) -> bool:
+    """Whether `folder` holds what only a run of ovforge writes, but no plan: then `manifest.json` was removed."""
+    if (folder / MANIFEST).is_file():
+        return False
+    records = (path for path in list_partition_files(folder) if path.name.endswith(".pairs.json"))
+    return any((folder / LEDGER).glob("*.json")) or any(True for _ in records)
 
 
 def run_command(step: str, folder: Path, name: str, *words: str, **options: object) -> str:

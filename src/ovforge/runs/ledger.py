@@ -6,6 +6,7 @@ kill between the two, a lost rename or a deleted file only means that the shard 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -43,6 +44,15 @@ class Ledger:
     def __init__(self, folder: Path, plan_id: str) -> None:
         self.folder = folder
         self.plan_id = plan_id
+
+    @staticmethod
+    def plans(folder: Path) -> set[str]:
+        """The hashes of the manifests under which shards in `folder` were done."""
+        found = set()
+        for path in (folder / LEDGER).glob("*.json"):
+            with contextlib.suppress(OSError, *JSON_ERRORS):
+                found.add(msgspec.json.decode(path.read_bytes(), type=LedgerEntry).plan)
+        return found
 
     def shard_path(self, shard: Shard, suffix: str) -> Path:
         """Where the file of `shard` goes."""

@@ -9,16 +9,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ovforge.errors import InputError, MissingInputError, OutputExistsError, PlanMismatchError
+from ovforge.errors import InputError, LostPlanError, MissingInputError, OutputExistsError, PlanMismatchError
 from ovforge.files.atomic import write_bytes
 from ovforge.records.json_errors import JSON_ERRORS
-from ovforge.records.run_layout import CORRECTIONS, MANIFEST
+from ovforge.records.run_layout import CORRECTIONS, MANIFEST, has_lost_plan
 from ovforge.runs.task import Shard
 
 WHOLE_UP_TO = 4 << 30
@@ -182,25 +182,26 @@ def possible_places(plan: Plan, noted: str, run_folder: Path, default: Path | No
     return list(dict.fromkeys(places))
 
 
-def freeze(plan: Plan, folder: Path, *, accept_versions: Collection[str] = ()) -> str:
+def freeze(
+    plan: Plan, folder: Path, *, accept_versions: Collection[str] = (), names: Mapping[str, str] | None = None
+) -> str:
     """Write the plan into `folder`, or check that it equals the one there; the manifest's hash, which names the run.
 
     Any number of processes may do so at once: one writes the file, the others find it.
 
     Args:
         accept_versions: libraries whose version may differ from the run's.
+        names: what the user calls the plan's entries (see `differences`).
 
     Raises:
         PlanMismatchError: the folder holds a run with another plan; names each difference.
     """
     path = folder / MANIFEST
     if not path.exists():
-        plan_here = msgspec.structs.replace(plan, folder=str(folder.absolute()))
-        data = msgspec.json.encode(_Manifest(_FORMAT, plan_here), order="deterministic")
         with contextlib.suppress(OutputExistsError):  # another process was faster
-            write_bytes(path, msgspec.json.format(data) + b"\n")
+            write_bytes(path, _encoded(plan, folder))
     frozen, plan_id = load_plan(folder)
-    found = differences(frozen, plan, accept_versions=accept_versions)
+    found = differences(frozen, plan, accept_versions=accept_versions, names=names)
     if found:
         versions = [text.split()[1].rstrip(":").rpartition(".")[2] for text in found if "version" in text.split(":")[0]]
         if len(versions) == len(found):
@@ -216,6 +217,20 @@ def freeze(plan: Plan, folder: Path, *, accept_versions: Collection[str] = ()) -
             )
         raise PlanMismatchError(f"{path}: the run there was started differently: {'; '.join(found)}", hint=hint)
     return plan_id
+
+
+def id_of(plan: Plan, folder: Path) -> str:
+    """The hash that names a run of `plan` in `folder`."""
+    return _hash(_encoded(plan, folder))
+
+
+def _encoded(plan: Plan, folder: Path) -> bytes:
+    plan_here = msgspec.structs.replace(plan, folder=str(folder.absolute()))
+    return msgspec.json.format(msgspec.json.encode(_Manifest(_FORMAT, plan_here), order="deterministic")) + b"\n"
+
+
+def _hash(manifest: bytes) -> str:
+    return hashlib.sha256(manifest).hexdigest()[:16]
 
 
 class _Corrections(msgspec.Struct, frozen=True):
@@ -234,12 +249,15 @@ def load_plan(folder: Path) -> tuple[Plan, str]:
 
     Raises:
         MissingInputError: there is no run in `folder`.
+        LostPlanError: there is one, but its manifest is gone.
         InputError: the manifest is not one that ovforge wrote.
     """
     path = folder / MANIFEST
     try:
         data = path.read_bytes()
     except FileNotFoundError:
+        if has_lost_plan(folder):
+            raise LostPlanError(folder) from None
         raise MissingInputError(path, what="a run", hint="check the name and the folder of the run") from None
     try:
         manifest = msgspec.json.decode(data, type=_Manifest)
@@ -253,7 +271,17 @@ def load_plan(folder: Path) -> tuple[Plan, str]:
             hint="go on with the release that started the run, or give --overwrite to start over",
         )
     plan = msgspec.structs.replace(manifest.plan, inputs={**manifest.plan.inputs, **_corrected_inputs(folder)})
-    return plan, hashlib.sha256(data).hexdigest()[:16]
+    return plan, _hash(data)
+
+
+def plan_if_any(folder: Path) -> Plan | None:
+    """The plan frozen in `folder`; None if nothing there is of a run of ovforge.
+
+    Raises:
+        LostPlanError: there is such a run, but its manifest is gone.
+        InputError: the manifest is not one that ovforge wrote.
+    """
+    return load_plan(folder)[0] if (folder / MANIFEST).is_file() or has_lost_plan(folder) else None
 
 
 def _corrected_inputs(folder: Path) -> dict[str, InputFile]:
@@ -268,22 +296,36 @@ def _corrected_inputs(folder: Path) -> dict[str, InputFile]:
         ) from None
 
 
-def differences(frozen: Plan, now: Plan, *, accept_versions: Collection[str] = ()) -> list[str]:
-    """What is different in `now`, one line for each; hints and accepted versions do not count."""
-    return list(_differences(frozen, now, accept_versions))
+def differences(
+    frozen: Plan, now: Plan, *, accept_versions: Collection[str] = (), names: Mapping[str, str] | None = None
+) -> list[str]:
+    """What is different in `now`, one line for each; hints and accepted versions do not count.
+
+    Args:
+        names: what the user calls an entry of the plan: `{"groups": "--partitions", "engine.steps": "--steps"}`. Others
+            are called as in the manifest.
+    """
+    return list(_differences(frozen, now, accept_versions, names or {}))
 
 
-def _differences(frozen: Plan, now: Plan, accepted: Collection[str]) -> Iterator[str]:
-    for name in ("task", "items", "groups", "shard_size", "seed"):
-        yield from _compare(f"option {name}", getattr(frozen, name), getattr(now, name))
+def _differences(frozen: Plan, now: Plan, accepted: Collection[str], names: Mapping[str, str]) -> Iterator[str]:
+    def called(name: str) -> str:
+        return names.get(name) or f"option {name}"
+
+    for name in ("task", "items", "shard_size", "seed"):
+        yield from _compare(called(name), getattr(frozen, name), getattr(now, name))
+    if len(frozen.groups or "1") != len(now.groups or "1"):
+        yield from _compare(called("groups"), len(frozen.groups or "1"), len(now.groups or "1"))
+    elif frozen.items == now.items:
+        yield from _compare(called("groups"), frozen.groups, now.groups)
     # Through JSON, as the frozen ones were: tuples are lists there.
     options = msgspec.json.decode(msgspec.json.encode(now.options))
-    hints = {f"option {name}" for name in (*frozen.not_compared, *now.not_compared)}
+    hints = {*frozen.not_compared, *now.not_compared}
     for text in _compare("option", frozen.options, options):
-        name = text.partition(":")[0]
+        name, _, values = text.removeprefix("option ").partition(":")
         is_version = ".versions." in name and name.rpartition(".")[2] in accepted
         if name not in hints and not is_version:
-            yield text
+            yield f"{called(name)}:{values}"
     for role in _all_keys(frozen.inputs, now.inputs):
         yield from _compare_inputs(role, frozen.inputs.get(role), now.inputs.get(role))
     for text in _compare("version", frozen.versions, now.versions):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ class RunResult:
             raise _failure(self.folder, self.failed)
 
 
-def run(
+def run_plan(
     folder: Path,
     plan: Plan,
     task: Task,
@@ -133,6 +133,7 @@ def run(
     shards: ShardSelection | None = None,
     raise_failed: bool = True,
     accept_versions: Collection[str] = (),
+    names: Mapping[str, str] | None = None,
     progress: Progress = no_progress,
 ) -> RunResult:
     """Do what is left of `plan` in `folder`.
@@ -146,6 +147,7 @@ def run(
         shards: only this part of the plan; the result speaks of the whole plan.
         raise_failed: False: failed shards are only told in the result (call its `check` later).
         accept_versions: libraries whose version may differ from the run's.
+        names: what the user calls the plan's entries (see `plan.differences`).
 
     Raises:
         PlanMismatchError: the run in `folder` was started with other options or inputs.
@@ -157,7 +159,7 @@ def run(
             _remove_run(folder, shards)
         elif not is_started(folder):
             _discard_plan(folder, unless=plan)
-        plan_id = freeze(plan, folder, accept_versions=accept_versions)
+        plan_id = freeze(plan, folder, accept_versions=accept_versions, names=names)
         try:
             job = Job(folder.absolute(), plan_id, task)  # workers may stand in other folders
             return _run(folder, job, plan, executor, shards=shards, raise_failed=raise_failed, progress=progress)
@@ -281,13 +283,22 @@ def _failure(folder: Path, failed: tuple[FailedShard, ...]) -> WorkError:
     )
 
 
-def _remove_run(folder: Path, shards: ShardSelection | None) -> None:
+def check_overwrite(path: Path, shards: ShardSelection | None) -> None:
+    """Refuse to throw away, in one of several parts, what is at `path`.
+
+    Raises:
+        InputError: `shards` is one of several parts.
+    """
     if shards is not None and shards.parts > 1:
         raise InputError(
             "--overwrite and --shards=PART/PARTS exclude each other: "
             "each part would throw away what the others have done",
-            hint=f"remove {folder} first, then start the parts",
+            hint=f"remove {path} first, then start the parts",
         )
+
+
+def _remove_run(folder: Path, shards: ShardSelection | None) -> None:
+    check_overwrite(folder, shards)
     at_work = [seen.worker for seen in worker_statuses(folder) if seen.alive]
     if at_work:
         raise InputError(

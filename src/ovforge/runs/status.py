@@ -65,14 +65,14 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The finished shards that took longest for an item."""
     at_work: tuple[RunningWorker, ...]
     lost: tuple[RunningWorker, ...]
-    """Workers that left their file behind: killed, or not heard of."""
+    """Workers that left their file behind: killed, or without a heartbeat for long."""
     problems: dict[int, str]
     """Failed shard -> what went wrong last."""
     counts: dict[str, int] = {}
     """What the finished shards have counted, added up."""
 
 
-def status(folder: Path) -> RunStatus:
+def read_status(folder: Path) -> RunStatus:
     """How far the run in `folder` is.
 
     Raises:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ovforge.errors import WorkError
-from ovforge.files.atomic_folder import atomic_folder
+from ovforge.files.output_folder import atomic_folder
 from ovforge.options.base import by_keywords
 from ovforge.options.sample_data import SampleDataOptions
 from ovforge.records.reporting import Progress, StepSummary, no_progress

@@ -46,7 +46,7 @@ class ExemplarImages:
 
         Raises:
             MissingImageError: there is no such image; names it.
-            ImageError: it is no plain file, or not stored as an image's bytes.
+            ImageError: it is not a plain file, or not stored as an image's bytes.
             StorageError: the disk or network file system failed.
         """
         for store, name in self._candidates(dataset, file_name):

@@ -50,7 +50,7 @@ class ExemplarDictionary:
             path,
             view,
             dict[str, msgspec.Raw],
-            reason="is no exemplar dictionary, a JSON object from synset to a list of records",
+            reason="is not an exemplar dictionary, a JSON object from synset to a list of records",
             hint="make it again with `ovforge exemplars collate`; sampled exemplars go to `ovforge exemplars crop`",
         )
 

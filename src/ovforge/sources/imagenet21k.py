@@ -19,7 +19,7 @@ import msgspec
 
 from ovforge.errors import ImageError, InputError, MissingImageError, MissingInputError, StorageError
 from ovforge.image_io.header import read_size_of_file
-from ovforge.image_io.read_file import exists, is_folder, read_image_file
+from ovforge.image_io.read_file import exists, is_folder, read_image_file, why_no_file
 from ovforge.image_io.store import is_plain_name
 from ovforge.image_io.tar_store import TarStore
 from ovforge.records.json_errors import JSON_ERRORS
@@ -97,7 +97,11 @@ class ImageNet21k:
         if not exists(self.path) or not self.path.is_dir():
             raise MissingInputError(self.path, what="ImageNet-21K folder", hint=_WHERE)
         self.unrecognised: list[str] = []
-        """Entries that are no class, relative to the root, sorted: a README.txt, say."""
+        """Entries that are not classes, relative to the root, sorted: a README.txt, say."""
+        self.odd_files: dict[str, str] = {}
+        """Of the classes that were listed: names of what is not a plain file -> what it is, such as a dead link."""
+        self.repeated: set[str] = set()
+        """Of the class tars that were listed: names of images that are in their tar more than once."""
         self._tars: dict[str, TarStore] = {}
         self._places: dict[str, list[ClassPlace]] = {}
         try:
@@ -138,8 +142,8 @@ class ImageNet21k:
     def images(self, wnid: str, *, parts: Sequence[str] | None = None) -> list[str]:
         """The names of all files of a class, part after part, sorted by file name in each.
 
-        What is no image is in the list as well; reading its size tells. Folders, hidden files and temporary
-        files are skipped.
+        What is not an image is in the list as well; reading its size tells, and `odd_files` has what is not a file.
+        Folders, hidden files and temporary files are skipped.
 
         Args:
             wnid: the class's ImageNet id.
@@ -170,7 +174,7 @@ class ImageNet21k:
 
         Raises:
             MissingImageError: there is no such image.
-            ImageError: it is no plain file; names it.
+            ImageError: it is not a plain file; names it.
             StorageError: the disk or network file system failed.
         """
         tars, inner = self._split(name)
@@ -225,12 +229,20 @@ class ImageNet21k:
 
     def _files(self, place: ClassPlace, wnid: str) -> list[str]:
         if place.is_tar:
-            files = list(self._tars[place.prefix.removesuffix(f"{wnid}/")].members(wnid))
+            tars = self._tars[place.prefix.removesuffix(f"{wnid}/")]
+            files = list(tars.members(wnid))
+            self.repeated |= {place.prefix + file for file in tars.repeated(wnid)}
         else:
             folder = self.path / place.prefix
+            files = []
             try:
                 with os.scandir(folder) as entries:
-                    files = [entry.name for entry in entries if not is_folder(entry)]
+                    for entry in entries:
+                        if is_folder(entry):
+                            continue
+                        files.append(entry.name)
+                        if problem := why_no_file(entry):
+                            self.odd_files[place.prefix + entry.name] = problem
             except OSError as error:
                 raise StorageError(folder, error) from error
         return sorted(file for file in files if not file.startswith("."))

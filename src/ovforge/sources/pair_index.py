@@ -46,7 +46,7 @@ class _Motion(msgspec.Struct, frozen=True):
 
 
 _IMAGES = ("frame_name", "width", "height", "video_id", "frame_id", "motion", "extra")
-_ANNOTATIONS = ("track_id", "bbox", "area", "fidelity", "iscrowd", *MEASURES)
+_ANNOTATIONS = ("track_id", "bbox", "area", "fidelity", "iscrowd", "occluded", *MEASURES)
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ class _Header(msgspec.Struct, frozen=True):
     categories: list[Category]
 
 
-_SPANS = ("image_record", "object_record", "region_start", "region_box")
+_SPANS = ("image_record", "object_record", "object_occluded", "region_start", "region_box")
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,9 @@ class PairIndex(PairArrays):
         path: the JSON.
         stamp: its size and its time of change, when it was read.
         image_record, object_record: int64 (images, 2), (objects, 2): byte ranges of the records in the JSON.
+        object_occluded: bool (objects,): whether others cover some of it, where the JSON says so.
         region_start: int64 (images + 1,): image row i has the ignore regions region_start[i]:region_start[i + 1]
-            (`iscrowd` 1). They are no objects.
+            (`iscrowd` 1). They are not objects.
         region_box: float32 (regions, 4): x, y, width, height in pixels.
     """
 
@@ -76,6 +77,7 @@ class PairIndex(PairArrays):
     stamp: tuple[int, int]
     image_record: NDArray[np.int64]
     object_record: NDArray[np.int64]
+    object_occluded: NDArray[np.bool_]
     region_start: NDArray[np.int64]
     region_box: NDArray[np.float32]
 
@@ -89,6 +91,11 @@ class PairIndex(PairArrays):
         Scores that no object of the JSON has are not in it.
         """
         return {name: self.measure(name)[objects] for name in SCORES if name in self.measured}
+
+    def visibility(self, objects: slice) -> NDArray[np.float32]:
+        """How much is visible of some objects, 0 to 1, float32 (n,); 1 where the JSON says nothing, as of originals."""
+        seen = np.asarray(self.measure("visibility")[objects])
+        return np.where(np.isnan(seen), np.float32(1), seen).astype(np.float32)
 
     def image_fields(self, row: int) -> dict[str, Any]:
         """The JSON record of image row `row`, whole: caption, seed and motion stand in it."""
@@ -193,7 +200,7 @@ def _write(folder: Path, arrays: dict[str, NDArray[Any]], header: _Header) -> No
             old = temporary.with_name(f"{temporary.name}-old")
             folder.rename(old)
             _remove(old)
-        # Another process may have published the same index meanwhile; theirs is as good as ours.
+        # Another process may have published the same index meanwhile, which is as good as this one.
         if not (folder / "header.json").exists():
             temporary.rename(folder)
     finally:
@@ -239,6 +246,7 @@ def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list
     )
     spans: dict[str, NDArray[Any]] = {
         "image_record": np.column_stack([images.starts, images.stops]).astype(np.int64)[rows],
+        "object_occluded": np.asarray(objects["occluded"] > 0)[order],
         "object_record": np.column_stack([objects.starts, objects.stops]).astype(np.int64)[order],
         "region_start": np.concatenate([[0], np.cumsum(per_image)]).astype(np.int64),
         "region_box": np.ascontiguousarray(objects["bbox"][regions], np.float32).reshape(-1, 4),
@@ -249,7 +257,7 @@ def _read(path: Path, progress: Progress) -> tuple[dict[str, NDArray[Any]], list
 def _pairs(images: RecordTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions of the images that belong to a pair, ascending, and the pairs, (n, 2).
 
-    A pair's video has a frame 0, the original, and one frame more per variant; one-frame videos are no pairs.
+    A pair's video has a frame 0, the original, and one frame more per variant; one-frame videos are not pairs.
     """
     video, frame = images["video_id"], images["frame_id"]
     first, second = np.flatnonzero(frame == 0), np.flatnonzero(frame > 0)

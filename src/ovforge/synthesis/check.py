@@ -21,15 +21,17 @@ from ovforge.annotation_io.door import open_annotations
 from ovforge.errors import InputError
 from ovforge.image_io.store import open_image_store
 from ovforge.options.labels import Labels
-from ovforge.options.pairs import DEFAULT_ANNOTATIONS, GenerateOptions
+from ovforge.options.pairs import DEFAULT_ANNOTATIONS, PAIR_FRAMES, GenerateOptions
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.runs.plan import Plan, differences
 from ovforge.runs.task import Shard, Slot
+from ovforge.synthesis.clips.make import NO_OBJECT as NO_CLIP
 from ovforge.synthesis.corrections import changed_images
 from ovforge.synthesis.fingerprints import reads_prompts
 from ovforge.synthesis.generate import PairRun, plan_pairs
 from ovforge.synthesis.repaint import Engine
-from ovforge.synthesis.run_inputs import binding_plan, missing_images, with_run_values
+from ovforge.synthesis.run_inputs import PLAN_NAMES, binding_plan, missing_images, with_run_values
+from ovforge.synthesis.verify import find_damage
 
 SAMPLED = 6
 """So many images are made to estimate time and disk; the first one, which warms up, does not count for the time."""
@@ -56,13 +58,18 @@ def check_pairs(
     started = None if options.overwrite else binding_plan(options.folder)
     notes: list[str] = []
     if started is not None:
-        options, taken = with_run_values(options, started, given)
+        options, taken = with_run_values(options, started, engine, given)
         notes += taken
     prepared = plan_pairs(options, engine)
     table = prepared.task.table
     try:
         if started is not None:
             notes += _compare(options, started, prepared, engine)
+            if options.verify:
+                damage = find_damage(options.folder, progress=progress)
+                notes += damage.describe()
+                if damage:
+                    notes.append("`pairs generate --verify` makes again what is damaged")
         drops, usable = _skipped(options, prepared)
         counts: dict[str, Any] = {"images planned": prepared.plan.items, **usable}
         counts |= _sample(
@@ -87,7 +94,9 @@ def _compare(options: GenerateOptions, started: Plan, prepared: PairRun, engine:
         if started.inputs[role].sha256 != prepared.plan.inputs[role].sha256
     ]
     same_inputs = {**prepared.plan.inputs, **{role: started.inputs[role] for role in corrected}}
-    found = differences(started, _with_inputs(prepared.plan, same_inputs), accept_versions=options.accept_versions)
+    found = differences(
+        started, _with_inputs(prepared.plan, same_inputs), accept_versions=options.accept_versions, names=PLAN_NAMES
+    )
     if found:
         raise InputError(
             f"{options.folder}: the run there was started differently: {'; '.join(found)}",
@@ -136,7 +145,10 @@ def _skipped(options: GenerateOptions, prepared: PairRun) -> tuple[Drops, dict[s
         with_objects = set(columns["image_id"][followed].tolist())
     for image_id, name in zip(table.ids.tolist(), table.names, strict=True):
         if image_id not in with_objects:
-            drops.warn("image", "has no object to follow: its second view will be the image itself", name)
+            if prepared.task.settings.frames == PAIR_FRAMES:
+                drops.warn("image", "has no object to follow: its second view will be the image itself", name)
+            else:
+                drops.add("image", NO_CLIP, name)
     return drops, {"images that are there": len(table) - len(missing), "objects to follow": int(followed.sum())}
 
 
@@ -166,7 +178,8 @@ def _sample(
                 times.append(time.monotonic() - since)
                 sizes.append(out.stat().st_size)
                 drops.merge([drop for drop in report.drops if drop.kind not in ("annotation", "image")])
-                drops.merge([d for d in report.drops if d.kind == "image" and not d.kept and d.reason != "is missing"])
+                named = ("is missing", NO_CLIP)  # these are counted for all images already
+                drops.merge([d for d in report.drops if d.kind == "image" and not d.kept and d.reason not in named])
         finally:
             worker.close()
     progress("trying some images", len(positions), len(positions))

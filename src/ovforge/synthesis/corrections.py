@@ -28,7 +28,7 @@ from ovforge.synthesis.fingerprints import fingerprint
 from ovforge.synthesis.image_table import ImageTable
 from ovforge.synthesis.pair_file import PairFileWriter, PublishedPair, read_about, read_pairs
 from ovforge.synthesis.pairs import SourceImage
-from ovforge.synthesis.partitions import partition_problem, report_of, without_polygons
+from ovforge.synthesis.partitions import is_as_published, partition_problem, report_of, without_polygons
 
 _MADE_HERE = ("bbox", "area", "image_name", "iscrowd", "fidelity", "visibility", "old_copy", "mask")
 """The fields of an object in a second view that are not its original's."""
@@ -140,12 +140,13 @@ def relabel_partitions(run_folder: Path, table: ImageTable, labels: str) -> int:
     count = 0
     for shards, files in zip(groups, find_partitions(run_folder, len(groups)), strict=True):
         if shards and not partition_problem(files) and read_about(files.pairs).labels != labels:
-            _relabel_partition(files, table, shards[0].start, labels)
+            relabel_partition(files, table, shards[0].start, labels)
             count += 1
     return count
 
 
-def _relabel_partition(files: PartitionFiles, table: ImageTable, first: int, labels: str) -> None:
+def relabel_partition(files: PartitionFiles, table: ImageTable, first: int, labels: str) -> None:
+    """Write `.pkl` and `.pairs.json` of a partition again; `first` is its first image's position in the plan."""
     about = read_about(files.pairs)
     with (
         atomic_path(files.pairs, overwrite=True) as pairs,  # left last, so published last
@@ -166,20 +167,29 @@ def _relabel_partition(files: PartitionFiles, table: ImageTable, first: int, lab
         )
 
 
-def make_again(run_folder: Path, items: Collection[int], table: ImageTable) -> list[Shard]:
-    """Have the shards of these images done once more by the next run; the shards.
-
-    The other shards of a published partition get their own files back before the partition goes, so that nothing but
-    these shards is made again.
+def require_alone(run_folder: Path) -> None:
+    """Refuse to take away what another call may be reading.
 
     Raises:
         InputError: another call is at work on the run.
     """
-    at_work = other_calls(run_folder)
-    if at_work:
+    if at_work := other_calls(run_folder):
         raise InputError(
             f"{run_folder}: process {at_work[0].pid} on {at_work[0].host} is at work there", hint="stop it"
         )
+
+
+def make_again(run_folder: Path, items: Collection[int], table: ImageTable) -> list[Shard]:
+    """Have the shards of these images done once more by the next run; the shards.
+
+    The other shards of a published partition get their own files back before the partition goes, so that nothing but
+    these shards is made again. What is damaged is not handed on: shards of which an image has not the checksum that it
+    was published with are made again too.
+
+    Raises:
+        InputError: another call is at work on the run.
+    """
+    require_alone(run_folder)
     plan, plan_id = load_plan(run_folder)
     ledger = Ledger(run_folder, plan_id)
     wanted = [shard for shard in plan.shards() if any(shard.start <= item < shard.stop for item in items)]
@@ -189,7 +199,10 @@ def make_again(run_folder: Path, items: Collection[int], table: ImageTable) -> l
         if not numbers.intersection(shard.index for shard in shards):
             continue
         if not partition_problem(files):
-            _split_partition(files, [shard for shard in shards if shard.index not in numbers], ledger, table, plan)
+            others = [shard for shard in shards if shard.index not in numbers]
+            damaged = _split_partition(files, others, ledger, table, plan)
+            wanted += damaged
+            numbers.update(shard.index for shard in damaged)
             for path in reversed(files.paths):  # the records first: without them the partition counts for nothing
                 path.unlink(missing_ok=True)
         for shard in shards:
@@ -199,14 +212,21 @@ def make_again(run_folder: Path, items: Collection[int], table: ImageTable) -> l
     return wanted
 
 
-def _split_partition(files: PartitionFiles, shards: list[Shard], ledger: Ledger, table: ImageTable, plan: Plan) -> None:
-    """Give `shards` of a published partition their own files again."""
+def _split_partition(
+    files: PartitionFiles, shards: list[Shard], ledger: Ledger, table: ImageTable, plan: Plan
+) -> list[Shard]:
+    """Give `shards` of a published partition their own files again; those that have a damaged image get none."""
     if not shards:
-        return
+        return []
+    damaged: list[Shard] = []
     first = next(group for group in plan.shards_by_group() if shards[0] in group)[0].start
     records = list(read_pairs(files.pairs, PublishedPair))
     with ImageReader(files.h5) as reader:
         for shard in shards:
+            mine = records[shard.start - first : shard.stop - first]
+            if not all(is_as_published(reader, image) for record in mine for image in record.images):
+                damaged.append(shard)
+                continue
             path = ledger.shard_path(shard, ".h5")
             own = [
                 relabel(_plain(records[index - first]), table.image(index)) for index in range(shard.start, shard.stop)
@@ -229,6 +249,7 @@ def _split_partition(files: PartitionFiles, shards: list[Shard], ledger: Ledger,
                     worker="",
                 )
             )
+    return damaged
 
 
 def _plain(record: PublishedPair) -> PairRecord:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from ovforge import __version__
-from ovforge.errors import InputError, OutputExistsError, Place, WorkError
+from ovforge.errors import InputError, LostPlanError, OutputExistsError, Place, WorkError
 from ovforge.image_io.listed_images import require_listed_images
 from ovforge.image_io.store import open_image_store
 from ovforge.options.labels import Labels, Outside, Repaint
@@ -31,12 +31,20 @@ from ovforge.options.pairs import (
 )
 from ovforge.records.pairs import visibility_text
 from ovforge.records.reporting import Progress, StepSummary, no_progress, require_some
-from ovforge.records.run_layout import CORRECTIONS, MANIFEST, find_partitions, list_partition_files, run_command
+from ovforge.records.run_layout import (
+    CORRECTIONS,
+    MANIFEST,
+    find_partitions,
+    has_lost_plan,
+    list_partition_files,
+    run_command,
+)
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.heartbeat import worker_statuses
-from ovforge.runs.plan import Plan, input_file
+from ovforge.runs.ledger import Ledger
+from ovforge.runs.plan import Plan, freeze, id_of, input_file
 from ovforge.runs.presence import other_calls
-from ovforge.runs.run import RunResult, ShardSelection, run
+from ovforge.runs.run import RunResult, ShardSelection, check_overwrite, run_plan
 from ovforge.synthesis.box_masks import NOTE as BOX_MASKS_NOTE
 from ovforge.synthesis.clips.make import NO_OBJECT as NO_CLIP
 from ovforge.synthesis.corrections import make_again, relabel, skipped_images, take_corrections
@@ -48,15 +56,19 @@ from ovforge.synthesis.pairs import PairSettings
 from ovforge.synthesis.partitions import adopt_partitions, check_published, partition_sizes, publish_partitions
 from ovforge.synthesis.repaint import Engine
 from ovforge.synthesis.run_inputs import (
+    PLAN_NAMES,
     binding_plan,
     default_images,
     describe_images,
     require_most_images,
     with_run_values,
 )
+from ovforge.synthesis.verify import Damage, discard, find_damage, repair
 
 _OF_CLIPS = ("frames", "motion", "gap")
 SMALLEST_SHARD, LARGEST_SHARD, SHARDS_AIMED_AT = 8, 128, 64
+MOST_FRAMES = 512
+"""In a shard of clips, where that leaves `SMALLEST_SHARD` clips."""
 
 
 @dataclass(frozen=True)
@@ -94,26 +106,28 @@ def generate_pairs(
         WorkError: shards failed, or most images could not be used; everything else is done and stays.
     """
     _check_folder(options)
-    if options.overwrite and shards is not None and shards.parts > 1:
-        raise InputError(
-            "--overwrite and --shards=PART/PARTS exclude each other: "
-            "each part would throw away what the others have done",
-            hint=f"remove {options.folder} first, then start the parts",
-        )
+    if options.overwrite:
+        check_overwrite(options.folder, shards)
     notes: list[str] = []
+    if not options.overwrite and has_lost_plan(options.folder):
+        notes += _restore_plan(options, engine)
     started = None if options.overwrite else binding_plan(options.folder)
+    damage = None
     if started is not None:
         notes += adopt_partitions(options.folder)
-        options, taken = with_run_values(options, started, given)
+        options, taken = with_run_values(options, started, engine, given)
         notes += taken
+        if options.verify:
+            damage = find_damage(options.folder, progress=progress)
+            discard(options.folder, damage)
     prepared = plan_pairs(options, engine, threads=threads)
     if options.overwrite:
         _remove_partitions(options)
     table = prepared.task.table
     try:
         if started is not None:
-            notes += _take_over(options, engine, prepared)
-        result = run(
+            notes += _take_over(options, engine, prepared, damage)
+        result = run_plan(
             options.folder,
             prepared.plan,
             prepared.task,
@@ -122,6 +136,7 @@ def generate_pairs(
             shards=shards,
             raise_failed=False,
             accept_versions=options.accept_versions,
+            names=PLAN_NAMES,
             progress=progress,
         )
         corrected = (options.folder / CORRECTIONS).is_file()
@@ -145,17 +160,36 @@ def generate_pairs(
     return summary
 
 
-def _take_over(options: GenerateOptions, engine: Engine, prepared: PairRun) -> list[str]:
-    """What a run that was started before needs first: corrected files, and images to be tried again."""
+def _take_over(options: GenerateOptions, engine: Engine, prepared: PairRun, damage: Damage | None) -> list[str]:
+    """What a run that was started before needs first: corrected files, and images to be made again."""
     table = prepared.task.table
     notes = take_corrections(
         options.folder, prepared.plan, table, reads_prompts=reads_prompts(engine), remake=options.remake_changed
     )
+    if damage is not None:
+        notes += repair(options.folder, damage, table)
     if options.retry_skipped and (skipped := skipped_images(options.folder)):
         shards = make_again(options.folder, skipped, table)
         which = "1 skipped image is" if len(skipped) == 1 else f"{len(skipped):,} skipped images are"
         notes.append(f"{which} tried again, in {len(shards):,} of {len(prepared.plan.shards()):,} shards")
     return notes
+
+
+def _restore_plan(options: GenerateOptions, engine: Engine) -> list[str]:
+    """Write a manifest that was lost again, if these options and inputs give the one that the run was started with.
+
+    Raises:
+        LostPlanError: they do not.
+    """
+    try:
+        prepared = plan_pairs(options, engine)
+    except InputError as error:
+        raise LostPlanError(options.folder, detail=f"to write it again: {error.message}") from error
+    prepared.task.table.close()
+    if id_of(prepared.plan, options.folder) not in Ledger.plans(options.folder):
+        raise LostPlanError(options.folder, detail="these options and inputs are not those of the run's start")
+    freeze(prepared.plan, options.folder)
+    return [f"{MANIFEST} was missing and is written again: these options and inputs are those of the run's start"]
 
 
 def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) -> PairRun:
@@ -202,7 +236,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         task="pairs",
         items=len(table),
         groups=_partition_sizes(len(table), options.partitions),
-        shard_size=options.shard_size or shard_size(len(table)),
+        shard_size=options.shard_size or shard_size(len(table), settings.frames),
         seed=options.seed,
         options={
             **described_settings(settings),
@@ -325,14 +359,18 @@ def _partition_sizes(table: int, partitions: int) -> tuple[int, ...]:
     return partition_sizes(table, partitions)
 
 
-def shard_size(table: int) -> int:
-    """Images per shard: it follows from their number alone, so that a run can go on with any number of workers."""
-    return min(max(table // SHARDS_AIMED_AT, SMALLEST_SHARD), LARGEST_SHARD)
+def shard_size(table: int, frames: int = PAIR_FRAMES) -> int:
+    """Images per shard: it follows from the run alone, so that it can go on with any number of workers.
+
+    A shard's records are held until it is written: the longer the clips, the fewer of them are in one.
+    """
+    size = min(max(table // SHARDS_AIMED_AT, SMALLEST_SHARD), LARGEST_SHARD)
+    return size if frames == PAIR_FRAMES else min(size, max(MOST_FRAMES // (frames - 1), SMALLEST_SHARD))
 
 
 def _check_folder(options: GenerateOptions) -> None:
     """Refuse partitions that are there, but not from a run of ovforge."""
-    if options.overwrite or (options.folder / MANIFEST).exists():
+    if options.overwrite or (options.folder / MANIFEST).exists() or has_lost_plan(options.folder):
         return
     for path in list_partition_files(options.folder):
         raise OutputExistsError(path, hint=("--overwrite replaces it", "--out=DIR writes elsewhere"))
@@ -367,7 +405,7 @@ def _check_enough_images(options: GenerateOptions, result: RunResult) -> None:
         WorkError: no image, or less than half of them, could be used; names the reasons and some images.
     """
     used = int(result.counts.get("images", 0))
-    used += sum(drop.count for drop in result.drops if drop.reason == NO_CLIP)  # that is no fault of theirs
+    used += sum(drop.count for drop in result.drops if drop.reason == NO_CLIP)  # which says nothing against them
     if not result.items or used * 2 >= result.items:
         return
     lost = sorted(

@@ -37,7 +37,7 @@ class ImageTable:
         captions: the captions by image, or None.
         class_names: category id -> name.
         fields: what the run uses of an annotation.
-        objects: how many annotations the images have that are no crowd regions.
+        objects: how many annotations the images have that are not crowd regions.
     """
 
     ids: NDArray[np.int64]

@@ -54,7 +54,7 @@ class Labelling:
 
     @property
     def kept(self) -> tuple[int, ...]:
-        """Positions in `objects` of those that are no ignore regions."""
+        """Positions in `objects` of those that are not ignore regions."""
         return tuple(index for index, one in enumerate(self.objects) if not one.is_region)
 
 

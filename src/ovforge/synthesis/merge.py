@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from ovforge.annotation_io.door import read_table
-from ovforge.errors import InputError, MissingInputError
+from ovforge.errors import DamagedError, InputError, MissingInputError
 from ovforge.files.atomic import atomic_path, check_output
 from ovforge.files.restricted_pickle import ListWriter, load_list
 from ovforge.image_io.hdf5 import ImageReader, ImageSource, ImageWriter, Location, copy_images
@@ -33,7 +33,6 @@ from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.options.tracks import PAIRS_IMAGES, MergeOptions
 from ovforge.records.reporting import Drop, Drops, Progress, StepSummary, no_progress, require_some
 from ovforge.records.run_layout import (
-    MANIFEST,
     PartitionFiles,
     check_run_name,
     find_partitions,
@@ -42,12 +41,14 @@ from ovforge.records.run_layout import (
     view_name,
     view_names,
 )
-from ovforge.runs.plan import Plan, load_plan
-from ovforge.synthesis.pair_file import About, PairFileWriter, StoredImage, read_about, read_lines, read_pairs
+from ovforge.runs.plan import Plan, plan_if_any
+from ovforge.synthesis.pair_file import About, PairFileWriter, StoredImage, checked_lines, read_about, read_pairs
 from ovforge.synthesis.partitions import find_total, partition_problem, partition_sizes
 from ovforge.synthesis.run_inputs import check_annotations, planned_annotations
 
 _SHOWN = 5
+_VERIFY = "compares all that is published with its checksums and makes again what is damaged, and nothing else"
+_FETCH_AGAIN = "fetch the partition again, or make it again with the program that made it"
 _EVERY = 500  # images between two calls of `progress`
 
 
@@ -64,13 +65,17 @@ def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> S
     check_output(target.h5, overwrite=options.overwrite)
     run_folder = check_run_name(options.folder, options.name)
     partitions, plan = _partitions(options)
-    planned = _planned_names(options, plan, partitions, run_folder)
+    verify = run_command("generate", options.folder, options.name, "--verify")
+    remedy = _FETCH_AGAIN if plan is None else f"`{verify}` {_VERIFY}"
+    with _remedy(remedy):
+        planned = _planned_names(options, plan, partitions, run_folder)
     require_some(len(planned), "image", run_folder)
     drops = Drops()
     with contextlib.ExitStack() as stack:
-        parts = _open(partitions, planned, _variants(options, plan), stack)
+        with _remedy(remedy):
+            parts = _open(partitions, planned, _variants(options, plan), stack)
         _prove_complete(parts, _Originals(options.images, stack), drops)
-        counts = _write(target, parts, drops, progress, overwrite=options.overwrite)
+        counts = _write(target, parts, drops, progress, remedy=remedy, overwrite=options.overwrite)
     return StepSummary(
         "pairs merge",
         outputs={"images": str(target.h5), "annotations": str(target.pkl)}
@@ -79,6 +84,15 @@ def merge_pairs(options: MergeOptions, *, progress: Progress = no_progress) -> S
         drops=drops.freeze(),
         next_command=run_command("annotate", options.folder, options.name, annotations=options.annotations),
     )
+
+
+@contextlib.contextmanager
+def _remedy(remedy: str) -> Iterator[None]:
+    """Give `remedy` as the next step where a partition turns out to be damaged."""
+    try:
+        yield
+    except DamagedError as error:
+        raise error.with_hint(remedy) from error
 
 
 def _planned_names(
@@ -141,7 +155,7 @@ class _Part:
 
 def _partitions(options: MergeOptions) -> tuple[list[PartitionFiles], Plan | None]:
     folder = options.folder / options.name
-    plan = load_plan(folder)[0] if (folder / MANIFEST).is_file() else None
+    plan = plan_if_any(folder)
     if plan is not None:
         total = len(plan.shards_by_group())
         if options.partitions not in (None, total):
@@ -263,11 +277,17 @@ def _prove_complete(parts: Sequence[_Part], originals: _Originals, drops: Drops)
 
 
 def _write(
-    target: PartitionFiles, parts: Sequence[_Part], drops: Drops, progress: Progress, *, overwrite: bool
+    target: PartitionFiles,
+    parts: Sequence[_Part],
+    drops: Drops,
+    progress: Progress,
+    *,
+    remedy: str,
+    overwrite: bool,
 ) -> dict[str, int]:
     counts = {"images": 0, "second views": 0, "annotations": 0, "bytes": 0}
     total = sum(len(part.planned) for part in parts)
-    with contextlib.ExitStack() as stack:  # leaves in reverse: the HDF5 file is published last
+    with _remedy(remedy), contextlib.ExitStack() as stack:  # leaves in reverse: the HDF5 file is published last
         h5 = stack.enter_context(atomic_path(target.h5, overwrite=overwrite))
         pkl = stack.enter_context(atomic_path(target.pkl, overwrite=True))
         recorded = all(part.about is not None for part in parts)
@@ -316,10 +336,9 @@ def _copied(parts: Sequence[_Part], writer: ImageWriter, counts: dict[str, int],
     for number, copied in enumerate(copy_images(wanted(), writer), start=1):
         part, expected = noted.popleft()
         if expected is not None and (copied.size, copied.crc32) != (expected.size, expected.crc32):
-            raise InputError(
-                f"{part.files.h5}: {copied.name} is not as it was written: {copied.size:,} bytes with the checksum "
-                f"{copied.crc32:08x}, noted were {expected.size:,} bytes with {expected.crc32:08x}",
-                hint="the partition is damaged: fetch it again, or remove its three files and make it again",
+            raise DamagedError(
+                f"{part.files.h5}: {copied.name}: checksum mismatch: expected {expected.size:,} bytes with "
+                f"{expected.crc32:08x}, found {copied.size:,} with {copied.crc32:08x}"
             )
         counts["bytes"] += copied.size
         yield number
@@ -362,7 +381,7 @@ def _join_records(path: Path, parts: Sequence[_Part], sizes: tuple[int, int], pk
     with open(path, "wb", buffering=1 << 20) as file:
         writer = PairFileWriter(file)
         for part in parts:
-            for record in read_lines(part.files.pairs):
+            for record in checked_lines(part.files.pairs):
                 writer.add(record)
         writer.close(about)
 

@@ -7,13 +7,14 @@ joined line by line without looking into the records.
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
-from ovforge.errors import InputError
+from ovforge.errors import DamagedError, InputError
 from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.pairs import PairRecord
 
@@ -33,7 +34,7 @@ class StoredImage(msgspec.Struct, frozen=True, gc=False):
     size: int
     """Bytes."""
     crc32: int
-    """Of its bytes; tells of damage, half as dear as SHA-256."""
+    """Of its bytes; tells of damage, at half the cost of SHA-256."""
     offset: int
     """Where its bytes lie in the partition's HDF5 file, as long as that has the noted size."""
 
@@ -63,6 +64,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     """The options of the run that change its result."""
     labels: str = ""
     """SHA-256 of the annotation file that the objects' fields were taken from."""
+    records_crc32: int | None = None
+    """Of the records' bytes, one after the other; None where an earlier release wrote them."""
 
 
 class PairFileWriter:
@@ -72,14 +75,17 @@ class PairFileWriter:
         self._file = file
         self._file.write(_HEAD)
         self._empty = True
+        self._crc32 = 0
 
     def add(self, record: bytes) -> None:
         """Append a record, encoded as JSON on one line."""
+        self._crc32 = zlib.crc32(record, self._crc32)
         self._file.write(record if self._empty else b",\n" + record)
         self._empty = False
 
     def close(self, about: About) -> None:
         """End the file. It stays open."""
+        about = msgspec.structs.replace(about, records_crc32=self._crc32)
         self._file.write((b"" if self._empty else b"\n") + _END + msgspec.json.encode(about) + b"}\n")
 
 
@@ -87,27 +93,27 @@ def read_lines(path: Path) -> Iterator[bytes]:
     """The records as they stand, without decoding them.
 
     Raises:
-        InputError: the file is cut short or no `.pairs.json`.
+        DamagedError: the file is cut short or no `.pairs.json`.
     """
     with open(path, "rb", buffering=1 << 20) as file:
         if file.readline() != _HEAD:
-            raise InputError(f"{path}: is no file of pairs", hint=_AGAIN)
+            raise DamagedError(f"{path}: is not a file of pairs", hint=_AGAIN)
         for line in file:
             if line.startswith(_END):
                 return
             yield line.rstrip(b",\n")
-    raise InputError(f"{path}: is cut short", hint=_AGAIN)
+    raise DamagedError(f"{path}: is cut short", hint=_AGAIN)
 
 
 def line_ranges(path: Path, size: int) -> Iterator[tuple[int, int]]:
     """The byte ranges of whole records, about `size` bytes each, in order, for reading by several processes.
 
     Raises:
-        InputError: the file is cut short or no `.pairs.json`.
+        DamagedError: the file is cut short or no `.pairs.json`.
     """
     with open(path, "rb") as file:
         if file.readline() != _HEAD:
-            raise InputError(f"{path}: is no file of pairs", hint=_AGAIN)
+            raise DamagedError(f"{path}: is not a file of pairs", hint=_AGAIN)
         end = _end_of_records(file, path)
         start = len(_HEAD)
         while start < end:
@@ -122,21 +128,37 @@ def read_pairs(path: Path, record: type[T]) -> Iterator[T]:
     """The records, decoded as `record`.
 
     Raises:
-        InputError: the file is cut short, or a record does not fit; says which.
+        DamagedError: the file is cut short, or a record does not fit; says which.
     """
     decoder = msgspec.json.Decoder(record)
     for number, line in enumerate(read_lines(path), start=1):
         try:
             yield decoder.decode(line)
         except JSON_ERRORS as error:
-            raise InputError(f"{path}: record {number:,} cannot be read ({error})", hint=_AGAIN) from error
+            raise DamagedError(f"{path}: record {number:,} cannot be read ({error})", hint=_AGAIN) from error
+
+
+def checked_lines(path: Path) -> Iterator[bytes]:
+    """The records as they stand; after the last one, they are compared with the checksum that was noted of them.
+
+    Raises:
+        DamagedError: they are not as they were written.
+    """
+    expected, found = read_about(path).records_crc32, 0
+    for line in read_lines(path):
+        found = zlib.crc32(line, found)
+        yield line
+    if expected is not None and found != expected:
+        raise DamagedError(
+            f"{path}: checksum mismatch in its records: expected {expected:08x}, found {found:08x}", hint=_AGAIN
+        )
 
 
 def read_about(path: Path) -> About:
     """What the file says of itself.
 
     Raises:
-        InputError: it is cut short, or of a format that this release does not know.
+        DamagedError, InputError: it is cut short, or of a format that this release does not know.
     """
     with open(path, "rb") as file:
         file.seek(_end_of_records(file, path) + len(_END))
@@ -144,7 +166,7 @@ def read_about(path: Path) -> About:
     try:
         about = msgspec.json.decode(tail[:-2], type=About)
     except JSON_ERRORS as error:
-        raise InputError(f"{path}: cannot be read at its end ({error})", hint=_AGAIN) from error
+        raise DamagedError(f"{path}: cannot be read at its end ({error})", hint=_AGAIN) from error
     if about.format != FORMAT:
         raise InputError(f"{path}: says {about.format!r} of its format, this release knows {FORMAT!r}")
     return about
@@ -157,7 +179,7 @@ def _end_of_records(file: BinaryIO, path: Path) -> int:
     tail = file.read()
     start = tail.rfind(b"\n" + _END)
     if start < 0 or not tail.endswith(b"}\n"):
-        raise InputError(f"{path}: is cut short or no file of pairs", hint=_AGAIN)
+        raise DamagedError(f"{path}: is cut short or no file of pairs", hint=_AGAIN)
     return size - len(tail) + start + 1
 
 

@@ -1,8 +1,10 @@
 """The making of pairs as a task for `runs`: one shard of images to one HDF5 file.
 
 In a worker, a pool of threads loads, warps and composes the images ahead, the engine repaints them batch by batch,
-and the same pool brings the results back to size and encodes them: an accelerator never waits for a JPEG. Batches
-hold jobs of one padded size; all are done before the shard ends, so a shard's bytes depend on nothing outside it.
+and the same pool brings the results back to size and encodes them: an accelerator never waits for a JPEG. An engine
+that can is given the next batch while its device is at work on this one; a thread of its own waits for the results.
+Batches hold jobs of one padded size; all are done before the shard ends: a shard's bytes depend on nothing outside it.
+Finished images wait in a spool for those before them, so memory does not depend on how many frames a clip has.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import cv2
 import msgspec
 
 from ovforge.errors import ImageError, WorkError
+from ovforge.files.spool import Spool
 from ovforge.image_io.hdf5 import ImageWriter
 from ovforge.image_io.store import ImageStore, open_image_store
 from ovforge.options.pairs import PAIR_FRAMES
@@ -42,10 +45,22 @@ from ovforge.synthesis.pairs import (
     repainted_whole,
 )
 from ovforge.synthesis.partitions import count_record
-from ovforge.synthesis.repaint import Engine, Repainted, Repainter, RepaintJob, WorkingSize
+from ovforge.synthesis.repaint import Engine, Repainted, Repainter, RepaintJob, StartsAhead, WorkingSize
+
+AHEAD = 2
+"""Batches that an engine is given before the results of the first of them are there."""
 
 Finished = tuple[bytes, VariantRecord, tuple[tuple[str, str], ...]]
 """A view's JPEG, its record, and what the engine gave up on."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """What came of one planned view: a second view, or the frames of a clip; their JPEGs wait in a spool."""
+
+    images: Spool
+    records: list[VariantRecord]
+    given_up: list[tuple[tuple[str, str], ...]]
 
 
 def prepare_image(
@@ -58,7 +73,7 @@ def prepare_image(
     """Everything up to the engine, of pairs or of a clip.
 
     Raises:
-        ImageError: the bytes are no whole image, or one of another size than the annotations'.
+        ImageError: the bytes are not a whole image, or one of another size than the annotations'.
     """
     function = prepare if settings.frames == PAIR_FRAMES else prepare_clip
     return function(source, data, settings, working_size, class_names)
@@ -66,14 +81,18 @@ def prepare_image(
 
 def finish_views(
     prepared: Prepared, planned: PlannedView, results: Sequence[Repainted], settings: PairSettings
-) -> list[Finished]:
-    """Everything after the engine: the second view, or the frames of the clip, from the results of `jobs_of`."""
+) -> Iterator[Finished]:
+    """Everything after the engine: the second view, or the frames of the clip, from the results of `jobs_of`.
+
+    Each is made when it is asked for.
+    """
     repainted = repainted_whole(planned, results)
     if isinstance(planned, PlannedClip):
-        return finish_clip(prepared, planned, repainted, settings)
-    if isinstance(planned, Planned):
-        return [finish(prepared, planned, repainted, settings)]
-    raise TypeError(f"{type(planned).__name__} is no planned view")
+        yield from finish_clip(prepared, planned, repainted, settings)
+    elif isinstance(planned, Planned):
+        yield finish(prepared, planned, repainted, settings)
+    else:
+        raise TypeError(f"{type(planned).__name__} is not a planned view")
 
 
 @dataclass(frozen=True)
@@ -114,6 +133,8 @@ class PairWorker:
         self._store = store
         self._repainter = repainter
         self._pool = ThreadPoolExecutor(task.threads, thread_name_prefix="pairs")
+        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="results")
+        self._at_work: deque[Future[None]] = deque()
         # Each image has its thread already; OpenCV's own threads would only get in each other's way.
         self._cv2_threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
@@ -121,20 +142,20 @@ class PairWorker:
 
     def run(self, shard: Shard, out: Path) -> ShardReport:
         """Make the pairs of a shard and write originals, second views and records to `out`, in the images' order."""
-        records: list[PairRecord] = []
+        records: list[bytes] = []  # as they are written: as objects they are several times as large
         drops, counts = Drops(keep_names=True), Counter[str]()
         with ImageWriter(out) as writer:
-            for prepared, finished in self._pairs(shard):
+            for prepared, finished in self._pairs(shard, out.parent):
                 record = msgspec.structs.replace(
                     _whole_record(prepared, finished), source=self._fingerprint(prepared.source)
                 )
                 _write(writer, prepared, record, finished)
                 drops.merge(record.drops)
                 counts.update(count_record(record))
-                records.append(record)
+                records.append(msgspec.json.encode(record))
                 if self._report is not None:
                     self._report(len(records))
-            writer.add(RECORDS, msgspec.json.encode(records))
+            writer.add(RECORDS, b"[" + b",".join(records) + b"]")
         summary: dict[str, Any] = dict(counts)
         if device := getattr(self._repainter, "device_name", ""):
             summary["on"] = {device: len(records)}
@@ -142,6 +163,7 @@ class PairWorker:
 
     def close(self) -> None:
         """Give back the threads, the images and the engine."""
+        self._waiter.shutdown(cancel_futures=True)
         self._pool.shutdown(cancel_futures=True)
         self._repainter.close()
         self._store.close()
@@ -151,20 +173,24 @@ class PairWorker:
     def _fingerprint(self, source: SourceImage) -> str:
         return fingerprint(source, self._task.table.class_names, reads_prompts=reads_prompts(self._task.engine))
 
-    def _pairs(self, shard: Shard) -> Iterator[tuple[Prepared, list[Finished]]]:
-        """The shard's images with their finished second views, in order, each as soon as it and all before are."""
+    def _pairs(self, shard: Shard, folder: Path) -> Iterator[tuple[Prepared, list[Views]]]:
+        """The shard's images with their finished second views, in order, each as soon as it and all before are.
+
+        Args:
+            folder: where finished images may wait.
+        """
         batch_size = max(self._repainter.batch_size, 1)
         ahead = 2 * batch_size + self._task.threads
         todo = ((index,) for index in range(shard.start, shard.stop))
         buckets: dict[tuple[int, ...], list[tuple[_Waiting, int, RepaintJob]]] = {}
-        unfinished: deque[tuple[Prepared, list[Future[list[Finished]]]]] = deque()
+        unfinished: deque[tuple[Prepared, list[Future[Views]]]] = deque()
         for prepared in map_ordered(self._pool, self._prepare, todo, ahead=ahead - 1):
             # Without its planned views it holds no pixels: those are freed as soon as they are encoded.
             slim = replace(prepared, planned=())
-            promises: list[Future[list[Finished]]] = [Future() for _ in prepared.planned]
+            promises: list[Future[Views]] = [Future() for _ in prepared.planned]
             unfinished.append((slim, promises))
             for planned, promise in zip(prepared.planned, promises, strict=True):
-                waiting = _Waiting(slim, planned, promise)
+                waiting = _Waiting(slim, planned, promise, folder)
                 for number, job in enumerate(jobs_of(planned)):
                     bucket = buckets.setdefault(job.image.shape, [])
                     bucket.append((waiting, number, job))
@@ -189,8 +215,24 @@ class PairWorker:
             return failed(source, error.reason, error.detail)
 
     def _repaint(self, batch: list[tuple[_Waiting, int, RepaintJob]]) -> None:
-        """Repaint one batch here, and leave its finishing to the pool."""
-        results = self._repainter.repaint([job for _, _, job in batch])
+        """Repaint one batch, and leave its finishing to the pool."""
+        jobs = [job for _, _, job in batch]
+        if not isinstance(self._repainter, StartsAhead):
+            self._take(batch, self._repainter.repaint(jobs))
+            return
+        while len(self._at_work) >= AHEAD:
+            self._at_work.popleft().result()
+        self._at_work.append(self._waiter.submit(self._wait_for, batch, self._repainter.start(jobs)))
+
+    def _wait_for(self, batch: list[tuple[_Waiting, int, RepaintJob]], results: Callable[[], list[Repainted]]) -> None:
+        try:
+            self._take(batch, results())
+        except BaseException as error:  # it is raised again where the second views are asked for
+            for waiting, _, _ in batch:
+                if not waiting.promise.done():
+                    waiting.promise.set_exception(error)
+
+    def _take(self, batch: list[tuple[_Waiting, int, RepaintJob]], results: list[Repainted]) -> None:
         if len(results) != len(batch):
             raise WorkError(f"the engine {self._task.engine.name} gave {len(results)} images for {len(batch)}")
         for (waiting, number, _), repainted in zip(batch, results, strict=True):
@@ -201,7 +243,12 @@ class PairWorker:
     def _finish(self, waiting: _Waiting) -> None:
         results = [waiting.results[number] for number in range(waiting.jobs)]
         try:
-            waiting.promise.set_result(finish_views(waiting.prepared, waiting.planned, results, self._task.settings))
+            views = Views(Spool(waiting.folder), [], [])
+            for data, record, given_up in finish_views(waiting.prepared, waiting.planned, results, self._task.settings):
+                views.images.add(data)
+                views.records.append(record)
+                views.given_up.append(given_up)
+            waiting.promise.set_result(views)
         except BaseException as error:  # it is raised again where the result is asked for
             waiting.promise.set_exception(error)
 
@@ -212,7 +259,8 @@ class _Waiting:
 
     prepared: Prepared
     planned: PlannedView
-    promise: Future[list[Finished]]
+    promise: Future[Views]
+    folder: Path
     results: dict[int, Repainted] = field(default_factory=dict)
     """By the job's number."""
 
@@ -221,27 +269,32 @@ class _Waiting:
         return len(jobs_of(self.planned))
 
 
-def _with_results(prepared: Prepared, promises: list[Future[list[Finished]]]) -> tuple[Prepared, list[Finished]]:
-    return prepared, [finished for promise in promises for finished in promise.result()]
+def _with_results(prepared: Prepared, promises: list[Future[Views]]) -> tuple[Prepared, list[Views]]:
+    return prepared, [promise.result() for promise in promises]
 
 
-def _whole_record(prepared: Prepared, finished: list[Finished]) -> PairRecord:
+def _whole_record(prepared: Prepared, finished: list[Views]) -> PairRecord:
     """The image's record with its second views, and with what the engine gave up on."""
     if not finished:
         return prepared.record
     drops = Drops(keep_names=True)
     drops.merge(prepared.record.drops)
-    for _, variant, given_up in finished:
-        for kind, reason in given_up:
-            drops.add(kind, reason, variant.file_name)
-    return msgspec.structs.replace(
-        prepared.record, variants=[variant for _, variant, _ in finished], drops=drops.freeze()
-    )
+    for views in finished:
+        for variant, given_up in zip(views.records, views.given_up, strict=True):
+            for kind, reason in given_up:
+                drops.add(kind, reason, variant.file_name)
+    variants = [variant for views in finished for variant in views.records]
+    return msgspec.structs.replace(prepared.record, variants=variants, drops=drops.freeze())
 
 
-def _write(writer: ImageWriter, prepared: Prepared, record: PairRecord, finished: list[Finished]) -> None:
+def _write(writer: ImageWriter, prepared: Prepared, record: PairRecord, finished: list[Views]) -> None:
     if not record.variants:
         return
     writer.add(prepared.source.file_name, prepared.data)
-    for position, variant in enumerate(record.variants):
-        writer.add(variant.file_name, finished[position][0] if finished else prepared.data)
+    if not finished:  # without a usable object: every second view is the image itself
+        for variant in record.variants:
+            writer.add(variant.file_name, prepared.data)
+    for views in finished:
+        for variant, data in zip(views.records, views.images, strict=True):
+            writer.add(variant.file_name, data)
+        views.images.close()

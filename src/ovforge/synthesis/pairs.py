@@ -151,7 +151,7 @@ def prepare(
     An image without a usable object keeps its own bytes as every variant, as in OVTrack.
 
     Raises:
-        ImageError: the bytes are no whole image, or one of another size than the annotations'.
+        ImageError: the bytes are not a whole image, or one of another size than the annotations'.
     """
     drops = Drops(keep_names=True)
     labelling = label_objects(source.annotations, source.width, source.height, settings.labels, settings.min_area)

@@ -12,6 +12,7 @@ are done; one that is not whole is no proof of anything, and its shards are made
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from ovforge.errors import InputError, OvforgeError, WorkError
+from ovforge.errors import InputError, OvforgeError, StorageError, WorkError
 from ovforge.files.atomic import atomic_path
 from ovforge.files.restricted_pickle import ListWriter
 from ovforge.image_io.hdf5 import Copied, ImageReader, ImageWriter, copy_images
@@ -54,6 +55,21 @@ def partition_problem(files: PartitionFiles) -> str:
     if about.pkl_size != size:
         return f"{files.pkl.name} has {size:,} bytes, not the {about.pkl_size:,} that it was published with"
     return ""
+
+
+def is_as_published(reader: ImageReader, image: StoredImage) -> bool:
+    """Whether the image in a partition has the size and the checksum that it was published with.
+
+    Raises:
+        StorageError: a disk failed.
+    """
+    try:
+        data = reader.read(image.name)
+    except InputError:
+        return False
+    except OSError as error:
+        raise StorageError(reader.path, error) from error
+    return len(data) == image.size and zlib.crc32(data) == image.crc32
 
 
 def partition_sizes(images: int, total: int) -> tuple[int, ...]:
@@ -289,10 +305,12 @@ def _shard_records(shard: Path, writer: ImageWriter) -> Iterator[PublishedPair]:
         there = set(reader.names())
         if RECORDS not in there:
             raise WorkError(f"{shard}: has no records", hint=_AGAIN)
-        records = msgspec.json.decode(reader.read(RECORDS), type=list[PairRecord])
-        wanted = [_image_names(record, shard, there) for record in records]
+        records = msgspec.json.decode(reader.read(RECORDS), type=list[msgspec.Raw])
+        # Decoded one by one: the records of clips are long.
+        wanted = [_image_names(msgspec.json.decode(one, type=_Named), shard, there) for one in records]
         copied = copy_images([(reader, name, None) for names in wanted for name in names], writer)
-        for record, names in zip(records, wanted, strict=True):
+        for encoded, names in zip(records, wanted, strict=True):
+            record = msgspec.json.decode(encoded, type=PairRecord)
             images = [_stored(next(copied)) for _ in names]
             fields = {field: getattr(record, field) for field in record.__struct_fields__}
             yield PublishedPair(**fields, images=images)
@@ -300,7 +318,18 @@ def _shard_records(shard: Path, writer: ImageWriter) -> Iterator[PublishedPair]:
             pass
 
 
-def _image_names(record: PairRecord, shard: Path, there: set[str]) -> list[str]:
+class _NamedView(msgspec.Struct):
+    file_name: str
+
+
+class _Named(msgspec.Struct):
+    """Of a `PairRecord` what its images are called."""
+
+    file_name: str
+    variants: list[_NamedView]
+
+
+def _image_names(record: _Named, shard: Path, there: set[str]) -> list[str]:
     """The images of a record; of one that could not be used, none."""
     if not record.variants:
         return []

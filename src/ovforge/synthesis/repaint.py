@@ -6,9 +6,9 @@ encoding) is done once, for all engines. An engine gets composed images and hand
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,17 @@ class Repainter(Protocol):
 
     def close(self) -> None:
         """Give back the model and its memory."""
+
+
+@runtime_checkable
+class StartsAhead(Protocol):
+    """A repainter that a batch may be handed to while the device is at work on the one before."""
+
+    def start(self, jobs: Sequence[RepaintJob]) -> Callable[[], list[Repainted]]:
+        """Begin to repaint `jobs`, as in `Repainter.repaint`; calling the result waits for the images.
+
+        Batches are started by one thread; the results may be asked for by another.
+        """
 
 
 @dataclass(frozen=True)

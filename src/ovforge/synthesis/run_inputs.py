@@ -4,52 +4,66 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ovforge.errors import ImageError, InputError, MissingInputError
 from ovforge.image_io.store import ImageStore
-from ovforge.options.labels import Labels
+from ovforge.options.base import option_names
+from ovforge.options.diffusion import DiffusionOptions
 from ovforge.options.pairs import (
     DEFAULT_ANNOTATIONS,
     DEFAULT_CAPTIONS,
+    DEFAULT_GAP,
     DEFAULT_IMAGES,
+    DEFAULT_MIN_AREA,
+    ClipMotion,
     GenerateOptions,
 )
 from ovforge.options.tracks import PAIRS_ANNOTATIONS
-from ovforge.records.run_layout import MANIFEST, PartitionFiles, find_partitions, run_command
-from ovforge.runs.plan import InputFile, Plan, file_sha256, find_input, input_names, load_plan
+from ovforge.records.run_layout import PartitionFiles, find_partitions, run_command
+from ovforge.runs.plan import InputFile, Plan, file_sha256, find_input, input_names, plan_if_any
 from ovforge.runs.run import is_started
 from ovforge.synthesis.pair_file import read_about
+from ovforge.synthesis.repaint import Engine
 
 SAMPLED_IMAGES = 256
 """So many images, spread evenly over a run, stand for the content of its store of images."""
+
+
+PLAN_NAMES = {
+    "items": "images",
+    "groups": "--partitions",
+    "engine.engine": "--engine",
+    "engine.working_size": "--working-size",
+    **{field.name: option_names(field)[0] for field in fields(GenerateOptions)},
+    **{f"engine.{field.name}": option_names(field)[0] for field in fields(DiffusionOptions)},
+}
+"""What the user calls the entries of a run's plan."""
 
 
 def binding_plan(run_folder: Path) -> Plan | None:
     """The plan of the run in `run_folder` if anything was done under it or another call is at work; else None.
 
     Raises:
+        LostPlanError: there is work of a run, but no manifest.
         InputError: there is a manifest, but none that can be read.
     """
-    if not (run_folder / MANIFEST).is_file():
+    plan = plan_if_any(run_folder)
+    if plan is None:
         return None
-    plan, _ = load_plan(run_folder)
     partitions = find_partitions(run_folder, max(1, len(plan.groups)))
     if is_started(run_folder) or any(files.are_there for files in partitions):
         return plan
     return None
 
 
-def _as_given(name: str, value: Any) -> str:
-    return f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name} {value}"
-
-
 def with_run_values(
-    options: GenerateOptions, plan: Plan, given: Collection[str] | None = None
+    options: GenerateOptions, plan: Plan, engine: Engine, given: Collection[str] | None = None
 ) -> tuple[GenerateOptions, list[str]]:
-    """The options for resuming a run: whatever was not given takes the run's own value; and notes of what that changed.
+    """The options for resuming a run: whatever was not given takes the run's own value; and notes of those values that
+    a new run would not have.
 
     Args:
         given: names of the options that were given; None: all but those that are None.
@@ -57,7 +71,6 @@ def with_run_values(
     Raises:
         MissingInputError: an input is not where it was, and was not given.
     """
-    default = GenerateOptions(options.name)
     values: dict[str, Any] = {
         "partitions": len(plan.groups) or 1,
         "seed": plan.seed,
@@ -68,11 +81,20 @@ def with_run_values(
         values = {name: value for name, value in values.items() if getattr(options, name) is None}
     else:
         values = {name: value for name, value in values.items() if name not in given}
-    repaints = plan.options.get("labels") != Labels.ALL.value  # else there is no choice
+    if engine.name != plan.options.get("engine", {}).get("engine"):  # which is refused, and these are its own
+        values = {name: value for name, value in values.items() if name not in ("outside", "min_area")}
+    usual = {
+        **asdict(GenerateOptions(options.name)),
+        "min_area": DEFAULT_MIN_AREA,
+        "motion": ClipMotion.VIDEO,
+        "gap": DEFAULT_GAP,
+        "outside": engine.traits.outside[0],
+        "shard_size": plan.shard_size,  # it follows from the number of images
+    }
     notes = [
-        f"{_as_given(name.replace('_', '-'), value)}: as the run was started"
+        f"{_as_option(name, value)}: as the run was started"
         for name, value in values.items()
-        if name != "shard_size" and value != getattr(default, name) and (name != "outside" or repaints)
+        if value is not None and value != usual[name]
     ]
     folder = options.folder
     if options.annotations is None:
@@ -85,6 +107,12 @@ def with_run_values(
         else:
             values["no_captions"] = True
     return replace(options, **values), notes
+
+
+def _as_option(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return PLAN_NAMES[name] if value else f"--no-{name.replace('_', '-')}"
+    return f"{PLAN_NAMES[name]} {value:g}" if isinstance(value, float) else f"{PLAN_NAMES[name]} {value}"
 
 
 def default_images() -> Path:

@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 
 from ovforge.errors import InputError
-from ovforge.records.run_layout import MANIFEST, find_runs, merged_files, tracks_file
-from ovforge.runs.plan import load_plan
-from ovforge.runs.status import status
+from ovforge.records.run_layout import find_runs, merged_files, tracks_file
+from ovforge.runs.plan import plan_if_any
+from ovforge.runs.status import read_status
 
 
 class PairsRun(msgspec.Struct, frozen=True):
@@ -63,11 +63,11 @@ def list_runs(folder: Path) -> list[PairsRun]:
 def _run(folder: Path, name: str) -> PairsRun:
     merged = merged_files(folder, name).h5.is_file()
     annotated = tracks_file(folder, name).is_file()
-    if not (folder / name / MANIFEST).is_file():
-        return PairsRun(name, None, "", 0, 0, 0, 0, merged, annotated)
     try:
-        plan, _ = load_plan(folder / name)
-        state = status(folder / name)
+        plan = plan_if_any(folder / name)
+        if plan is None:
+            return PairsRun(name, None, "", 0, 0, 0, 0, merged, annotated)
+        state = read_status(folder / name)
     except InputError as error:
         return PairsRun(name, None, "", 0, 0, 0, 0, merged, annotated, error.reason)
     engine = plan.options.get("engine")

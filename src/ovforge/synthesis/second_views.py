@@ -204,7 +204,7 @@ def _plain_entry(path: Path, number: int, fields: Any) -> EntryFields:
         plain = {key: value for key, value in fields.items() if key != "mask"}
         entry = msgspec.convert(plain, EntryFields)
     except (msgspec.ValidationError, AttributeError) as error:
-        raise InputError(f"{path}: entry {number:,} is no annotation of a second view ({error})") from error
+        raise InputError(f"{path}: entry {number:,} is not an annotation of a second view ({error})") from error
     if "mask" in fields:
         entry.mask = msgspec.Raw(b"{}")  # that it is there is all that counts here
     return entry

@@ -26,7 +26,7 @@ from ovforge.synthesis.rle_text import compressed
 from ovforge.synthesis.second_views import SecondViews
 
 NOT_MOVED = b', "caption": "", "seed": null, "motion": {"kind": "none"}'
-"""What an image that is no second view says of itself, so that all images have the same keys: mmdet's loaders for
+"""What an image that is not a second view says of itself, so that all images have the same keys: mmdet's loaders for
 videos turn the frames' dictionaries into a dictionary of lists."""
 _NO_MASK = b', "keep_mask": null'
 _TOGETHER = 5000  # records written at once
@@ -59,7 +59,7 @@ class PairRecords:
     """Whether objects have their masks, as compressed RLE."""
     progress: Progress
     tail: bytes = b""
-    """More fields of an image that is no second view."""
+    """More fields of an image that is not a second view."""
     tails: list[bytes] = field(default_factory=list)
     """More fields of each second view of the run; empty if nothing is known of them."""
     first_track: int = 0
@@ -295,7 +295,7 @@ def class_lists(images: ImageColumns, used: Ints, classes: Classes) -> ClassList
 
 
 def image_tails(views: SecondViews, extras: Sequence[bytes] = ()) -> tuple[bytes, list[bytes]]:
-    """What images of a full file say of how they were made: one that is no second view, and each second view.
+    """What images of a full file say of how they were made: one that is not a second view, and each second view.
 
     Args:
         extras: per second view what a detector found besides, as a JSON field; empty where there was none.

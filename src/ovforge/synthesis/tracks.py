@@ -29,8 +29,8 @@ from ovforge.options.rejection import RejectAs
 from ovforge.options.tracks import AnnotateOptions, PairObjects
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
-from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, review_file, run_command, tracks_file
-from ovforge.runs.plan import load_plan
+from ovforge.records.run_layout import check_run_name, merged_files, review_file, run_command, tracks_file
+from ovforge.runs.plan import plan_if_any
 from ovforge.synthesis.annotated_columns import image_columns, listed_classes, object_columns
 from ovforge.synthesis.followed_objects import MIN_MOVED_AREA, PAIR_MIN_AREA, Rejected, Rules, follow
 from ovforge.synthesis.image_table import open_for_pairs
@@ -65,7 +65,7 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
     run_folder = check_run_name(options.folder, options.name)
     review_path = review_file(options.folder, options.name)
     rejected = read_review(review_path, required=True).rejected if options.review else None
-    plan = load_plan(run_folder)[0] if (run_folder / MANIFEST).is_file() else None
+    plan = plan_if_any(run_folder)
     path = planned_annotations(options.annotations, plan, run_folder)
     merged = merged_files(options.folder, options.name)
     for needed, what in ((merged.h5, "the merged images"), (merged.pkl, "the merged annotations")):

@@ -46,13 +46,13 @@ def category_differences(categories: Iterable[CategoryFacts]) -> tuple[str, ...]
             differences.append(f"{where} is not an id of LVIS v1")
         else:
             differences += [
-                f"{where}: {field} is {_shown(theirs)}, in LVIS v1 {_shown(ours)}"
-                for field, theirs, ours in (
+                f"{where}: {field} is {_shown(here)}, in LVIS v1 {_shown(in_lvis)}"
+                for field, here, in_lvis in (
                     ("name", category.name, known.name),
                     ("synset", category.synset, known.synset),
                     ("frequency", category.frequency, known.frequency),
                 )
-                if theirs != ours
+                if here != in_lvis
             ]
         is_known_synset = category.synset in synset_to_wnid() or (known is not None and category.synset == known.synset)
         if category.synset and not is_known_synset:

@@ -41,7 +41,7 @@ def make_app(
         elif isinstance(error, OvforgeError):
             message, hint = error.message, error.hint
             status = 404 if isinstance(error, ImageError) else 400 if isinstance(error, BadAddressError) else 500
-        else:  # a defect of ours: the traceback is in the terminal
+        else:  # a defect of ovforge: the traceback is in the terminal
             message, hint, status = f"ovforge failed ({type(error).__name__})", "see the terminal for details", 500
         if request.url.path.startswith(
             ("/api/", "/image/", "/thumb/", "/mask/", "/crop/", "/assets/", "/export/", "/still")

@@ -9,7 +9,7 @@ import numpy as np
 
 from ovforge.errors import ImageError, InputError, WorkError
 from ovforge.files.atomic import check_output, write_bytes
-from ovforge.options.viewer import PairsExportOptions
+from ovforge.options.viewer import PairsExportOptions, PairsViewOptions
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.viewer import describe
 from ovforge.viewer.images import as_shown, shade_png
@@ -17,26 +17,31 @@ from ovforge.viewer.source import PairSource
 from ovforge.viewer.step import open_pairs, require_viewer
 
 
-def export_pairs(options: PairsExportOptions, *, progress: Progress = no_progress) -> StepSummary:
-    """Write pairs of a run into one HTML file: as chosen, or drawn; the same seed draws the same.
+def export_pairs(
+    view: PairsViewOptions, options: PairsExportOptions, *, progress: Progress = no_progress
+) -> StepSummary:
+    """Write pairs of the run `view` into one HTML file: as chosen, or drawn; the same seed draws the same.
 
     Raises:
+        ValueError: `options` name no file.
         MissingExtraError: the extra `viewer` is not installed.
         MissingInputError, InputError: there is no such run, it is damaged, or it has not the pairs that were chosen.
         OutputExistsError: the file is there and `overwrite` is false.
     """
+    if options.export is None:
+        raise ValueError("no file to write")
     require_viewer("pairs view --export")
-    check_output(options.out, overwrite=options.overwrite)
-    source = open_pairs(options.view, progress=progress)
+    check_output(options.export, overwrite=options.overwrite)
+    source = open_pairs(view, progress=progress)
     drops = Drops()
     try:
-        html, count = html_of(source, _chosen(source, options), drops, progress)
+        html, count = html_of(source, _chosen(source, view.name, options), drops, progress)
     finally:
         source.close()
-    write_bytes(options.out, html.encode(), overwrite=options.overwrite)
+    write_bytes(options.export, html.encode(), overwrite=options.overwrite)
     return StepSummary(
         "pairs view",
-        outputs={"page": str(options.out)},
+        outputs={"page": str(options.export)},
         counts={"pairs": count, "bytes": len(html)},
         drops=drops.freeze(),
     )
@@ -100,20 +105,20 @@ def html_of(source: PairSource, numbers: list[int], drops: Drops, progress: Prog
     return page, len(pairs)
 
 
-def _chosen(source: PairSource, options: PairsExportOptions) -> list[int]:
+def _chosen(source: PairSource, name: str, options: PairsExportOptions) -> list[int]:
     arrays = source.snapshot().arrays
     if not len(arrays):
-        raise InputError(f"{options.view.name}: has no pair yet")
-    if not options.chosen:
+        raise InputError(f"{name}: has no pair yet")
+    if not options.pair:
         rng = np.random.Generator(np.random.Philox(options.seed))
         count = min(options.count, len(arrays.firsts))
         drawn = sorted(rng.choice(arrays.firsts, count, replace=False).tolist())
         return [arrays.frames_of(number)[-1] for number in drawn]
-    found = {name: arrays.find(name) for name in dict.fromkeys(options.chosen)}
-    missing = [name for name, number in found.items() if number is None]
+    found = {chosen: arrays.find(chosen) for chosen in dict.fromkeys(options.pair)}
+    missing = [chosen for chosen, number in found.items() if number is None]
     if missing:
         raise InputError(
-            f"{options.view.name}: has no pair {', '.join(missing[:5])}",
+            f"{name}: has no pair {', '.join(missing[:5])}",
             hint="give the file names of second views, as 000000000139_v0.jpg",
         )
     chosen = dict.fromkeys(int(arrays.first_of[number]) for number in found.values() if number is not None)

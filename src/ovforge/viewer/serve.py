@@ -55,7 +55,7 @@ def listen(host: str, port: int) -> socket.socket:
         bound.close()
         if error.errno == errno.EADDRNOTAVAIL:
             hint = "--host=127.0.0.1 serves this machine only, --host=0.0.0.0 all that reach it"
-            raise InputError(f"--host={host}: is no address of this machine", hint=hint) from None
+            raise InputError(f"--host={host}: is not an address of this machine", hint=hint) from None
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
             why = "is taken" if error.errno == errno.EADDRINUSE else "may not be used"
             raise InputError(f"port {port} {why}", hint="choose another with --port=N, or --port 0 for any") from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ovforge.errors import MissingExtraError, MissingInputError, OvforgeError
 from ovforge.options.viewer import ExemplarsViewOptions, PairsViewOptions, ReviewAccess, ServeOptions
 from ovforge.records.reporting import Progress, no_progress
-from ovforge.records.run_layout import MANIFEST, check_run_name, run_command
+from ovforge.records.run_layout import MANIFEST, check_run_name, has_lost_plan, run_command
 from ovforge.viewer.source import PairSource
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def open_pairs(options: PairsViewOptions, *, progress: Progress = no_progress) -
         check_run_name(options.folder, options.name)
     if (h5.is_file() and annotations.is_file()) or options.annotations is not None:
         return MergedSource(options, progress=progress)
-    if (options.run_folder / MANIFEST).is_file():
+    if (options.run_folder / MANIFEST).is_file() or has_lost_plan(options.run_folder):
         return UnfinishedSource(options, progress=progress)
     if h5.is_file():
         hint = f"`{run_command('annotate', options.folder, options.name)}` writes it"

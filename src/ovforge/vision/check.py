@@ -222,7 +222,7 @@ def _read_coverage(path: Path) -> Coverage:
         return msgspec.json.decode(path.read_bytes(), type=Coverage)
     except JSON_ERRORS as error:
         hint = "`ovforge exemplars collate` writes it"
-        raise InputError(f"{path}: is no coverage report ({error})", hint=hint) from None
+        raise InputError(f"{path}: is not a coverage report ({error})", hint=hint) from None
 
 
 def _add_to_coverage(path: Path, coverage: Coverage, report: ExemplarCheck) -> None:

@@ -79,7 +79,7 @@ def _read_descriptions(path: Path) -> dict[str, list[str]]:
         table = msgspec.json.decode(path.read_bytes(), type=dict[str, list[str] | str])
     except JSON_ERRORS as error:
         raise InputError(
-            f"{path}: is no JSON object from class name to a list of texts ({error})",
+            f"{path}: is not a JSON object from class name to a list of texts ({error})",
             hint='write {"cat": ["a cat is a small animal", ...], ...}',
         ) from None
     return {name: [texts] if isinstance(texts, str) else texts for name, texts in table.items()}

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ovforge.devices import resolve_device
 from ovforge.options.vision import VisionOptions
-from ovforge.vision.devices import check_libraries, find_device
+from ovforge.vision.devices import check_libraries
 from ovforge.vision.loading import load_network, load_tokenizer
 from ovforge.vision.model_folder import DETECT, check_vision_folder, preprocessor_config
 from ovforge.vision.preprocessing import Inputs, make_preprocessor
@@ -52,7 +53,7 @@ class Detector:
         from transformers import AutoModelForZeroShotObjectDetection
 
         self.found = check_vision_folder(options.folder, DETECT)
-        self.device = find_device(device or options.device)
+        self.device = resolve_device(device or options.device)
         self.preprocessor = make_preprocessor(
             options.folder, self.found.model_type, preprocessor_config(options.folder)
         )

@@ -31,7 +31,7 @@ from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.heartbeat import worker_statuses
 from ovforge.runs.ledger import Ledger
 from ovforge.runs.plan import Plan, differences, input_names, load_plan
-from ovforge.runs.run import RunResult, ShardSelection, run
+from ovforge.runs.run import RunResult, ShardSelection, run_plan
 from ovforge.sources.exemplar_images import ExemplarImages, missing_hint
 from ovforge.sources.exemplars import read_drawn
 from ovforge.sources.features import FeatureFolder, add_part, part_files, read_part, read_settings
@@ -86,7 +86,7 @@ def embed_exemplars(
         return _summary(options, len(wanted), before, None)
     _check_images(missing, roots)
     task = EmbedTask(missing, roots, options.model, crop, options.threads)
-    result = run(
+    result = run_plan(
         folder / RUN_FOLDER,
         plan,
         task,

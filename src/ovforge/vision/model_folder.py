@@ -145,7 +145,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """Read a configuration.
 
     Raises:
-        InputError: it cannot be read, or is no JSON object.
+        InputError: it cannot be read, or is not a JSON object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -176,7 +176,7 @@ def _weights(folder: Path) -> tuple[list[Path], list[str]]:
         try:
             names = sorted({str(name) for name in read_json_object(index).get("weight_map", {}).values()})
         except (InputError, AttributeError):
-            return [], [f"{index.name} is no index of weight files"]
+            return [], [f"{index.name} is not an index of weight files"]
         files = [folder / Path(name).name for name in names]
     else:
         others = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".msgpack"))

@@ -69,7 +69,7 @@ def doctor(options: WorkflowOptions) -> DoctorReport:
     """Look at everything that the two documents ask for, below `options.root`.
 
     Raises:
-        MissingInputError: `root` is no folder.
+        MissingInputError: `root` is not a folder.
     """
     if not options.root.is_dir():
         raise MissingInputError(

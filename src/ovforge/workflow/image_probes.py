@@ -60,7 +60,7 @@ def _no_image_among(path: Path, names: list[str]) -> str:
             first = first or error.message
         else:
             return ""
-    return f"its files are no images ({first})"
+    return f"its files are not images ({first})"
 
 
 def probe_visual_genome_images(path: Path, folder: str) -> ImageProbe:

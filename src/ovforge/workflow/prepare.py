@@ -21,7 +21,7 @@ def prepare(options: WorkflowOptions, *, progress: Progress = no_progress) -> St
     lead to the files which that reader's configuration names.
 
     Raises:
-        MissingInputError: `options.root` is no folder.
+        MissingInputError: `options.root` is not a folder.
         WorkError: steps failed; everything else that could be done is done.
     """
     workspace = Workspace(options.root, {state.key: state for state in doctor(options).inputs})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import json
 import sys
@@ -17,7 +18,7 @@ from pycocotools.coco import COCO
 from ovforge.annotations.importing import import_annotations
 from ovforge.cli.common import run_app
 from ovforge.cli.main import app
-from ovforge.errors import AnnotationFileError, InputError, MissingInputError, OutputExistsError
+from ovforge.errors import AnnotationFileError, InputError, MissingInputError, NothingDoneError, OutputExistsError
 from ovforge.options.importing import ImportKind, ImportOptions
 from ovforge.records.reporting import StepSummary
 
@@ -55,6 +56,15 @@ def test_lvis_minival_names_images_by_their_address(tmp_path: Path):
     assert data["categories"] == before["categories"]
     assert data["info"] == {"year": 2020}
     assert summary.counts == {"classes": 2, "images": 1, "annotations": 1}
+
+
+def test_an_address_with_a_query_is_no_part_of_the_name(tmp_path: Path):
+    path = release.lvis_minival(tmp_path)
+    data = json.loads(path.read_text())
+    data["images"][0]["coco_url"] += "?size=full#x"
+    release.write(path, data)
+    imported_data, _ = imported(ImportKind.LVIS_MINIVAL, path)
+    assert imported_data["images"][0]["file_name"] == "000000397133.jpg"
 
 
 def test_objects365_names_lie_below_the_folder_of_a_split(tmp_path: Path):
@@ -179,6 +189,76 @@ class TestRefusals:
 
     def test_no_file(self, tmp_path: Path):
         self.refused(ImportKind.BURST, tmp_path / "no.json", "no.json", MissingInputError)
+
+    @pytest.mark.parametrize(
+        ("section", "number", "change", "words"),
+        [
+            ("images", 1, {"id": 11}, r"image number 2 \(byte [\d,]+\) has the id 11 of image number 1"),
+            ("annotations", 0, {"image_id": 5}, 'image_id 5, which is not in "images"'),
+            ("annotations", 0, {"category_id": 5000}, 'category_id 5000, which is not in "categories"'),
+            (
+                "annotations",
+                0,
+                {"bbox": ["1", 2, 3, 4]},
+                r'annotation 1 has \["1",2,3,4\] as its bbox: .* four numbers',
+            ),
+            ("annotations", 0, {"bbox": [1, 2, 3]}, "four numbers"),
+            ("categories", 0, {"name": 7}, "has 7 as its name"),
+        ],
+    )
+    def test_what_a_later_step_would_refuse(
+        self, tmp_path: Path, section: str, number: int, change: dict[str, Any], words: str
+    ):
+        path = release.objects365(tmp_path)
+        data = json.loads(path.read_text())
+        data[section][number].update(change)
+        release.write(path, data)
+        self.refused(ImportKind.OBJECTS365, path, words)
+
+    def test_no_class(self, tmp_path: Path):
+        for kind, path in (
+            (ImportKind.LV_VIS, release.youtube_vis(tmp_path)[0]),
+            (ImportKind.V3DET, release.v3det(tmp_path)),
+        ):
+            release.write(path, {**json.loads(path.read_text()), "categories": [], "annotations": []})
+            self.refused(kind, path, "no class", NothingDoneError)
+
+    @pytest.mark.parametrize("kind", [ImportKind.OBJECTS365, ImportKind.YOUTUBE_VIS, ImportKind.BURST])
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (b"\xef\xbb\xbf{}", "byte order mark"),
+            ("{}".encode("utf-16"), "is UTF-16, not UTF-8"),
+            (gzip.compress(b"{}", mtime=0), r"is compressed \(gzip\)"),
+            (b"[]", "is a list at its top level"),
+            (b'{"categories": [{"id": NaN}], "images": []}', "NaN at byte"),
+            (b'{"categories": [{"id": 1, "name": "\xe9"}]}', "is not UTF-8: byte"),
+            (b"<html></html>", "is a web page"),
+        ],
+    )
+    def test_bytes_that_are_no_json(self, tmp_path: Path, kind: ImportKind, content: bytes, words: str):
+        path = tmp_path / "a.json"
+        path.write_bytes(content)
+        self.refused(kind, path, words)
+
+    def test_tracks_of_unknown_classes_and_ids_twice(self, tmp_path: Path):
+        path, _ = release.youtube_vis(tmp_path)
+        whole = json.loads(path.read_text())
+        for section, change, words in (
+            ("annotations", {"category_id": 99}, "annotation 2 has category_id 99"),
+            ("annotations", {"id": 1}, "two annotations have the id 1"),
+        ):
+            data = json.loads(json.dumps(whole))
+            data[section][1].update(change)
+            release.write(path, data)
+            self.refused(ImportKind.LV_VIS, path, words)
+        release.write(path, {**whole, "videos": whole["videos"] * 2})
+        self.refused(ImportKind.LV_VIS, path, "two videos have the id")
+        path, _ = release.burst(tmp_path)
+        data = json.loads(path.read_text())
+        data["sequences"][0]["track_category_ids"] = dict.fromkeys(data["sequences"][0]["track_category_ids"], 99)
+        release.write(path, data)
+        self.refused(ImportKind.BURST, path, "track .* has category_id 99")
 
     def test_a_track_with_too_few_masks(self, tmp_path: Path):
         path, _ = release.youtube_vis(tmp_path)

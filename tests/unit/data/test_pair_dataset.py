@@ -93,6 +93,7 @@ def test_a_sample(run: tuple[Path, Path]) -> None:
         "track_ids": torch.int64,
         "areas": torch.float32,
         "fidelity": torch.float32,
+        "visibility": torch.float32,
         "ignore": torch.float32,
     }
     assert "masks" not in targets["a"]
@@ -114,6 +115,24 @@ def test_ignore_regions_are_no_objects(run: tuple[Path, Path], tmp_path: Path) -
             assert found[view]["ignore"].tolist() == ([[1, 2, 31, 22]] if position == 4 else [])
             for key in ("boxes", "labels", "track_ids", "areas", "masks"):
                 assert torch.equal(found[view][key], expected[view][key])
+
+
+def test_what_is_hardly_visible_is_an_ignore_region(run: tuple[Path, Path], tmp_path: Path) -> None:
+    content = msgspec.json.decode(run[1].read_bytes())
+    for annotation in content["annotations"]:
+        if annotation["image_id"] == 109:
+            annotation["visibility"] = 0.25 if annotation["track_id"] == 14 else 0.5
+    (tmp_path / "run.json").write_bytes(msgspec.json.encode(content))
+    whole = PairDataset(run[0], tmp_path / "run.json", masks=True)[4][2]
+    assert whole["a"]["visibility"].tolist() == [1, 1, 1]
+    assert whole["b"]["visibility"].tolist() == [0.25, 0.5]
+    targets = PairDataset(run[0], tmp_path / "run.json", masks=True, min_visibility=0.5)[4][2]
+    assert targets["b"]["track_ids"].tolist() == [12]
+    assert targets["b"]["visibility"].tolist() == [0.5]
+    assert targets["b"]["ignore"].tolist() == [[7, 6, 17, 26]]
+    assert targets["b"]["masks"].shape[0] == 1
+    assert targets["match"].tolist() == [0, -1, -1]
+    assert targets["a"]["track_ids"].tolist() == [12, 13, 14]
 
 
 def test_indices_as_of_a_list(run: tuple[Path, Path]) -> None:

@@ -44,7 +44,7 @@ def _psnr(one: np.ndarray, other: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / np.mean((one.astype(float) - other) ** 2)))
 
 
-def test_a_image_depends_neither_on_its_neighbours_nor_on_its_place(open_engine, make_job: MakeJob) -> None:
+def test_an_image_depends_neither_on_its_neighbours_nor_on_its_place(open_engine, make_job: MakeJob) -> None:
     engine = open_engine(batch_size=4)
     jobs = [
         make_job(i, prompt=f"a photo of a {word}") for i, word in enumerate(["cat", "dog", "cup", "cat", "dog", "cup"])
@@ -119,7 +119,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(open_engine, make_job: MakeJ
     assert engine.batches.sizes == {(64, 64): 2}
 
 
-def test_a_image_that_never_fits_is_a_clear_error(open_engine, make_job: MakeJob) -> None:
+def test_an_image_that_never_fits_is_a_clear_error(open_engine, make_job: MakeJob) -> None:
     engine = open_engine(batch_size=2)
     _limit_rows(engine, 1)
     with pytest.raises(WorkError, match="a single image of 64x64 does not fit") as caught:

@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ovforge.devices import resolve_device
 from ovforge.errors import InputError, MissingInputError
 from ovforge.options.diffusion import Precision
 from ovforge.synthesis.diffusion import inspect_model_folder
-from ovforge.synthesis.diffusion.device import resolve_device
 from ovforge.synthesis.diffusion.model import StableDiffusion
 from ovforge.synthesis.diffusion.model_folder import check_model_folder, weight_hashes
 from ovforge.synthesis.diffusion.schedule import NoiseScale

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -122,6 +123,41 @@ def test_imagenet_val_and_other_files_are_not_used(world: World) -> None:
     ours = json.loads(options.output.read_text())
     assert [r["file_name"][-6:] for r in ours[DOG] if r["dataset"] == "imagenet21k"] == ["0.JPEG", "1.JPEG", "2.JPEG"]
     assert [drop.examples for drop in summary.drops] == [("train/n02084071/README.txt",)]
+
+
+def test_links_that_lead_nowhere_and_pipes_are_named_and_not_counted(world: World) -> None:
+    folder = world.imagenet / "train" / "n02084071"
+    (folder / "n02084071_7.JPEG").symlink_to("n02084071_7.JPEG")
+    (folder / "n02084071_8.JPEG").symlink_to("nowhere.JPEG")
+    (folder / "n02084071_9.JPEG").symlink_to("n02084071_0.JPEG")
+    os.mkfifo(folder / "n02084071_6.JPEG")
+    summary = collate_exemplars(world.options())
+    found = json.loads(world.options().output.read_text())[DOG]
+    assert [r["file_name"][-6:] for r in found if r["dataset"] == "imagenet21k"] == [
+        "0.JPEG", "1.JPEG", "2.JPEG", "9.JPEG",
+    ]  # fmt: skip
+    assert {(drop.reason, drop.examples) for drop in summary.drops} == {
+        ("is a link to itself", ("train/n02084071/n02084071_7.JPEG",)),
+        ("is a link that leads nowhere", ("train/n02084071/n02084071_8.JPEG",)),
+        ("is a pipe or device", ("train/n02084071/n02084071_6.JPEG",)),
+    }
+
+
+IMAGE = jpeg(8, 8)
+
+
+def test_an_image_that_its_tar_has_twice_is_named(world: World) -> None:
+    tars = world.root / "tars"
+    tars.mkdir()
+    with tarfile.open(tars / "n02084071.tar", "w") as tar:
+        for name in ("a.JPEG", "b.JPEG", "a.JPEG"):
+            info = tarfile.TarInfo(name)
+            info.size = len(IMAGE)
+            tar.addfile(info, io.BytesIO(IMAGE))
+    summary = collate_exemplars(world.options(imagenet_dir=tars))
+    assert [(drop.reason, drop.examples) for drop in summary.warnings] == [
+        ("is in its tar more than once; the first counts", ("n02084071/a.JPEG",))
+    ]
 
 
 def test_a_class_in_both_parts_has_both_once(world: World) -> None:

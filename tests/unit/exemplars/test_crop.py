@@ -27,6 +27,7 @@ from ovforge.errors import (
     ImageError,
     InputError,
     MissingInputError,
+    NothingDoneError,
     OutputExistsError,
     PlanMismatchError,
 )
@@ -537,6 +538,14 @@ class TestBadInput:
         drawn.write_text(text)
         with pytest.raises(AnnotationFileError, match=r"drawn\.json"):
             crop(world.crop_options(drawn))
+
+    @pytest.mark.parametrize("text", ["[]", "[[], []]", "{}", '{"dog.n.01": []}'])
+    @pytest.mark.parametrize("form", CropForm)
+    def test_lists_without_an_exemplar(self, world: World, drawn: Path, text: str, form: CropForm) -> None:
+        drawn.write_text(text)
+        with pytest.raises(NothingDoneError, match=r"drawn\.json: there is no exemplar in any of its classes"):
+            crop(world.crop_options(drawn, form=form))
+        assert not (world.root / "crops").exists()
 
     def test_lists_of_different_classes(self, world: World, drawn: Path) -> None:
         other = world.root / "other.json"

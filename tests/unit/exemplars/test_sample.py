@@ -223,8 +223,8 @@ class TestExclude:
     ("text", "problem"),
     [
         ("", "is empty"),
-        ('{"a.n.01": [{"dataset": "lvis"', "is no exemplar dictionary"),
-        ("[[1, 2]]", "is no exemplar dictionary"),
+        ('{"a.n.01": [{"dataset": "lvis"', "is not an exemplar dictionary"),
+        ("[[1, 2]]", "is not an exemplar dictionary"),
         ('{"a.n.01": 7}', 'class "a.n.01" is not a list of records'),
         ('{"a.n.01": [7]}', 'class "a.n.01", exemplar 0'),
         ('{"a.n.01": [{"dataset": "lvis", "file_name": "x.jpg"}]}', "an LVIS record without bbox"),

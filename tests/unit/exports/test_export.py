@@ -81,12 +81,12 @@ def test_only_what_a_file_lists(line: str, export: Export, tmp_path: Path) -> No
 def test_a_line_that_names_nothing_is_named(export: Export, tmp_path: Path) -> None:
     listed = tmp_path / "only.txt"
     listed.write_text("009.jpg\n010.jpg\n")
-    with pytest.raises(InputError, match=r"only\.txt: line 2: '010\.jpg' is no image, name or id of a pair"):
+    with pytest.raises(InputError, match=r"only\.txt: line 2: '010\.jpg' is not an image, name or id of a pair"):
         export("clips", "images", only=listed)
     with pytest.raises(MissingInputError, match="list of what to export not found"):
         export("clips", "images", only=tmp_path / "other.txt")
     listed.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="is no text file"):
+    with pytest.raises(InputError, match="is not a text file"):
         export("clips", "images", only=listed)
     listed.write_text("# nothing\n")
     with pytest.raises(InputError, match="has no video of more than one frame to export"):

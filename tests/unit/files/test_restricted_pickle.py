@@ -184,5 +184,5 @@ def test_lists_are_joined_as_they_stand(tmp_path: Path, lengths: tuple[int, ...]
 def test_a_changed_list_is_not_joined(tmp_path: Path) -> None:
     path = tmp_path / "evil.pkl"
     path.write_bytes(pickle.dumps([Command(tmp_path / "marker")], 3))
-    with open(tmp_path / "joined.pkl", "wb") as file, pytest.raises(InputError, match="has been changed"):
+    with open(tmp_path / "joined.pkl", "wb") as file, pytest.raises(InputError, match="checksum mismatch"):
         ListWriter(file).append_written(path, "0" * 64)

@@ -1,4 +1,4 @@
-"""The review of a run on disk: several writers, writers that are killed, files that are no review."""
+"""The review of a run on disk: several writers, writers that are killed, files that are not reviews."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_noise_is_refused_whatever_its_first_bytes(noise: bytes) -> None:
             decode_rgb(start + noise, "noise")
 
 
-def test_a_image_bomb_is_refused_from_its_header() -> None:
+def test_an_image_bomb_is_refused_from_its_header() -> None:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 

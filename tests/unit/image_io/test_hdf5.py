@@ -79,7 +79,7 @@ def test_a_name_that_could_be_a_path_is_refused(tmp_path: Path, name: str) -> No
         reader.read(name)
 
 
-def test_a_image_twice_or_without_bytes_is_refused(tmp_path: Path) -> None:
+def test_an_image_twice_or_without_bytes_is_refused(tmp_path: Path) -> None:
     with ImageWriter(tmp_path / "images.h5") as writer:
         writer.add("a.jpg", b"x")
         with pytest.raises(InputError, match=r"a\.jpg is to be stored twice"):

@@ -1,4 +1,4 @@
-"""Sizes from headers: every format and oddity that ImageNet has, and what is no image."""
+"""Sizes from headers: every format and oddity that ImageNet has, and what is not an image."""
 
 from __future__ import annotations
 

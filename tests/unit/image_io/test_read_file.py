@@ -75,6 +75,16 @@ def test_any_other_error_of_the_system_is_the_disks_fault(
         read_header_of_file(tmp_path / "a.jpg")
 
 
+def test_an_image_that_may_not_be_read_is_named_with_the_command_that_allows_it(
+    tmp_path: Path, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "an image.jpg").write_bytes(JPEG)
+    failing(monkeypatch, "open", errno.EACCES)
+    with pytest.raises(StorageError, match="permission denied") as caught:
+        read(tmp_path / "an image.jpg")
+    assert f"chmod u+rw '{tmp_path}/an image.jpg'" in caught.value.hint
+
+
 def test_a_disk_that_hiccups_once_gives_the_image_at_the_next_try(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

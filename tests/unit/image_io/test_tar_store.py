@@ -162,3 +162,12 @@ def test_store_keeps_few_files_open(tmp_path: Path) -> None:
 def test_store_needs_a_folder(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError):
         TarStore(tmp_path / "none")
+
+
+def test_a_name_that_two_members_have_is_told(tmp_path: Path) -> None:
+    write_tar(tmp_path / "n00000001.tar", {"a.JPEG": b"first", "n00000001/a.JPEG": b"second", "b.JPEG": b"b"})
+    with TarStore(tmp_path) as store:
+        assert store.repeated("n00000001") == {"a.JPEG"}
+        assert store.repeated("n00000002") == set()
+        assert store.read("n00000001/a.JPEG") == b"first"
+        assert pickle.loads(pickle.dumps(store)).repeated("n00000001") == {"a.JPEG"}

@@ -11,7 +11,7 @@ from ovforge.errors import WorkError
 from ovforge.runs.executors.base import Finished, Outcome
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.plan import Plan
-from ovforge.runs.run import run
+from ovforge.runs.run import run_plan
 from ovforge.runs.task import Shard
 from ovforge.runs.worker import Job
 from tests.faults.tasks import TextTask
@@ -34,7 +34,7 @@ class Noted:
 
 def test_everything_is_done_here_in_order(tmp_path: Path):
     told: list[int] = []
-    result = run(
+    result = run_plan(
         tmp_path / "run",
         PLAN,
         TextTask(tmp_path / "notes"),
@@ -46,10 +46,12 @@ def test_everything_is_done_here_in_order(tmp_path: Path):
     assert [path.name for path in (tmp_path / "run" / "running").iterdir()] == []
 
 
-def test_a_failing_shard_is_tried_again_after_the_others_and_set_aside(tmp_path: Path):
-    assert run(tmp_path / "a", PLAN, TextTask(tmp_path / "n1", {1: ("exception", 2)}), InProcessExecutor()).complete
+def test_a_failing_shard_is_tried_again_after_the_others_and_given_up(tmp_path: Path):
+    assert run_plan(
+        tmp_path / "a", PLAN, TextTask(tmp_path / "n1", {1: ("exception", 2)}), InProcessExecutor()
+    ).complete
     with pytest.raises(WorkError, match="shard 1 failed 3 times"):
-        run(tmp_path / "b", PLAN, TextTask(tmp_path / "n2", {1: ("exception", 3)}), InProcessExecutor())
+        run_plan(tmp_path / "b", PLAN, TextTask(tmp_path / "n2", {1: ("exception", 3)}), InProcessExecutor())
     assert len(list((tmp_path / "b" / "shards").iterdir())) == 4
     assert (tmp_path / "b" / "failed" / "000001.json").exists()
 
@@ -59,7 +61,7 @@ def test_what_is_left_after_a_while_is_handed_on(tmp_path: Path, seconds: float,
     other = Noted()
     executor = InProcessExecutor(other, seconds)
     assert executor.workers == 3
-    result = run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), executor)
+    result = run_plan(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), executor)
     assert result.complete
     assert other.given == handed_on
 
@@ -77,4 +79,4 @@ def test_an_error_of_whoever_listens_is_no_failed_shard(tmp_path: Path):
             InProcessExecutor().execute(job, shards, listen)
 
     with pytest.raises(ValueError, match="from outside"):
-        run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), Listening())
+        run_plan(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), Listening())

@@ -18,7 +18,7 @@ from ovforge.runs.executors import local
 from ovforge.runs.executors.local import LocalExecutor, visible_gpus
 from ovforge.runs.ledger import Ledger
 from ovforge.runs.plan import Plan
-from ovforge.runs.run import RunResult, ShardSelection, run
+from ovforge.runs.run import RunResult, ShardSelection, run_plan
 from tests.faults.harness import children
 from tests.faults.tasks import TextTask
 
@@ -52,7 +52,7 @@ def check_clean(folder: Path, task: TextTask) -> None:
 
 def test_every_shard_is_done_once_and_counted(tmp_path: Path):
     task, seen = TextTask(tmp_path / "notes"), []
-    result = run(tmp_path / "run", PLAN, task, LocalExecutor(2), progress=lambda *told: seen.append(told))
+    result = run_plan(tmp_path / "run", PLAN, task, LocalExecutor(2), progress=lambda *told: seen.append(told))
     assert contents(tmp_path / "run") == expected()
     assert result.complete
     assert result.shard_files == tuple(tmp_path / "run/shards" / name for name in expected())
@@ -68,7 +68,7 @@ def test_every_shard_is_done_once_and_counted(tmp_path: Path):
 
 def test_one_worker_is_a_process_of_its_own_opened_once(tmp_path: Path):
     task = TextTask(tmp_path / "notes")
-    run(tmp_path / "run", PLAN, task, LocalExecutor(1))
+    run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1))
     assert len(workers_of(task)) == 1
     assert os.getpid() not in workers_of(task)
     assert len(list(task.notes.glob("close-*"))) == 1
@@ -76,8 +76,8 @@ def test_one_worker_is_a_process_of_its_own_opened_once(tmp_path: Path):
 
 def test_a_second_run_does_nothing(tmp_path: Path):
     task = TextTask(tmp_path / "notes")
-    run(tmp_path / "run", PLAN, task, LocalExecutor(1))
-    result = run(tmp_path / "run", PLAN, task, LocalExecutor(3))
+    run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1))
+    result = run_plan(tmp_path / "run", PLAN, task, LocalExecutor(3))
     assert result.complete
     assert result.done_before == 5
     assert len(workers_of(task)) == 1
@@ -86,7 +86,7 @@ def test_a_second_run_does_nothing(tmp_path: Path):
 @pytest.mark.parametrize("trouble", ["exception", "exit", "segfault", "kill"])
 def test_a_shard_that_fails_twice_is_done_at_the_third_try(tmp_path: Path, trouble: str):
     task = TextTask(tmp_path / "notes", {1: (trouble, 2)})
-    result = run(tmp_path / "run", PLAN, task, LocalExecutor(2))
+    result = run_plan(tmp_path / "run", PLAN, task, LocalExecutor(2))
     assert result.complete
     assert contents(tmp_path / "run") == expected()
     assert attempts_at(task, 1) == 3
@@ -102,12 +102,12 @@ def test_a_shard_that_fails_twice_is_done_at_the_third_try(tmp_path: Path, troub
         ("kill", "killed by SIGKILL (from outside, or the system ran out of memory)"),
     ],
 )
-def test_a_shard_that_fails_three_times_is_set_aside_and_retried_by_the_next_run(
+def test_a_shard_that_fails_three_times_is_given_up_and_retried_by_the_next_run(
     tmp_path: Path, trouble: str, told: str
 ):
     task = TextTask(tmp_path / "notes", {1: (trouble, 3)})
     with pytest.raises(WorkError) as caught:
-        run(tmp_path / "run", PLAN, task, LocalExecutor(2))
+        run_plan(tmp_path / "run", PLAN, task, LocalExecutor(2))
     assert caught.value.exit_code == 1
     assert "shard 1 failed 3 times" in caught.value.message
     assert told in caught.value.message
@@ -122,7 +122,7 @@ def test_a_shard_that_fails_three_times_is_set_aside_and_retried_by_the_next_run
     assert (record["first_item"], record["items"]) == (10, 10)
     check_clean(tmp_path / "run", task)
 
-    result = run(tmp_path / "run", PLAN, task, LocalExecutor(1))
+    result = run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1))
     assert result.complete
     assert contents(tmp_path / "run") == expected()
     assert not (tmp_path / "run/failed/000001.json").exists()
@@ -130,7 +130,7 @@ def test_a_shard_that_fails_three_times_is_set_aside_and_retried_by_the_next_run
 
 def test_failed_shards_can_be_taken_from_the_result(tmp_path: Path):
     task = TextTask(tmp_path / "notes", {1: ("exception", 9), 3: ("exit", 9)})
-    result = run(tmp_path / "run", PLAN, task, LocalExecutor(2), raise_failed=False)
+    result = run_plan(tmp_path / "run", PLAN, task, LocalExecutor(2), raise_failed=False)
     assert [failed.shard for failed in result.failed] == [1, 3]
     assert not result.complete
     with pytest.raises(WorkError, match="1 more"):
@@ -148,20 +148,20 @@ def test_failed_shards_can_be_taken_from_the_result(tmp_path: Path):
 def test_a_task_that_cannot_be_opened_stops_the_run(tmp_path: Path, trouble: str, kind: type, told: str):
     task = TextTask(tmp_path / "notes", open_trouble=trouble)
     with pytest.raises(kind, match=told):
-        run(tmp_path / "run", PLAN, task, LocalExecutor(2))
+        run_plan(tmp_path / "run", PLAN, task, LocalExecutor(2))
     check_clean(tmp_path / "run", task)
 
 
 def test_a_task_that_cannot_be_pickled_is_named(tmp_path: Path):
     task = TextTask(tmp_path / "notes", {1: (lambda: None, 1)})  # type: ignore[dict-item]
     with pytest.raises(WorkError, match="cannot be sent to a worker process"):
-        run(tmp_path / "run", PLAN, task, LocalExecutor(1))
+        run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1))
 
 
 def test_a_full_disk_stops_the_run_at_once(tmp_path: Path):
     task = TextTask(tmp_path / "notes", {1: ("full", 99)})
     with pytest.raises(WorkError, match="no room left") as caught:
-        run(tmp_path / "run", PLAN, task, LocalExecutor(1))
+        run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1))
     assert "make room" in caught.value.hint
     assert attempts_at(task, 1) == 1
     assert attempts_at(task, 4) == 0
@@ -170,7 +170,7 @@ def test_a_full_disk_stops_the_run_at_once(tmp_path: Path):
 
 def test_a_slow_shard_does_not_hold_up_the_others(tmp_path: Path):
     task = TextTask(tmp_path / "notes", {0: ("slow", 1)})
-    run(tmp_path / "run", PLAN, task, LocalExecutor(2))
+    run_plan(tmp_path / "run", PLAN, task, LocalExecutor(2))
     ledger = Ledger(tmp_path / "run", json.loads((tmp_path / "run/ledger/000000.json").read_text())["plan"])
     entries = ledger.done(PLAN.shards())
     assert entries[0].seconds > 1.0
@@ -180,58 +180,58 @@ def test_a_slow_shard_does_not_hold_up_the_others(tmp_path: Path):
 def test_resume_with_other_numbers_of_workers_gives_the_same(tmp_path: Path):
     task = TextTask(tmp_path / "notes", dict.fromkeys((0, 2, 4), ("exception", 3)))
     for workers in (3, 1):
-        run(tmp_path / "run", PLAN, task, LocalExecutor(workers), raise_failed=False)
+        run_plan(tmp_path / "run", PLAN, task, LocalExecutor(workers), raise_failed=False)
     assert contents(tmp_path / "run") == expected()
 
 
 def test_resume_with_other_options_is_refused_before_any_work(tmp_path: Path):
     task = TextTask(tmp_path / "notes")
-    run(tmp_path / "run", PLAN, task, LocalExecutor(1))
+    run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1))
     other = Plan(task="text", items=45, shard_size=10, groups=(25, 20), seed=1)
     with pytest.raises(PlanMismatchError, match="option seed: 0 in the run, 1 now"):
-        run(tmp_path / "run", other, task, LocalExecutor(1))
-    result = run(tmp_path / "run", other, task, LocalExecutor(1), overwrite=True)
+        run_plan(tmp_path / "run", other, task, LocalExecutor(1))
+    result = run_plan(tmp_path / "run", other, task, LocalExecutor(1), overwrite=True)
     assert result.complete
     assert result.done_before == 0
 
 
 def test_entries_of_another_plan_do_not_count(tmp_path: Path):
     task = TextTask(tmp_path / "notes")
-    run(tmp_path / "run", PLAN, task, LocalExecutor(1))
+    run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1))
     (tmp_path / "run/manifest.json").unlink()  # by hand
     other = Plan(task="text", items=45, shard_size=10, groups=(25, 20), seed=1)
-    assert run(tmp_path / "run", other, task, LocalExecutor(1)).done_before == 0
+    assert run_plan(tmp_path / "run", other, task, LocalExecutor(1)).done_before == 0
 
 
 @pytest.mark.parametrize("damage", ["delete shard", "cut shard", "cut entry", "delete entry"])
 def test_what_is_damaged_is_done_again(tmp_path: Path, damage: str):
     task = TextTask(tmp_path / "notes")
-    run(tmp_path / "run", PLAN, task, LocalExecutor(1))
+    run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1))
     what, where = damage.split()
     path = tmp_path / "run" / ("shards/000003.txt" if where == "shard" else "ledger/000003.json")
     path.unlink() if what == "delete" else path.write_bytes(path.read_bytes()[:-1])
-    run(tmp_path / "run", PLAN, task, LocalExecutor(1))
+    run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1))
     assert contents(tmp_path / "run") == expected()
     assert [attempts_at(task, shard) for shard in range(5)] == [1, 1, 1, 2, 1]
 
 
 def test_consumed_shards_count_as_done_while_their_output_is_there(tmp_path: Path):
     task = TextTask(tmp_path / "notes")
-    result = run(tmp_path / "run", PLAN, task, LocalExecutor(1))
+    result = run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1))
     group = PLAN.shards_by_group()[0]
     partition = tmp_path / "run" / "split_0.txt"
     partition.write_bytes(b"".join(path.read_bytes() for path in result.shard_files[:3]))
     result.ledger.mark_consumed(group, partition)
     for path in result.shard_files[:3]:
         path.unlink()
-    again = run(tmp_path / "run", PLAN, task, LocalExecutor(1))
+    again = run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1))
     assert again.complete
     assert again.done_before == 5
     assert len(again.shard_files) == 2
     assert again.counts == result.counts
 
     partition.unlink()
-    again = run(tmp_path / "run", PLAN, task, LocalExecutor(1))
+    again = run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1))
     assert again.done_before == 2
     assert contents(tmp_path / "run") == expected()
 
@@ -246,7 +246,7 @@ def test_parts_of_a_plan(tmp_path: Path):
     task = TextTask(tmp_path / "notes")
     results: list[RunResult] = []
     for part in ("2/3", "3/3", "1/3"):
-        results.append(run(tmp_path / "run", PLAN, task, LocalExecutor(1), shards=ShardSelection.parse(part)))
+        results.append(run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1), shards=ShardSelection.parse(part)))
     assert [sorted(result.entries) for result in results] == [[1, 4], [1, 2, 4], [0, 1, 2, 3, 4]]
     assert [result.complete for result in results] == [False, False, True]
 
@@ -259,7 +259,9 @@ def test_parts_that_are_none(text: str):
 
 def test_parts_and_overwrite_exclude_each_other(tmp_path: Path):
     with pytest.raises(InputError, match="exclude each other"):
-        run(tmp_path, PLAN, TextTask(tmp_path), LocalExecutor(1), overwrite=True, shards=ShardSelection.parse("1/2"))
+        run_plan(
+            tmp_path, PLAN, TextTask(tmp_path), LocalExecutor(1), overwrite=True, shards=ShardSelection.parse("1/2")
+        )
 
 
 def test_no_workers_are_refused():
@@ -275,7 +277,7 @@ def test_each_worker_sees_its_own_gpu_and_its_share_of_the_cores(tmp_path: Path,
     monkeypatch.delenv("OPENCV_FOR_THREADS_NUM", raising=False)
     monkeypatch.setattr(local, "available_cores", lambda: 8)
     task = TextTask(tmp_path / "notes", seconds=0.3)
-    run(tmp_path / "run", PLAN, task, LocalExecutor(3, devices=("4", "GPU-abc")))
+    run_plan(tmp_path / "run", PLAN, task, LocalExecutor(3, devices=("4", "GPU-abc")))
     for slot, gpu in enumerate(("4", "GPU-abc", "4")):
         lines = (task.notes / f"environment-{slot}").read_text().splitlines()
         assert lines == [f"CUDA_VISIBLE_DEVICES={gpu}", "OMP_NUM_THREADS=2", "OPENCV_FOR_THREADS_NUM=2"]
@@ -286,7 +288,7 @@ def test_each_worker_sees_its_own_gpu_and_its_share_of_the_cores(tmp_path: Path,
 
 def test_workers_on_the_cpu_see_no_gpu(tmp_path: Path):
     task = TextTask(tmp_path / "notes")
-    run(tmp_path / "run", PLAN, task, LocalExecutor(1, devices=("cpu",)))
+    run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1, devices=("cpu",)))
     assert "CUDA_VISIBLE_DEVICES=\n" in (task.notes / "environment-0").read_text()
     (opened,) = task.notes.glob("open-0-*")
     assert opened.read_text() == "cpu"
@@ -333,13 +335,14 @@ from pathlib import Path
 from ovforge.cli.common import run_app
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.plan import Plan
-from ovforge.runs.run import run
+from ovforge.runs.run import run_plan
 from tests.faults.harness import children
 from tests.faults.tasks import TextTask
 
 def app(args, standalone_mode):
     task = TextTask(Path({notes!r}), {troubles!r}, seconds={seconds!r})
-    run(Path({folder!r}), Plan(task="text", items=45, shard_size=10, groups=(25, 20)), task, LocalExecutor({workers}))
+    plan = Plan(task="text", items=45, shard_size=10, groups=(25, 20))
+    run_plan(Path({folder!r}), plan, task, LocalExecutor({workers}))
 
 if __name__ == "__main__":
     sys.exit(run_app(app))
@@ -379,7 +382,7 @@ def test_no_worker_outlives_its_parent(tmp_path: Path, how: signal.Signals):
         assert "interrupted" in errors
         check_clean(tmp_path / "run", task)
     wait_until(lambda: not any(process_is_alive(pid) for pid in workers), seconds=10)
-    run(tmp_path / "run", PLAN, task, LocalExecutor(2))
+    run_plan(tmp_path / "run", PLAN, task, LocalExecutor(2))
     assert contents(tmp_path / "run") == expected()
     check_clean(tmp_path / "run", task)
 
@@ -428,13 +431,13 @@ def test_a_living_process_keeps_its_temporary_files_and_its_run(tmp_path: Path):
         wait_until(lambda: list((tmp_path / "run/shards").glob(".000000.txt.part-*")))
         (temporary,) = (tmp_path / "run/shards").glob(".000000.txt.part-*")
         with pytest.raises(InputError, match="is at work there"):
-            run(tmp_path / "run", PLAN, task, LocalExecutor(1), overwrite=True)
-        run(tmp_path / "run", PLAN, task, LocalExecutor(1), shards=ShardSelection(2, 5))
+            run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1), overwrite=True)
+        run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1), shards=ShardSelection(2, 5))
         assert temporary.exists()
     finally:
         process.kill()
         process.communicate()
     wait_until(lambda: not any(process_is_alive(pid) for pid in workers_of(task)), seconds=10)
-    run(tmp_path / "run", PLAN, task, LocalExecutor(1))
+    run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1))
     assert not temporary.exists()
     assert contents(tmp_path / "run") == expected()

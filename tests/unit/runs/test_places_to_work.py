@@ -18,7 +18,7 @@ from ovforge.runs.executors import local, ray
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.executors.ray import RayExecutor, start_problem
 from ovforge.runs.plan import Plan
-from ovforge.runs.run import run
+from ovforge.runs.run import run_plan
 from tests.faults.tasks import TextTask
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -96,7 +96,7 @@ def test_auto_is_what_the_place_of_work_has(monkeypatch: pytest.MonkeyPatch):
 
 
 def _in_a_daemon(folder: Path) -> None:
-    run(folder / "run", Plan(task="text", items=4, shard_size=2), TextTask(folder / "notes"), LocalExecutor(2))
+    run_plan(folder / "run", Plan(task="text", items=4, shard_size=2), TextTask(folder / "notes"), LocalExecutor(2))
 
 
 def test_a_daemonic_process_does_the_work_itself(tmp_path: Path):
@@ -113,10 +113,11 @@ def test_a_script_without_a_main_guard_is_told(tmp_path: Path):
         "from pathlib import Path\n"
         "from ovforge.runs.executors.local import LocalExecutor\n"
         "from ovforge.runs.plan import Plan\n"
-        "from ovforge.runs.run import run\n"
+        "from ovforge.runs.run import run_plan\n"
         "from tests.faults.tasks import TextTask\n"
         f"folder = Path({str(tmp_path)!r})\n"
-        "run(folder / 'run', Plan(task='text', items=4, shard_size=2), TextTask(folder / 'notes'), LocalExecutor(1))\n"
+        "plan = Plan(task='text', items=4, shard_size=2)\n"
+        "run_plan(folder / 'run', plan, TextTask(folder / 'notes'), LocalExecutor(1))\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))}
     done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=120)
@@ -130,11 +131,11 @@ def test_without_a_home(tmp_path: Path):
 from pathlib import Path
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.plan import Plan
-from ovforge.runs.run import run
+from ovforge.runs.run import run_plan
 from tests.faults.tasks import TextTask
 if __name__ == "__main__":
     folder = Path({str(tmp_path)!r})
-    run(folder / "run", Plan(task="text", items=4, shard_size=2), TextTask(folder / "notes"), LocalExecutor(1))
+    run_plan(folder / "run", Plan(task="text", items=4, shard_size=2), TextTask(folder / "notes"), LocalExecutor(1))
 """
     (tmp_path / "start.py").write_text(code)
     environment = {key: value for key, value in os.environ.items() if key not in ("HOME", "USER", "LOGNAME")}

@@ -64,7 +64,7 @@ def test_inputs_may_move_between_start_and_resume(tmp_path: Path):
     [
         ({"seed": 2}, "option seed: 1 in the run, 2 now"),
         ({"shard_size": 8}, "option shard_size: 4 in the run, 8 now"),
-        ({"groups": (5, 5)}, "option groups: [] in the run, [5, 5] now"),
+        ({"groups": (5, 5)}, "option groups: 1 in the run, 2 now"),
         (
             {"options": {"engine": {"name": "warp", "strength": 0.5}, "sizes": (1, 2)}},
             "option engine.strength: 0.75 in the run, 0.5 now",

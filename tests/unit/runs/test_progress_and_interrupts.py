@@ -17,7 +17,7 @@ from ovforge.runs import live_progress, worker
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.plan import MANIFEST, Plan
-from ovforge.runs.run import RunInterrupted, run
+from ovforge.runs.run import RunInterrupted, run_plan
 from ovforge.runs.task import Shard, ShardReport, Slot
 from tests.faults.tasks import TextTask
 
@@ -54,7 +54,7 @@ def test_progress_moves_while_the_first_shard_is_at_work(
     monkeypatch.setattr("ovforge.runs.heartbeat.ADVANCE_SECONDS", 0.0)
     seen: list[int] = []
     plan = Plan(task="slow", items=40, shard_size=40)
-    run(tmp_path / "run", plan, SlowTask(), executor, progress=lambda stage, done, total: seen.append(done))
+    run_plan(tmp_path / "run", plan, SlowTask(), executor, progress=lambda stage, done, total: seen.append(done))
     assert seen[0] == 0
     assert seen[-1] == 40
     assert len(seen) > 2  # something between, although there is a single shard
@@ -89,7 +89,7 @@ class TestFailingDisks:
     ):
         pauses: list[float] = []
         monkeypatch.setattr(worker.time, "sleep", pauses.append)
-        result = run(tmp_path, Plan(task="t", items=1, shard_size=1), self.Task(2, error), InProcessExecutor())
+        result = run_plan(tmp_path, Plan(task="t", items=1, shard_size=1), self.Task(2, error), InProcessExecutor())
         assert result.complete
         assert pauses == [worker.STORAGE_PAUSE_SECONDS] * 2
 
@@ -99,7 +99,7 @@ def interrupted_after(folder: Path, number: int, *, done: int) -> tuple[int, str
     code = (
         "import signal, sys, typer; from pathlib import Path; from typing import Annotated;"
         "from ovforge.cli.common import command, run_app;"
-        "from ovforge.runs.plan import Plan; from ovforge.runs.run import run;"
+        "from ovforge.runs.plan import Plan; from ovforge.runs.run import run_plan;"
         "from ovforge.runs.executors.local import LocalExecutor;"
         "from tests.unit.runs.test_progress_and_interrupts import SlowTask;\n"
         # Whoever started the tests may have had them ignore these signals (nohup, a background shell).
@@ -107,7 +107,7 @@ def interrupted_after(folder: Path, number: int, *, done: int) -> tuple[int, str
         "app = typer.Typer()\n"
         "@command(app, 'go', example='go')\n"
         "def go(console, folder: Annotated[Path, typer.Argument()]):\n"
-        "    run(folder, Plan(task='slow', items=40, shard_size=10), SlowTask(), LocalExecutor(1))\n"
+        "    run_plan(folder, Plan(task='slow', items=40, shard_size=10), SlowTask(), LocalExecutor(1))\n"
         "if __name__ == '__main__':\n"
         "    sys.exit(run_app(app))\n"
     )
@@ -159,4 +159,4 @@ def test_python_callers_get_an_interrupt_with_its_state(tmp_path: Path, monkeypa
             raise KeyboardInterrupt
 
     with pytest.raises(RunInterrupted, match="nothing is done yet"):
-        run(tmp_path / "run", Plan(task="t", items=1, shard_size=1), TextTask(tmp_path), Interrupting())
+        run_plan(tmp_path / "run", Plan(task="t", items=1, shard_size=1), TextTask(tmp_path), Interrupting())

@@ -25,7 +25,7 @@ from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.executors.ray import RayExecutor
 from ovforge.runs.plan import Plan
-from ovforge.runs.run import run
+from ovforge.runs.run import run_plan
 from tests.faults.tasks import TextTask
 
 PLAN = Plan(task="text", items=45, shard_size=5)
@@ -61,7 +61,7 @@ def executor(request: pytest.FixtureRequest, one_node: Any) -> RayExecutor:
 
 
 def test_the_same_files_as_with_processes(tmp_path: Path, executor: RayExecutor):
-    result = run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), executor)
+    result = run_plan(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), executor)
     assert result.complete
     assert result.counts["items"] == 45
     assert contents(tmp_path / "run") == expected()
@@ -94,41 +94,41 @@ def test_a_step_of_the_package_on_ray(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("trouble", ["exception", "exit"])
 def test_a_shard_that_fails_twice_is_done_at_the_third_try(tmp_path: Path, executor: RayExecutor, trouble: str):
     task = TextTask(tmp_path / "notes", {1: (trouble, 2)})
-    assert run(tmp_path / "run", PLAN, task, executor).complete
+    assert run_plan(tmp_path / "run", PLAN, task, executor).complete
     assert contents(tmp_path / "run") == expected()
 
 
 @pytest.mark.parametrize(("trouble", "told"), [("exception", "a bad item"), ("kill", "")])
-def test_a_shard_that_fails_three_times_is_set_aside_and_retried_by_another_executor(
+def test_a_shard_that_fails_three_times_is_given_up_and_retried_by_another_executor(
     tmp_path: Path, executor: RayExecutor, trouble: str, told: str
 ):
     task = TextTask(tmp_path / "notes", {1: (trouble, 3)})
     with pytest.raises(WorkError, match="shard 1 failed 3 times") as caught:
-        run(tmp_path / "run", PLAN, task, executor)
+        run_plan(tmp_path / "run", PLAN, task, executor)
     assert told in caught.value.message
     assert len(list(task.notes.glob("run-1-*"))) == 3
     # What a killed process was writing may lie there until the next start; nothing of it is under a final name.
     published = {name: data for name, data in contents(tmp_path / "run").items() if not is_temporary(Path(name))}
     assert published == {name: data for name, data in expected().items() if name != "000001.txt"}
-    assert run(tmp_path / "run", PLAN, task, LocalExecutor(1)).complete
+    assert run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1)).complete
     assert contents(tmp_path / "run") == expected()
 
 
 def test_a_task_that_cannot_be_opened_stops_the_run(tmp_path: Path, executor: RayExecutor):
     with pytest.raises(InputError, match="model: not found"):
-        run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes", open_trouble="input"), executor)
+        run_plan(tmp_path / "run", PLAN, TextTask(tmp_path / "notes", open_trouble="input"), executor)
 
 
 def test_a_full_disk_stops_the_run(tmp_path: Path, executor: RayExecutor):
     with pytest.raises(WorkError, match="no room left"):
-        run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes", {1: ("full", 99)}), executor)
+        run_plan(tmp_path / "run", PLAN, TextTask(tmp_path / "notes", {1: ("full", 99)}), executor)
 
 
 def test_paths_relative_to_where_the_run_was_started(
     tmp_path: Path, executor: RayExecutor, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    result = run(Path("run"), PLAN, TextTask(Path("notes")), executor)
+    result = run_plan(Path("run"), PLAN, TextTask(Path("notes")), executor)
     assert result.shard_files[0] == Path("run/shards/000000.txt")
     assert contents(tmp_path / "run") == expected()
 
@@ -136,7 +136,7 @@ def test_paths_relative_to_where_the_run_was_started(
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match="executor='ray' needs the extra 'ray'"):
-        run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), RayExecutor())
+        run_plan(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), RayExecutor())
 
 
 def test_no_workers_are_refused():
@@ -163,7 +163,7 @@ def test_no_cluster_at_that_address(tmp_path: Path, no_ray: None, monkeypatch: p
 
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(InputError, match="no Ray cluster at 'auto'") as caught:
-        run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), RayExecutor(address="auto"))
+        run_plan(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), RayExecutor(address="auto"))
     assert caught.value.message.endswith("'auto': Could not find any running Ray instance.")
     assert "ray start --head" in caught.value.hint
 
@@ -171,7 +171,7 @@ def test_no_cluster_at_that_address(tmp_path: Path, no_ray: None, monkeypatch: p
 def test_a_cluster_started_on_the_spot_ends_with_the_run(tmp_path: Path, no_ray: None):
     import ray
 
-    assert run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), RayExecutor(workers=2)).complete
+    assert run_plan(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), RayExecutor(workers=2)).complete
     assert not ray.is_initialized()
 
 
@@ -194,7 +194,7 @@ def test_a_node_lost_in_the_middle_loses_nothing(tmp_path: Path, no_ray: None, g
         task = TextTask(tmp_path / "notes", seconds=0.5)
         killer = threading.Thread(target=_kill_in_the_middle, args=(task, lambda: _kill_node(cluster, nodes[1])))
         killer.start()
-        result = run(tmp_path / "run", PLAN, task, RayExecutor(address=cluster.address, gpus_per_worker=gpus))
+        result = run_plan(tmp_path / "run", PLAN, task, RayExecutor(address=cluster.address, gpus_per_worker=gpus))
         killer.join()
     finally:
         import ray

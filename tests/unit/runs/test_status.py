@@ -21,9 +21,9 @@ from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.heartbeat import LOST_AFTER_SECONDS, Heartbeat, RunningWorker, worker_statuses
 from ovforge.runs.ledger import Ledger, LedgerEntry
 from ovforge.runs.plan import Plan, freeze
-from ovforge.runs.run import ShardSelection, run
+from ovforge.runs.run import ShardSelection, run_plan
 from ovforge.runs.stale_files import remove_stale_files
-from ovforge.runs.status import status
+from ovforge.runs.status import read_status
 from ovforge.runs.task import Shard, ShardReport
 from tests.faults.tasks import TextTask
 
@@ -68,12 +68,12 @@ def put_worker(folder: Path, **values: object) -> Path:
 
 def test_no_run(tmp_path: Path):
     with pytest.raises(MissingInputError):
-        status(tmp_path)
+        read_status(tmp_path)
 
 
 def test_a_run_that_has_just_begun(tmp_path: Path):
     freeze(PLAN, tmp_path)
-    state = status(tmp_path)
+    state = read_status(tmp_path)
     assert (state.shards, state.done, state.waiting, state.items_done) == (5, 0, 5, 0)
     assert state.items_per_second is None
     assert state.seconds_left is None
@@ -88,7 +88,7 @@ def test_speed_time_left_and_the_slow_ones_come_from_monotonic_durations(tmp_pat
         os.utime(path, (0, 0))  # what the clocks said does not matter
     put_worker(tmp_path, shard=1, slot=0)
     put_worker(tmp_path, shard=3, slot=1)
-    state = status(tmp_path)
+    state = read_status(tmp_path)
     assert (state.done, state.running, state.waiting, state.failed) == (2, 2, 1, 0)
     assert state.items_per_second_of_worker == pytest.approx(15 / 10)
     assert state.items_per_second == pytest.approx(2 * 15 / 10)
@@ -102,8 +102,8 @@ def test_speed_time_left_and_the_slow_ones_come_from_monotonic_durations(tmp_pat
 
 
 def test_a_finished_run(tmp_path: Path):
-    run(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), LocalExecutor(2))
-    state = status(tmp_path / "run")
+    run_plan(tmp_path / "run", PLAN, TextTask(tmp_path / "notes"), LocalExecutor(2))
+    state = read_status(tmp_path / "run")
     assert (state.done, state.running, state.failed, state.waiting) == (5, 0, 0, 0)
     assert state.items_done == state.items == 45
     assert state.seconds_left == 0.0
@@ -112,12 +112,12 @@ def test_a_finished_run(tmp_path: Path):
 
 def test_a_failed_shard_is_told_until_it_is_done(tmp_path: Path):
     task = TextTask(tmp_path / "notes", {1: ("exception", 3)})
-    run(tmp_path / "run", PLAN, task, LocalExecutor(1), raise_failed=False)
-    state = status(tmp_path / "run")
+    run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1), raise_failed=False)
+    state = read_status(tmp_path / "run")
     assert (state.done, state.failed, state.waiting) == (4, 1, 0)
     assert state.problems == {1: "ValueError: a bad item"}
-    run(tmp_path / "run", PLAN, task, LocalExecutor(1), shards=ShardSelection(2, 5))
-    assert status(tmp_path / "run").failed == 0
+    run_plan(tmp_path / "run", PLAN, task, LocalExecutor(1), shards=ShardSelection(2, 5))
+    assert read_status(tmp_path / "run").failed == 0
 
 
 def test_a_worker_of_this_machine_lives_while_its_process_does(tmp_path: Path):
@@ -150,9 +150,9 @@ def test_a_heartbeat_tells_the_shard_and_how_long(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("ovforge.runs.heartbeat.BEAT_SECONDS", 0.05)
     with Heartbeat(tmp_path, 3) as heartbeat:
         heartbeat.start(Shard(7, 70, 80))
-        deadline = time.monotonic() + 30  # a busy machine may be late with a beat
+        deadline = time.monotonic() + 30  # a busy machine may be late with a heartbeat
         while not (seen := [one for one in worker_statuses(tmp_path) if one.worker.shard_seconds > 0.1]):
-            assert time.monotonic() < deadline, "no beat told how long the shard takes"
+            assert time.monotonic() < deadline, "no heartbeat told how long the shard takes"
             time.sleep(0.02)
         (one,) = seen
         assert one.alive
@@ -161,7 +161,7 @@ def test_a_heartbeat_tells_the_shard_and_how_long(tmp_path: Path, monkeypatch: p
     assert worker_statuses(tmp_path) == []
 
 
-def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_stale_files_go_and_those_of_living_workers_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     (tmp_path / "shards").mkdir()
@@ -213,7 +213,7 @@ def pairs_app() -> typer.Typer:
 
 def test_the_command_shows_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     task = TextTask(tmp_path / "notes", {1: ("bracket", 3)})
-    run(tmp_path / "my", PLAN, task, LocalExecutor(1), raise_failed=False)
+    run_plan(tmp_path / "my", PLAN, task, LocalExecutor(1), raise_failed=False)
     assert run_app(pairs_app(), ["status", "my", "--folder", str(tmp_path)]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "4 of 5 done, 0 running, 0 waiting, 1 failed" in out
@@ -222,7 +222,7 @@ def test_the_command_shows_a_table(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_the_command_gives_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    run(tmp_path / "my", PLAN, TextTask(tmp_path / "notes"), LocalExecutor(1))
+    run_plan(tmp_path / "my", PLAN, TextTask(tmp_path / "notes"), LocalExecutor(1))
     assert run_app(pairs_app(), ["status", "my", "--folder", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["done"] == 5
     assert run_app(pairs_app(), ["status", "my", "--folder", str(tmp_path), "--json", "--watch"]) == 0

@@ -87,7 +87,7 @@ def test_an_object_inside_the_image_moves_by_itself() -> None:
 @pytest.mark.parametrize(
     "mask",
     [
-        disc(100, 100, 30),  # 2,821 pixels
+        disc(100, 100, 26),  # 2,121 pixels
         rectangle(0, 60, 90, 90),
         rectangle(1, 60, 90, 90),
         rectangle(100, HEIGHT - 91, 90, 91),
@@ -104,13 +104,13 @@ def test_a_crowd_region_stays() -> None:
 
 
 def test_what_touches_or_is_contained_moves_together() -> None:
-    player, racket, ball = disc(100, 100, 40), rectangle(143, 95, 30, 10), disc(100, 90, 6)
+    player, racket, ball = disc(100, 100, 40), rectangle(142, 95, 30, 10), disc(100, 90, 6)
     scene = divided([player, racket, ball])
     assert [sorted(group.members) for group in scene.groups] == [[0, 1, 2]]
     assert scene.groups[0].moves
     shape = scene.group_mask(0) > 0
     assert shape[player | racket].all()
-    assert shape[100, 141:143].all()  # the gap between the two moves with them
+    assert shape[100, 141]  # the gap between the two moves with them
     assert not shape[100, 180]
 
 
@@ -264,7 +264,7 @@ def test_pixels_are_where_the_truth_says(painted: Painted) -> None:
         for index, (truth, colour) in enumerate(zip(frame.objects, colours, strict=True)):
             near = np.abs(frame.image.astype(int) - colour).max(axis=2) < 60
             mask = truth.full_mask(WIDTH, HEIGHT)
-            inner = cv2.erode(mask, np.ones((9, 9), np.uint8), borderValue=255) > 0
+            inner = cv2.erode(mask, np.ones((9, 9), np.uint8), borderValue=0) > 0
             outer = cv2.dilate(mask, np.ones((7, 7), np.uint8)) > 0
             assert near[inner].all(), f"object {index} is labelled where it is not"
             assert not (near & ~outer).any(), f"object {index} shows where it is not labelled"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import errno
+import threading
+import tracemalloc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +16,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from ovforge.errors import WorkError
+from ovforge.files.spool import Spool
 from ovforge.image_io.hdf5 import ImageReader
 from ovforge.options.diffusion import DiffusionOptions, Sampler
 from ovforge.options.labels import Labels, Outside
@@ -21,7 +25,7 @@ from ovforge.records.run_layout import RECORDS
 from ovforge.runs.task import Shard, ShardReport, Slot
 from ovforge.synthesis.diffusion import DiffusionEngine
 from ovforge.synthesis.image_table import read_images
-from ovforge.synthesis.pair_task import PairTask
+from ovforge.synthesis.pair_task import AHEAD, PairTask
 from ovforge.synthesis.pairs import PairSettings
 from ovforge.synthesis.randomness import generator
 from ovforge.synthesis.repaint import EngineTraits, Repainted, RepaintJob, WorkingSize
@@ -58,6 +62,29 @@ class NoiseEngine:
 
     def close(self) -> None:
         self.closed = True
+
+
+@dataclass
+class AheadEngine(NoiseEngine):
+    """The same, as a device does it: a batch is started, and its results are asked for later, by another thread."""
+
+    started: int = 0
+    most_at_once: int = 0
+    fail: bool = False
+    threads: set[str] = field(default_factory=set)
+
+    def start(self, jobs: Sequence[RepaintJob]) -> Callable[[], list[Repainted]]:
+        self.started += 1
+        self.most_at_once = max(self.most_at_once, self.started)
+
+        def results() -> list[Repainted]:
+            self.threads.add(threading.current_thread().name)
+            self.started -= 1
+            if self.fail:
+                raise WorkError("the device is gone")
+            return self.repaint(jobs)
+
+        return results
 
 
 def make(mini: Path, out: Path, engine: NoiseEngine, *, threads: int = 2, shards: int = 1) -> list[ShardReport]:
@@ -109,6 +136,22 @@ def test_the_result_does_not_depend_on_batches_threads_or_shards(mini: Path, tmp
         assert content_of(tmp_path / "b.h5", shards) == content_of(tmp_path / "a.h5")
         if shards == 1:
             assert (tmp_path / "b-0.h5").read_bytes() == (tmp_path / "a-0.h5").read_bytes()
+
+
+def test_an_engine_that_works_ahead_changes_no_byte(mini: Path, tmp_path: Path) -> None:
+    make(mini, tmp_path / "a.h5", NoiseEngine())
+    engine = AheadEngine()
+    make(mini, tmp_path / "b.h5", engine, threads=1)
+    assert (tmp_path / "b-0.h5").read_bytes() == (tmp_path / "a-0.h5").read_bytes()
+    assert engine.most_at_once <= AHEAD
+    assert len(engine.threads) == 1 and threading.current_thread().name not in engine.threads
+
+
+def test_what_goes_wrong_after_a_batch_was_started_stops_the_shard(mini: Path, tmp_path: Path) -> None:
+    with pytest.raises(WorkError, match="the device is gone"):
+        make(mini, tmp_path / "a.h5", AheadEngine(fail=True))
+    with pytest.raises(WorkError, match="gave 2 images for 3"):
+        make(mini, tmp_path / "a.h5", AheadEngine(lose_one=True))
 
 
 def test_what_an_engine_says_and_gives_up_on_is_recorded(mini: Path, tmp_path: Path) -> None:
@@ -200,3 +243,56 @@ def test_the_engine_s_nature_decides_the_rule_and_its_notes() -> None:
     assert "ablation" in note and "no gain" in note
     for engine in (FillEngine(), WarpEngine()):
         assert engine.traits.labels(engine.traits.outside[0]) is Labels.ALL
+
+
+def noisy_clips(folder: Path, images: int = 3) -> PairTask:
+    """A task on images of noise, whose JPEGs are large, each with a square that can move."""
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir()
+    for number in range(images):
+        pixels = rng.integers(0, 256, (240, 320, 3), np.uint8)
+        (folder / f"images/{number}.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    square = [[100, 70, 190, 70, 190, 160, 100, 160]]
+    content = {
+        "images": [{"id": i, "width": 320, "height": 240, "file_name": f"{i}.png"} for i in range(images)],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1, "bbox": [100, 70, 90, 90], "area": 8100, "segmentation": square}
+            for i in range(images)
+        ],
+        "categories": [{"id": 1, "name": "square"}],
+    }
+    (folder / "ann.json").write_bytes(msgspec.json.encode(content))
+    table = read_images(folder / "ann.json", None, variants=1)
+    return PairTask(table, folder / "images", FillEngine(), PairSettings(labels=Labels.ALL))
+
+
+def test_memory_does_not_grow_with_the_frames_of_a_clip(tmp_path: Path) -> None:
+    task = noisy_clips(tmp_path)
+    peaks, sizes = [], []
+    for frames in (3, 64):
+        out = tmp_path / f"{frames}.h5"
+        worker = replace(task, settings=replace(task.settings, frames=frames)).open(Slot(0))
+        worker.run(Shard(0, 0, 1), tmp_path / "warm.h5")
+        tracemalloc.start()
+        worker.run(Shard(0, 0, len(task.table)), out)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        worker.close()
+        sizes.append(out.stat().st_size)
+    one_clip = (sizes[1] - sizes[0]) / len(task.table)
+    assert one_clip > 4 << 20
+    assert peaks[1] - peaks[0] < one_clip / 2
+    assert not [path for path in tmp_path.iterdir() if path.suffix not in (".h5", ".json", "")]
+
+
+def test_a_frame_that_cannot_wait_on_the_disk_stops_the_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = noisy_clips(tmp_path, images=1)
+
+    def full(self: Spool, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Spool, "add", full)
+    worker = replace(task, settings=replace(task.settings, frames=3)).open(Slot(0))
+    with pytest.raises(OSError, match="No space left"):
+        worker.run(Shard(0, 0, 1), tmp_path / "a.h5")
+    worker.close()

@@ -65,7 +65,7 @@ def _annotation_file() -> dict[str, Any]:
 def _record(n: int, annotations: list[dict[str, Any]], *, masks: bool) -> PairRecord:
     name = f"{n:012d}.jpg"
     if n == BROKEN:
-        return PairRecord(n, name, [], (Drop("image", "is no image", 1, (name,)),))
+        return PairRecord(n, name, [], (Drop("image", "is not an image", 1, (name,)),))
     usable = [a for a in annotations if a["image_id"] == n and a["area"] > 4096 and not a["iscrowd"]]
     variants = []
     for r in range(VARIANTS):
@@ -270,7 +270,7 @@ def test_objects_below_a_fidelity_are_left_out_and_counted(tmp_path: Path) -> No
     data = json.loads((tmp_path / "annotations" / f"{NAME}.json").read_bytes())
     assert {a["fidelity"] for a in data["annotations"] if "fidelity" in a} == {0.75}
     drops = {(drop.kind, drop.reason): drop.count for drop in summary.drops}
-    assert drops == {("object", "has a fidelity below 0.5"): 9 * VARIANTS, ("image", "is no image"): 1}
+    assert drops == {("object", "has a fidelity below 0.5"): 9 * VARIANTS, ("image", "is not an image"): 1}
     # The ids of those skipped stay unused, so that files with other limits compare.
     whole = _finish(tmp_path, original=True)
     by_id = {a["id"]: a for a in whole["annotations"]}

@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ovforge.annotation_io.annotation_file import AnnotationFile, read_records
+from ovforge.annotation_io.annotation_file import read_records
+from ovforge.annotation_io.door import open_annotations
+from ovforge.annotation_io.image_names import bare_name
+from ovforge.annotation_io.schema import needed
 from ovforge.annotations.importing.imported import Imported, encode
 from ovforge.errors import AnnotationFileError
 from ovforge.options.importing import ImportKind
+from ovforge.records.reporting import require_some
 
 Edit = Callable[[dict[str, Any]], None]
 
-_NEEDED = ("images", "annotations", "categories")
 _BOXES_AS_POLYGONS = "its masks are the boxes' rectangles: as coarse as boxes"
 
 
@@ -25,17 +28,15 @@ def read_coco_like(kind: ImportKind, path: Path) -> Imported:
     """Read a release that has COCO's sections.
 
     Raises:
-        MissingInputError, AnnotationFileError: no such file, not JSON, or a section is not there.
+        MissingInputError, AnnotationFileError: no such file, not JSON, a section is not there, or what the steps after
+            this one would refuse: ids twice, annotations of unknown images or classes.
     """
     imported = Imported()
-    with AnnotationFile(path) as file:
-        names = file.sections
-        others = {name: file.value(name) for name in names if name not in ("images", "annotations")}
-    for name in _NEEDED:
-        if name not in names:
-            raise AnnotationFileError(
-                path, f'has no "{name}" (it has {", ".join(names) or "no keys"})', hint=f"it is no file of {kind.value}"
-            )
+    with open_annotations(path, images=(), annotations=(), categories=("name",), spans=()) as opened:
+        require_some(len(opened.categories), "class", path)
+        classes = Counter(opened.categories["name"].tolist())
+        names = opened.file.sections
+        others = {name: opened.file.value(name) for name in names if name not in ("images", "annotations")}
     edit_image = _IMAGE_EDITS.get(kind, _unchanged)
     for name in names:
         if name == "images":
@@ -44,7 +45,7 @@ def read_coco_like(kind: ImportKind, path: Path) -> Imported:
             imported.sections[name] = _annotations(path, imported)
         else:
             imported.sections[name] = others[name]
-    _count_classes(path, imported)
+    _count_classes(classes, imported)
     if kind is ImportKind.TAO:
         imported.notes.append(_BOXES_AS_POLYGONS)
     return imported
@@ -60,8 +61,8 @@ def _images(path: Path, edit: Edit, imported: Imported) -> Iterator[bytes]:
 def _annotations(path: Path, imported: Imported) -> Iterator[bytes]:
     with_masks = False
     for record in read_records(path, "annotations", dict):
-        box: Any = record.get("bbox")
-        if not _is_box(box):
+        box = _box_of(path, record)
+        if box[2] <= 0 or box[3] <= 0:
             imported.drops.add("annotation", "its box has no area", record.get("id"))
             continue
         record.setdefault("iscrowd", 0)
@@ -74,12 +75,26 @@ def _annotations(path: Path, imported: Imported) -> Iterator[bytes]:
         imported.notes.append("it has boxes and no masks: `pairs generate` needs --boxes-as-masks for it")
 
 
-def _is_box(box: Any) -> bool:
-    return isinstance(box, list) and len(box) == 4 and box[2] > 0 and box[3] > 0
+def _box_of(path: Path, record: dict[str, Any]) -> list[float]:
+    box: Any = record.get("bbox")
+    if box is None:
+        return [0.0, 0.0, 0.0, 0.0]
+    if (
+        not isinstance(box, list)
+        or len(box) != 4
+        or any(isinstance(side, bool) or not isinstance(side, int | float) for side in box)
+    ):
+        found = encode({"bbox": box})[8:-1].decode()
+        found = found if len(found) <= 80 else f"{found[:77]}..."
+        raise AnnotationFileError(
+            path,
+            f"has {found} as its bbox: it needs {needed('annotations', 'bbox')}",
+            record=f"annotation {record.get('id')}",
+        )
+    return box
 
 
-def _count_classes(path: Path, imported: Imported) -> None:
-    names = Counter(record.get("name") for record in read_records(path, "categories", dict))
+def _count_classes(names: Counter[str], imported: Imported) -> None:
     imported.counts["classes"] = names.total()
     if twice := sorted(str(name) for name, count in names.items() if count > 1):
         shown = ", ".join(twice[:5]) + (", ..." if len(twice) > 5 else "")
@@ -94,8 +109,7 @@ def _unchanged(record: dict[str, Any]) -> None:
 
 def _bare_coco_name(record: dict[str, Any]) -> None:
     # What was inserted differs between copies of the file (with and without folder); the address is always LVIS's.
-    name = record.get("coco_url") or record.get("file_name") or ""
-    record["file_name"] = name.rpartition("/")[2]
+    record["file_name"] = bare_name(record.get("coco_url") or "", record.get("file_name") or "")
 
 
 def _objects365_name(record: dict[str, Any]) -> None:

@@ -137,7 +137,7 @@ def _image_rows(
         try:
             width, height = read_size_of_file(path)
         except ImageError as error:
-            imported.drops.add("image", "is no readable image", error.message)
+            imported.drops.add("image", "is not a readable image", error.message)
             skipped.add(name)
         else:
             images[name] = _ImageRow(len(images) + 1, width, height)
@@ -247,7 +247,7 @@ def _add_mask(
         return
     pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if pixels is None:
-        imported.drops.add("mask", "its PNG file is no readable image", names[0])
+        imported.drops.add("mask", "its PNG file is not a readable image", names[0])
         return
     resized = cv2.resize(pixels, (image.width, image.height), interpolation=cv2.INTER_NEAREST)
     rle = coco_mask.encode(np.asfortranarray(resized > 0, np.uint8))

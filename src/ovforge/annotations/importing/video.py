@@ -13,8 +13,10 @@ from typing import Any
 import msgspec
 
 from ovforge.annotation_io.annotation_file import read_records, read_value
+from ovforge.annotation_io.door import read_table
 from ovforge.annotations.importing.imported import Imported, NotAMaskError, box_and_area, compressed_rle, encode
 from ovforge.errors import AnnotationFileError
+from ovforge.records.reporting import require_some
 
 
 class _Video(msgspec.Struct, frozen=True):
@@ -52,9 +54,12 @@ def read_youtube_vis(path: Path) -> Imported:
         MissingInputError, AnnotationFileError: no such file, not JSON, or no `videos` and `annotations` of this form.
     """
     imported = Imported()
+    classes = _class_ids(path)
     videos: dict[int, tuple[_Video, int]] = {}
     first = 1
     for video in read_records(path, "videos", _Video):
+        if video.id in videos:
+            raise AnnotationFileError(path, f"two videos have the id {video.id}")
         videos[video.id] = (video, first)
         first += len(video.file_names)
     imported.counts["videos"] = len(videos)
@@ -68,6 +73,7 @@ def read_youtube_vis(path: Path) -> Imported:
                 )
 
     def tracks() -> Iterator[bytes]:
+        seen: set[int] = set()
         for track in read_records(path, "annotations", _Track):
             if track.video_id not in videos:
                 raise AnnotationFileError(
@@ -75,6 +81,10 @@ def read_youtube_vis(path: Path) -> Imported:
                     f'annotation {track.id} has video_id {track.video_id}, which is not in "videos"',
                     hint="take the annotation file and its videos from one release",
                 )
+            _check_class(path, f"annotation {track.id}", track.category_id, classes)
+            if track.id in seen:
+                raise AnnotationFileError(path, f"two annotations have the id {track.id}")
+            seen.add(track.id)
             imported.counts["tracks"] += 1
             yield encode({"id": track.id, "category_id": track.category_id, "video_id": track.video_id})
 
@@ -107,7 +117,7 @@ def read_youtube_vis(path: Path) -> Imported:
                     }
                 )
 
-    imported.counts["classes"] = _class_count(path)
+    imported.counts["classes"] = len(classes)
     imported.sections = {
         "videos": (
             encode({"id": v.id, "name": _folder(v), "width": v.width, "height": v.height}) for v, _ in videos.values()
@@ -127,10 +137,15 @@ def read_burst(path: Path) -> Imported:
         MissingInputError, AnnotationFileError: no such file, not JSON, or no `sequences` of this form.
     """
     imported = Imported()
+    classes = _class_ids(path)
 
     def videos() -> Iterator[bytes]:
+        seen: set[int] = set()
         for sequence in read_records(path, "sequences", _Sequence):
-            _check_sequence(path, sequence)
+            _check_sequence(path, sequence, classes)
+            if sequence.id in seen:
+                raise AnnotationFileError(path, f"two sequences have the id {sequence.id}")
+            seen.add(sequence.id)
             imported.counts["videos"] += 1
             name = f"{sequence.dataset}/{sequence.seq_name}"
             yield encode({"id": sequence.id, "name": name, "width": sequence.width, "height": sequence.height})
@@ -187,7 +202,7 @@ def read_burst(path: Path) -> Imported:
             first_image += len(sequence.annotated_image_paths)
             first_track += len(ids)
 
-    imported.counts["classes"] = _class_count(path)
+    imported.counts["classes"] = len(classes)
     imported.sections = {
         "videos": videos(),
         "images": images(),
@@ -198,7 +213,25 @@ def read_burst(path: Path) -> Imported:
     return imported
 
 
-def _check_sequence(path: Path, sequence: _Sequence) -> None:
+def _class_ids(path: Path) -> frozenset[int]:
+    """The ids of the classes, checked as for every step."""
+    categories = read_table(path, "categories", "name")
+    require_some(len(categories), "class", path)
+    return frozenset(categories["id"].tolist())
+
+
+def _check_class(path: Path, place: str, category_id: int, classes: frozenset[int]) -> None:
+    if category_id not in classes:
+        raise AnnotationFileError(
+            path,
+            f'{place} has category_id {category_id}, which is not in "categories"',
+            hint="the file is probably cut from another release",
+        )
+
+
+def _check_sequence(path: Path, sequence: _Sequence, classes: frozenset[int]) -> None:
+    for name, category_id in sequence.track_category_ids.items():
+        _check_class(path, f"sequence {sequence.id}, track {name}", category_id, classes)
     if len(sequence.segmentations) != len(sequence.annotated_image_paths):
         raise AnnotationFileError(
             path,
@@ -233,7 +266,3 @@ def _annotation(path: Path, place: str, mask: Any, height: int, width: int) -> d
 def _folder(video: _Video) -> str:
     """The folder of a video's frames, which names it; its number where they lie in none."""
     return video.file_names[0].rpartition("/")[0] if video.file_names else str(video.id)
-
-
-def _class_count(path: Path) -> int:
-    return sum(1 for _ in read_records(path, "categories", dict))

@@ -247,8 +247,10 @@ class _WorkerPool:
         process = context.Process(target=serve, args=(worker_end, slot), name=f"ovforge-worker-{index}", daemon=True)
         with _environment(_worker_environment(name, self.executor.workers)), _interrupt_held_back():
             process.start()
-        worker_end.close()  # the worker's end must live in the worker alone, so that its death closes the pipe
-        self.workers[pipe] = _WorkerProcess(slot, process, pipe)
+            # The worker's end must live in the worker alone, so that its death closes the pipe.
+            worker_end.close()
+            # An interrupt that was held back comes at the end of this block: the worker has to be known by then.
+            self.workers[pipe] = _WorkerProcess(slot, process, pipe)
         with contextlib.suppress(OSError):
             pipe.send_bytes(self.job_bytes)
 

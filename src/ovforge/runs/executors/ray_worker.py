@@ -102,7 +102,7 @@ def do_in_task(packed: Packed, shard: Shard, cores: float) -> int:
         ShardFailedError: not done this time.
         FatalError: no shard can be done.
     """
-    global _open_in_process  # noqa: PLW0603 - the process is Ray's: nothing else of ours lives from task to task
+    global _open_in_process  # noqa: PLW0603 - the process is Ray's: nothing else of ovforge lives from task to task
     if _open_in_process is None or _open_in_process[0] != packed:
         if _open_in_process is not None:
             _open_in_process[2].close()

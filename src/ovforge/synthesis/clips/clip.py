@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ovforge.synthesis.clips.layers import Scene, divide
+from ovforge.synthesis.clips.layers import LEAST_AREA, Scene, divide
 from ovforge.synthesis.clips.looks import Looks, draw_looks, plain_looks
 from ovforge.synthesis.clips.motion import PRESETS, Paths, draw_paths, ovtrack_paths, viewport_margins
 from ovforge.synthesis.clips.plate import Plate, make_plate
@@ -32,7 +32,7 @@ class ClipSettings:
     frames: int = 5
     motion: str = "video"
     gap: float = 15.0
-    min_area: float = 64.0**2
+    min_area: float = LEAST_AREA
     seed: int = 0
 
 

@@ -9,7 +9,7 @@ must never come away from it, and small objects give no usable cut-out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -21,14 +21,17 @@ Mask = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 """x, y, width, height in whole pixels."""
 
-TOUCH = 2
+TOUCH = 1
 """Pixels: two objects touch where their masks are at most twice this far apart."""
 EDGE = 2
 """Pixels: an object that is so near to the image's edge is taken to be cut off by it."""
+LEAST_AREA = 48.0**2
+"""Square pixels: smaller objects give no usable cut-out."""
 LARGEST_SHARE = 0.4
 """Of the image's area: a larger group stays with the background, as too little would be left to complete it from."""
 LARGEST_SUM = 0.55
 """Of the image's area: all groups that move, together."""
+TOO_LARGE = "too large: too little would be left to complete the background from"
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,19 @@ class Group:
     Attributes:
         members: positions in the scene's objects.
         box: around all members' masks.
-        moves: whether the group has a path of its own.
+        why_not: why the group has no path of its own; empty if it has one.
         nearness: orders groups by depth: of two groups, the one with the larger number is in front.
     """
 
     members: tuple[int, ...]
     box: Box
-    moves: bool
+    why_not: str
     nearness: float
+
+    @property
+    def moves(self) -> bool:
+        """Whether the group has a path of its own."""
+        return not self.why_not
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,11 @@ class Scene:
     height: int
     objects: tuple[SceneObject, ...]
     groups: tuple[Group, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.width, self.height
 
     def union(self, members: Sequence[int]) -> Mask:
         """The union of some objects' masks, uint8 (height, width), 255 or 0."""
@@ -100,7 +113,7 @@ class Scene:
 
 
 def divide(
-    rles: Sequence[dict[str, Any]], crowd: Sequence[bool], width: int, height: int, *, min_area: float = 64.0**2
+    rles: Sequence[dict[str, Any]], crowd: Sequence[bool], width: int, height: int, *, min_area: float = LEAST_AREA
 ) -> Scene:
     """Divide an image's objects into groups and decide which of them move by themselves.
 
@@ -113,18 +126,21 @@ def divide(
     objects = tuple(_object(rle) for rle in rles)
     groups = []
     for members in _touching(objects):
-        box = _around([objects[index].box for index in members])
-        area = max(objects[index].area for index in members)
+        box = around([objects[index].box for index in members])
         total = sum(objects[index].area for index in members)
-        moves = (
-            area > min_area
-            and total <= LARGEST_SHARE * width * height
-            and not any(crowd[index] for index in members)
-            and _is_inside(box, width, height)
-        )
+        if not _is_inside(box, width, height):
+            why_not = "cut off by the image's edge"
+        elif not max(objects[index].area for index in members) > min_area:
+            why_not = f"none larger than {min_area:g} pixels"
+        elif any(crowd[index] for index in members):
+            why_not = "a crowd region"
+        elif total > LARGEST_SHARE * width * height:
+            why_not = TOO_LARGE
+        else:
+            why_not = ""
         # What stands lower in the image is nearer; of two at one height, the larger.
         nearness = box[1] + box[3] + 1e-6 * total
-        groups.append(Group(tuple(members), box, moves, float(nearness)))
+        groups.append(Group(tuple(members), box, why_not, float(nearness)))
     return Scene(width, height, objects, _limited(groups, objects, width * height))
 
 
@@ -190,9 +206,17 @@ def _window(item: SceneObject, window: Box) -> Mask:
     return part
 
 
-def _around(boxes: Sequence[Box]) -> Box:
+def around(boxes: Sequence[Box]) -> Box:
+    """The smallest box around some."""
     left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
     return left, top, max(box[0] + box[2] for box in boxes) - left, max(box[1] + box[3] for box in boxes) - top
+
+
+def shared(first: Box, second: Box) -> Box | None:
+    """What two boxes share, or None where they are apart."""
+    left, top = max(first[0], second[0]), max(first[1], second[1])
+    right, bottom = min(first[0] + first[2], second[0] + second[2]), min(first[1] + first[3], second[1] + second[3])
+    return (left, top, right - left, bottom - top) if left < right and top < bottom else None
 
 
 def _is_inside(box: Box, width: int, height: int) -> bool:
@@ -206,7 +230,7 @@ def _limited(groups: Sequence[Group], objects: Sequence[SceneObject], pixels: in
     moving.sort(key=lambda p: area[p])
     while moving and sum(area[p] for p in moving) > LARGEST_SUM * pixels:
         moving.pop()
-    kept = set(moving)
     return tuple(
-        Group(group.members, group.box, position in kept, group.nearness) for position, group in enumerate(groups)
+        replace(group, why_not=TOO_LARGE) if group.moves and position not in moving else group
+        for position, group in enumerate(groups)
     )

@@ -21,9 +21,10 @@ LONGEST_BLUR = 16.0
 SHORTEST_BLUR = 1.4
 """Pixels; shorter motion within an exposure cannot be seen."""
 
-_TILE = 512
-_TILE_SPREAD = 24.0
-"""Standard deviation of the noise tile, in levels."""
+_STRETCH = 1 << 18
+"""Values of noise, of which every piece of a frame takes some that lie together."""
+_PIECE = 1 << 17
+"""Values of a frame that get their noise at a time."""
 
 
 @dataclass(frozen=True)
@@ -33,39 +34,87 @@ class Looks:
     Attributes:
         gains: float64 (frames, 3): what red, green and blue are multiplied by.
         noise: standard deviation of the sensor noise, in levels of 255.
-        noise_at: int64 (frames, 3, 2): where in the tile of noise each colour of each frame starts.
+        noise_key: of the random numbers that say where in the stretch of noise each piece of each frame begins.
         exposure: share of the time between two frames for which the shutter is open.
     """
 
     gains: NDArray[np.float64]
     noise: float
-    noise_at: NDArray[np.int64]
+    noise_key: int
     exposure: float
 
 
 def draw_looks(preset: Preset, frames: int, gap: float, generators: Generators) -> Looks:
     """Draw the looks of a clip of `frames` frames, each `gap` video frames after the one before."""
     rng = generators("looks")
-    noise, step = rng.uniform(*preset.noise), math.sqrt(min(gap / 15, 2.0))
+    # In eighths, so that a worker's clips share their stretches of noise.
+    noise, step = round(8 * rng.uniform(*preset.noise)) / 8, math.sqrt(min(gap / 15, 2.0))
     draws = rng.standard_normal((frames - 1, 3))
     drift = np.zeros((frames, 3))
     for frame in range(1, frames):
         drift[frame] = np.clip(0.9 * drift[frame - 1] + step * draws[frame - 1], -2.5, 2.5)
     gain, warm, green = (drift * (preset.gain, preset.tint, preset.tint / 2)).T
     gains = np.exp(np.stack([gain + warm, gain + green, gain - warm], axis=1))
-    return Looks(gains, float(noise), rng.integers(0, _TILE, (frames, 3, 2)), min(preset.shutter / gap, 1.0))
+    return Looks(gains, noise, int(rng.integers(1 << 62)), min(preset.shutter / gap, 1.0))
 
 
 def plain_looks(frames: int) -> Looks:
     """Neither drift nor noise nor blur."""
-    return Looks(np.ones((frames, 3)), 0.0, np.zeros((frames, 3, 2), np.int64), 0.0)
+    return Looks(np.ones((frames, 3)), 0.0, 0, 0.0)
 
 
-def develop(image: Image, looks: Looks, frame: int, tone: tuple[float, float] = (0.0, 1.0)) -> Image:
+@dataclass(frozen=True)
+class Grain:
+    """A clip's noise, split into what makes a pixel brighter and what makes it darker, so that plain additions do.
+
+    Attributes:
+        brighter, darker: uint8 (`_STRETCH`,).
+        starts: for each frame, where in the stretch the noise of each of its pieces begins.
+    """
+
+    brighter: Image
+    darker: Image
+    starts: list[list[int]]
+
+    def add_to(self, image: Image, frame: int) -> None:
+        """Add a frame's noise, in place."""
+        values = image.reshape(-1)
+        for piece, start in enumerate(self.starts[frame]):
+            some = values[piece * _PIECE : (piece + 1) * _PIECE]
+            stop = start + len(some)
+            cv2.add(some, self.brighter[start:stop], dst=some)
+            cv2.subtract(some, self.darker[start:stop], dst=some)
+
+
+def make_grain(looks: Looks, height: int, width: int) -> Grain | None:
+    """The noise of a clip; None where there is none."""
+    if looks.noise <= 0:
+        return None
+    pieces = -(-3 * height * width // _PIECE)
+    rng = np.random.Generator(np.random.Philox(key=looks.noise_key))
+    return Grain(*_split_noise(looks.noise), rng.integers(0, _STRETCH - _PIECE, (len(looks.gains), pieces)).tolist())
+
+
+@functools.lru_cache(maxsize=16)
+def _split_noise(spread: float) -> tuple[Image, Image]:
+    levels = np.rint(_noise() * np.float32(spread))
+    brighter, darker = (np.clip(part, 0, 255).astype(np.uint8) for part in (levels, -levels))
+    return brighter, darker
+
+
+@functools.cache
+def _noise() -> NDArray[np.float32]:
+    return np.random.Generator(np.random.Philox(key=13)).standard_normal(_STRETCH, dtype=np.float32)
+
+
+def develop(
+    image: Image, looks: Looks, frame: int, grain: Grain | None, tone: tuple[float, float] = (0.0, 1.0)
+) -> Image:
     """Give a rendered frame its exposure, colour and noise.
 
     Args:
-        image: uint8 (height, width, 3 or 4); a fourth channel is dropped.
+        image: uint8 (height, width, 4); the fourth channel is dropped.
+        grain: of `make_grain`.
         tone: brightness and contrast, as in `synthesis.motion`.
 
     Returns:
@@ -73,46 +122,32 @@ def develop(image: Image, looks: Looks, frame: int, tone: tuple[float, float] = 
     """
     brightness, contrast = tone
     gains = looks.gains[frame] * contrast
-    height, width = image.shape[:2]
-    noise = _noise_tile(height, width) if looks.noise > 0 else None
-    planes = []
-    plane = np.empty((height, width), np.uint8)
-    for channel in range(3):
-        gain = float(gains[channel])
-        cv2.extractChannel(image, channel, dst=plane)
-        if noise is not None:
-            y, x = looks.noise_at[frame, channel].tolist()
-            scale = looks.noise / _TILE_SPREAD
-            grain = noise[y : y + height, x : x + width]
-            planes.append(cv2.addWeighted(plane, gain, grain, scale, 255 * brightness - 128 * scale))
-        elif gain != 1.0 or brightness:
-            levels = np.clip(np.rint(np.arange(256) * gain + 255 * brightness), 0, 255).astype(np.uint8)
-            planes.append(cv2.LUT(plane, levels))
-        else:
-            planes.append(plane.copy())
-    return np.asarray(cv2.merge(planes), np.uint8)
-
-
-def _noise_tile(height: int, width: int) -> NDArray[np.uint8]:
-    """Noise around 128, large enough for a frame that starts anywhere in the first `_TILE` rows and columns."""
-    return _repeated_noise(-(-height // _TILE) + 1, -(-width // _TILE) + 1)
-
-
-@functools.lru_cache(maxsize=4)
-def _repeated_noise(down: int, across: int) -> NDArray[np.uint8]:
-    tile = np.random.Generator(np.random.Philox(key=13)).standard_normal((_TILE, _TILE), dtype=np.float32)
-    levels = np.clip(np.rint(tile * _TILE_SPREAD + 128), 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(np.tile(levels, (down, across)))
+    seen = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGBA2RGB), np.uint8)
+    if brightness or np.any(gains != 1.0):
+        cv2.transform(seen, np.column_stack([np.diag(gains), np.full(3, 255.0 * brightness)]), dst=seen)
+    if grain is not None:
+        grain.add_to(seen, frame)
+    return seen
 
 
 def exposures(matrices: Matrices, point: Sequence[float], exposure: float) -> NDArray[np.float64]:
     """How far a point of the image moves in each frame while the shutter is open: float64 (frames, 2), pixels."""
-    at = np.stack([cv2.perspectiveTransform(np.array([[point]], np.float64), matrix)[0, 0] for matrix in matrices])
-    motion = np.gradient(at, axis=0) * exposure
+    moved = matrices @ np.array([*point, 1.0])
+    at = moved[:, :2] / moved[:, 2:]
+    around = np.concatenate([2 * at[:1] - at[1:2], at, 2 * at[-1:] - at[-2:-1]])  # as if it went on at both ends
+    motion = (around[2:] - around[:-2]) / 2 * exposure
     length = np.hypot(motion[:, 0], motion[:, 1])
     motion *= np.minimum(1.0, LONGEST_BLUR / np.maximum(length, 1e-9))[:, None]
     motion[length < SHORTEST_BLUR] = 0
     return np.asarray(motion)
+
+
+def is_identity(matrix: NDArray[np.float64]) -> bool:
+    """Whether a matrix moves nothing."""
+    return bool((matrix == _IDENTITY).all())
+
+
+_IDENTITY = np.eye(3)
 
 
 def warp(image: Image, matrix: NDArray[np.float64], size: tuple[int, int], flags: int, border: int) -> Image:
@@ -138,7 +173,7 @@ def warp_blurred(
         border: OpenCV's border mode.
 
     Returns:
-        The warped image; the image itself where the warp changes nothing.
+        The warped image; the image itself, or a part of it, where the warp changes nothing.
     """
     shifts = []
     rest = (float(motion[0]), float(motion[1]))
@@ -147,8 +182,8 @@ def warp_blurred(
         shifts.append((round(rest[0]), round(rest[1])))
     extra_x, extra_y = sum(abs(x) for x, _ in shifts), sum(abs(y) for _, y in shifts)
     x, y, width, height = window
-    if not shifts and not (x or y) and image.shape[:2] == (height, width) and np.array_equal(matrix, np.eye(3)):
-        return image
+    if not shifts and is_identity(matrix) and y + height <= image.shape[0] and x + width <= image.shape[1]:
+        return image[y : y + height, x : x + width]
     placed = np.array([[1, 0, extra_x / 2 - x], [0, 1, extra_y / 2 - y], [0, 0, 1]], np.float64) @ matrix
     warped = warp(image, placed, (width + extra_x, height + extra_y), cv2.INTER_LINEAR, border)
     for across, down in shifts:

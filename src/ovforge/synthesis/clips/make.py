@@ -5,7 +5,7 @@ The engine is given the background plate, once for all frames; what it repaints 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -94,14 +94,16 @@ def clip_settings(settings: PairSettings) -> ClipSettings:
 
 def finish_clip(
     prepared: Prepared, planned: PlannedClip, repainted: Repainted, settings: PairSettings
-) -> list[tuple[bytes, VariantRecord, tuple[tuple[str, str], ...]]]:
-    """Everything after the engine: every frame's JPEG and its record but the first, which is the image itself."""
+) -> Iterator[tuple[bytes, VariantRecord, tuple[tuple[str, str], ...]]]:
+    """Everything after the engine: every frame's JPEG and its record but the first, which is the image itself.
+
+    A frame is made when it is asked for: memory does not depend on their number.
+    """
     source, plan, job = prepared.source, planned.plan, planned.job
     if repainted.image is not job.image:
         height, width = plan.plate.image.shape[:2]
         background = to_image_size(repainted.image, job.content, (width, height))
         plan = replace(plan, plate=replace_missing(plan.plate, background))
-    finished = []
     for number, frame in enumerate(render_clip(planned.image, plan)):
         if number == 0:
             continue
@@ -118,8 +120,7 @@ def finish_clip(
             ],
         )
         drops = repainted.drops if number == 1 else ()
-        finished.append((encode_jpeg(frame.image, settings.quality), record, drops))
-    return finished
+        yield encode_jpeg(frame.image, settings.quality), record, drops
 
 
 def _entry(

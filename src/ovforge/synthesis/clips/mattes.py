@@ -17,6 +17,8 @@ from ovforge.synthesis.clips.layers import Box, Mask
 
 MARGIN = 4
 """Pixels around a cut-out's mask, so that its soft edge ends inside the array."""
+SOFT_EDGE = 2
+"""Pixels around a mask that its soft edge reaches, with what a bilinear warp adds."""
 
 _INSET = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
 _CORE = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
@@ -51,13 +53,19 @@ def cut_out(image: NDArray[np.uint8], mask: Mask, box: Box) -> Sprite:
     """
     x, y, width, height = box
     top, left, bottom, right = _grown(box, mask.shape[1], mask.shape[0])
-    pads = (top - (y - MARGIN), y + height + MARGIN - bottom, left - (x - MARGIN), x + width + MARGIN - right)
+    # Of even width and height: halving it is ten times as fast then.
+    pads = (
+        top - (y - MARGIN),
+        y + height + height % 2 + MARGIN - bottom,
+        left - (x - MARGIN),
+        x + width + width % 2 + MARGIN - right,
+    )
     colours = cv2.copyMakeBorder(image[top:bottom, left:right], *pads, cv2.BORDER_REPLICATE)
     shape = cv2.copyMakeBorder(mask[top:bottom, left:right], *pads, cv2.BORDER_CONSTANT, value=0)
     soft = opacity(np.asarray(shape, np.uint8))
     clean = _clean_rim(np.asarray(colours, np.uint8), np.asarray(shape, np.uint8))
-    premultiplied = cv2.multiply(clean, cv2.merge([soft, soft, soft]), scale=1 / 255)
-    return Sprite(np.dstack([premultiplied, soft]), (x - MARGIN, y - MARGIN))
+    premultiplied = cv2.multiply(clean, cv2.merge([soft] * 4), scale=1 / 255)
+    return Sprite(np.asarray(premultiplied, np.uint8), (x - MARGIN, y - MARGIN))
 
 
 def _grown(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
@@ -71,20 +79,25 @@ def _grown(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
 
 
 def _clean_rim(colours: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:
-    """Replace the colours of a mask's rim, and what is just outside it, by those of the nearby inside."""
+    """Replace the colours of a mask's rim, and what is just outside it, by those of the nearby inside.
+
+    Returns:
+        uint8 (height, width, 4); the fourth channel is 255.
+    """
     core = cv2.erode(mask, _CORE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    result = colours.copy()
+    result = np.asarray(cv2.cvtColor(colours, cv2.COLOR_RGB2RGBA), np.uint8)
     rim = cv2.dilate(mask, _INSET) & ~core
+    todo = np.flatnonzero(rim > 0)
+    given = result.copy()
     # Thin parts have no core near enough: there the mask itself has to do.
     for inside, size in ((core, 9), (mask, 15)):
-        known = cv2.copyTo(cv2.cvtColor(colours, cv2.COLOR_RGB2RGBA), inside)  # the fourth channel is 255 there
-        spread = cv2.blur(known, (size, size))
-        here = np.flatnonzero((rim > 0) & (spread[..., 3] >= _LEAST_WEIGHT))
-        taken = spread.reshape(-1, 4)[here].astype(np.float32)
-        means = taken[:, :3] * (255 / taken[:, 3:])
-        result.reshape(-1, 3)[here] = np.clip(np.rint(means), 0, 255).astype(np.uint8)
-        rim.reshape(-1)[here] = 0
-        if not cv2.countNonZero(rim):
+        spread = cv2.blur(cv2.copyTo(given, inside), (size, size)).reshape(-1, 4).take(todo, axis=0)
+        enough = spread[:, 3] >= _LEAST_WEIGHT
+        taken = spread[enough].astype(np.float32)
+        taken *= 255 / taken[:, 3:]
+        result.reshape(-1, 4)[todo[enough]] = np.minimum(np.rint(taken), 255).astype(np.uint8)
+        todo = todo[~enough]
+        if not len(todo):
             break
     return result
 

@@ -44,6 +44,8 @@ class Preset:
         still: share of the clips with something that moves by itself whose camera stands still.
         closest: how far the camera zooms in at most, as a factor of length.
         roll, turn: degrees that the camera and a group turn in 15 video frames (standard deviation).
+        stretch, slant: how a group bends in 15 video frames, so that its members move a little against one another:
+            standard deviation of the logarithm of its width to its height, and of its sideways lean.
         smallest, largest: bounds of a group's own log area ratio.
         leaves: how many of the groups may go as far as out of the image, as a share.
         gain, tint: exposure and colour drift: standard deviation of the logarithm in 15 video frames.
@@ -60,6 +62,8 @@ class Preset:
     closest: float = 1.8
     roll: float = 1.0
     turn: float = 3.0
+    stretch: float = 0.025
+    slant: float = 0.02
     smallest: float = -2.2
     largest: float = 1.4
     leaves: float = 0.25
@@ -73,7 +77,7 @@ VIDEO = Preset(
     pan={5: Spread(0.003, 0.010, 0.035), 15: Spread(0.005, 0.025, 0.08), 30: Spread(0.015, 0.035, 0.10)},
     zoom={5: Spread(0.02, 0.11, 0.28), 15: Spread(0.015, 0.24, 0.9), 30: Spread(0.08, 0.46, 1.3)},
     shift={5: Spread(0.0108, 0.0158, 0.063), 15: Spread(0.0035, 0.043, 0.138), 30: Spread(0.031, 0.045, 0.164)},
-    growth={5: Spread(0.0172, 0.121, 0.294), 15: Spread(0.0007, 0.172, 2.05), 30: Spread(0.084, 0.57, 3.5)},
+    growth={5: Spread(0.0155, 0.121, 0.294), 15: Spread(0.0007, 0.163, 1.75), 30: Spread(0.095, 0.57, 5.5)},
 )
 
 
@@ -89,6 +93,8 @@ HARD = Preset(
     closest=2.2,
     roll=3.0,
     turn=10.0,
+    stretch=0.05,
+    slant=0.05,
     still=0.2,
     leaves=0.6,
     gain=0.12,
@@ -264,6 +270,9 @@ def _own_path(
     bends, reversals = rng.normal(0, 0.35 * math.sqrt(gap / 15), steps), rng.random(steps)
     leaves, aims = rng.random(2)
     heading = rng.uniform(0, 2 * math.pi)
+    stretch, slant = (
+        _drift(rng, steps, spread * math.sqrt(gap / 15), 3 * spread) for spread in (preset.stretch, preset.slant)
+    )
     middle = np.array([(width - 1) / 2, (height - 1) / 2])
     # Out of the image at the nearest side, or across the image past another group.
     if leaves < preset.leaves:
@@ -290,7 +299,8 @@ def _own_path(
             heading = _angle(inward, heading) + 0.5 * bends[step - 1]
             moved = at + size * np.array([math.cos(heading), math.sin(heading)])
         at = moved
-        matrices.append(_similarity(scale, float(turns[step]), tuple(centre), tuple(at)))
+        bent = _bend(float(stretch[step]), float(slant[step]), tuple(centre))
+        matrices.append(_similarity(scale, float(turns[step]), tuple(centre), tuple(at)) @ bent)
     return np.stack(matrices)
 
 
@@ -298,6 +308,16 @@ def _angle(direction: NDArray[np.float64], otherwise: float) -> float:
     if float(np.hypot(*direction)) < 1:
         return otherwise
     return math.atan2(float(direction[1]), float(direction[0]))
+
+
+def _bend(stretch: float, slant: float, centre: tuple[float, ...]) -> NDArray[np.float64]:
+    """Widen by exp(stretch), flatten by as much, and lean sideways, about a centre; the area stays."""
+    wide = math.exp(stretch)
+    x, y = centre
+    return np.array(
+        [[wide, slant, x - wide * x - slant * y], [0, 1 / wide, y - y / wide], [0, 0, 1]],
+        np.float64,
+    )
 
 
 def _similarity(scale: float, angle: float, before: tuple[float, ...], after: tuple[float, ...]) -> NDArray[np.float64]:

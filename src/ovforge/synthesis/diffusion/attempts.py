@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ovforge.devices import resolve_device
 from ovforge.options.diffusion import Foreground, SettledOptions
 from ovforge.synthesis.diffusion.batches import Bucket, FixedBatches
-from ovforge.synthesis.diffusion.device import resolve_device, resolve_threads
+from ovforge.synthesis.diffusion.device import resolve_threads
 from ovforge.synthesis.diffusion.latents import paste_kept
+from ovforge.synthesis.diffusion.transfer import OnTheWay
 from ovforge.synthesis.randomness import generator
 from ovforge.synthesis.repaint import Repainted, RepaintJob, WorkingSize
 
@@ -46,8 +49,25 @@ class Attempt:
         return generator(self.job.seed, self.job.image_id, self.job.variant, self.job.purpose(purpose))
 
 
+class Painted:
+    """The images of one batch, perhaps still on their way from the device."""
+
+    def __init__(self, rgb: torch.Tensor, finite: torch.Tensor) -> None:
+        """`rgb` is uint8 (B, H, W, 3), `finite` bool (B): see `rounded`."""
+        self._on_the_way = OnTheWay(rgb, finite)
+
+    def image(self, row: int, content: tuple[int, int]) -> NDArray[np.uint8] | None:
+        """Wait for the batch: the image of one row, or None if it came out black or not finite."""
+        rgb, finite = self._on_the_way.arrived()
+        return None if is_spoilt(rgb[row], finite[row], content) else rgb[row]
+
+
+_Row = tuple[Painted, int]
+"""An image as a batch and its row in it."""
+
+
 class BatchedRepainter(abc.ABC):
-    """Repaints jobs batch by batch; fulfils `synthesis.repaint.Repainter`. Its subclasses paint one batch."""
+    """Repaints jobs batch by batch; fulfils `synthesis.repaint.StartsAhead`. Its subclasses paint one batch."""
 
     working_size: WorkingSize | None
 
@@ -65,10 +85,12 @@ class BatchedRepainter(abc.ABC):
             torch.set_num_threads(threads)
         self.batches = FixedBatches(largest_batch or options.batch_size, self._device, self._probe)
         self.batch_size = self.batches.largest
+        self._networks = threading.RLock()
+        """Held while the networks are used: an image is tried again by whoever asks for the results."""
 
     @abc.abstractmethod
-    def _run_batch(self, attempts: list[Attempt]) -> list[NDArray[np.uint8] | None]:
-        """Paint one batch: RGB images, or None for one that came out black or not finite."""
+    def _run_batch(self, attempts: list[Attempt]) -> Painted:
+        """Paint one batch, if possible without waiting for the device."""
 
     @abc.abstractmethod
     def _probe(self, bucket: Bucket, size: int) -> None:
@@ -80,13 +102,27 @@ class BatchedRepainter(abc.ABC):
         Raises:
             WorkError: not even one image fits into the device's memory.
         """
+        return self.start(jobs)()
+
+    def start(self, jobs: Sequence[RepaintJob]) -> Callable[[], list[Repainted]]:
+        """Hand jobs of one size to the device; calling the result waits for their images.
+
+        Raises:
+            WorkError: not even one image fits into the device's memory.
+        """
+        jobs = list(jobs)
+        started = self._start([Attempt(job, 0) for job in jobs])
+        return lambda: self._results(jobs, started)
+
+    def _results(self, jobs: list[RepaintJob], started: list[tuple[_Row, int]]) -> list[Repainted]:
         results: dict[int, Repainted] = {}
         waiting = list(range(len(jobs)))
         prompt = "" if self._options.no_captions else None
         for attempt in range(ATTEMPTS):
-            tried = [Attempt(jobs[i], attempt) for i in waiting]
-            rgb_images = self._images(tried)
-            for i, (rgb, batch_size) in zip(waiting, rgb_images, strict=True):
+            if attempt:
+                started = self._start([Attempt(jobs[i], attempt) for i in waiting])
+            for i, ((painted, row), batch_size) in zip(waiting, started, strict=True):
+                rgb = painted.image(row, jobs[i].content)
                 if rgb is not None:
                     record = {"engine": "diffusion", "batch_size": batch_size, "attempt": attempt}
                     results[i] = Repainted(self._finished(jobs[i], rgb), record, prompt=prompt)
@@ -110,11 +146,17 @@ class BatchedRepainter(abc.ABC):
         """Give the processor's threads back; subclasses give back the model and its memory."""
         torch.set_num_threads(self._threads_before)
 
-    def _images(self, attempts: list[Attempt]) -> list[tuple[NDArray[np.uint8] | None, int]]:
+    def _start(self, attempts: list[Attempt]) -> list[tuple[_Row, int]]:
+        """The attempts' images, each as a row of its batch, with the batch's size."""
         if not attempts:
             return []
-        with torch.inference_mode(), _repeatable():
-            return self.batches.run(_bucket(attempts[0].job), attempts, self._run_batch)
+
+        def work(batch: list[Attempt]) -> list[_Row]:
+            painted = self._run_batch(batch)
+            return [(painted, row) for row in range(len(batch))]
+
+        with self._networks, torch.inference_mode(), _repeatable():
+            return self.batches.run(_bucket(attempts[0].job), attempts, work)
 
     def _finished(self, job: RepaintJob, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self._options.foreground is Foreground.EXACT:

@@ -61,8 +61,9 @@ class DiffusionEngine:
         _check_libraries()
         import torch
 
+        from ovforge.devices import resolve_device
         from ovforge.synthesis.diffusion.attempts import ATTEMPTS
-        from ovforge.synthesis.diffusion.device import resolve_device, resolve_precision, resolve_threads
+        from ovforge.synthesis.diffusion.device import resolve_precision, resolve_threads
         from ovforge.synthesis.diffusion.loading import check_lora_files
 
         report, family = self._look()

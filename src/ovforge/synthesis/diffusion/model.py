@@ -20,6 +20,7 @@ from ovforge.synthesis.diffusion.lora import add_loras
 from ovforge.synthesis.diffusion.model_folder import check_model_folder, read_config
 from ovforge.synthesis.diffusion.sampling import NoisePredictor
 from ovforge.synthesis.diffusion.schedule import NoiseScale
+from ovforge.synthesis.diffusion.transfer import sent
 
 COMPILED_LATENTS = frozenset({(64, 88), (64, 96), (64, 48)})
 """Latent sizes (height, width) that `--compile` compiles for: COCO's 640x480, 640x427 and both upright, in 768x512.
@@ -109,9 +110,9 @@ class StableDiffusion:
             truncation=True,
             return_tensors="pt",
         )
-        inputs = {"input_ids": tokens.input_ids.to(self.device)}
+        inputs = {"input_ids": sent(tokens.input_ids, self.device)}
         if getattr(self.text_encoder.config, "use_attention_mask", None):
-            inputs["attention_mask"] = tokens.attention_mask.to(self.device)
+            inputs["attention_mask"] = sent(tokens.attention_mask, self.device)
         with self._resident(self.text_encoder) as encoder:
             embedding: torch.Tensor = encoder(**inputs, return_dict=True).last_hidden_state
         self._texts[prompt] = embedding

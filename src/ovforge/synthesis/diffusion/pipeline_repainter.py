@@ -8,11 +8,10 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ovforge.errors import InputError
 from ovforge.options.diffusion import Cache, SettledOptions
-from ovforge.synthesis.diffusion.attempts import Attempt, BatchedRepainter, is_spoilt, rounded
+from ovforge.synthesis.diffusion.attempts import Attempt, BatchedRepainter, Painted, rounded
 from ovforge.synthesis.diffusion.batches import Bucket
 from ovforge.synthesis.diffusion.device import DTYPES, resolve_precision
 from ovforge.synthesis.diffusion.families.pipeline import SCHEDULERS, PipelineFamily, Row
@@ -61,13 +60,9 @@ class PipelineRepainter(BatchedRepainter):
             torch.cuda.empty_cache()
         super().close()
 
-    def _run_batch(self, attempts: list[Attempt]) -> list[NDArray[np.uint8] | None]:
-        """One call of the pipeline. None stands for an image that came out black or not finite."""
-        rgb, finite = (column.cpu().numpy() for column in rounded(self._paint(attempts) * 255))
-        return [
-            None if is_spoilt(image, whole, attempt.job.content) else image
-            for image, whole, attempt in zip(rgb, finite, attempts, strict=True)
-        ]
+    def _run_batch(self, attempts: list[Attempt]) -> Painted:
+        """One call of the pipeline."""
+        return Painted(*rounded(self._paint(attempts) * 255))
 
     def _paint(self, attempts: list[Attempt], **changes: Any) -> torch.Tensor:
         jobs = [attempt.job for attempt in attempts]

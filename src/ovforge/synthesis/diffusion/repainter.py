@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ovforge.options.diffusion import STABLE_DIFFUSION, DiffusionOptions
-from ovforge.synthesis.diffusion.attempts import Attempt, BatchedRepainter, is_spoilt, rounded
+from ovforge.synthesis.diffusion.attempts import Attempt, BatchedRepainter, Painted, rounded
 from ovforge.synthesis.diffusion.batches import Bucket
 from ovforge.synthesis.diffusion.latents import CELL, keep_cells
 from ovforge.synthesis.diffusion.model import StableDiffusion
 from ovforge.synthesis.diffusion.sampling import sample_latents
 from ovforge.synthesis.diffusion.schedulers import guided_calls, make_schedule
+from ovforge.synthesis.diffusion.transfer import to_device
 from ovforge.synthesis.repaint import WorkingSize
 
 _VAE_ROWS = 4
@@ -50,20 +49,23 @@ class DiffusionRepainter(BatchedRepainter):
         self.model.close()
         super().close()
 
-    def _run_batch(self, attempts: list[Attempt]) -> list[NDArray[np.uint8] | None]:
-        """The way of one batch: encode, sample, decode. None stands for an image that came out black or not finite."""
+    def _run_batch(self, attempts: list[Attempt]) -> Painted:
+        """The way of one batch: encode, sample, decode; the processor waits for the device nowhere in it."""
         jobs = [attempt.job for attempt in attempts]
         options = self._options
-        images = torch.from_numpy(np.stack([job.image for job in jobs])).to(self._device)
-        rgb_images = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        keep = np.stack([keep_cells(job.keep_mask) for job in jobs])
-        repaint_mask = 1.0 - torch.from_numpy(keep).to(self._device).float().unsqueeze(1)
+        keep = [keep_cells(job.keep_mask) for job in jobs]
+        size = keep[0].shape
+        purposes = ["vae noise", "latent noise", *(["vae noise, masked"] if self.model.inpainting else [])]
+        noise = {purpose: [attempt.noise(size, purpose) for attempt in attempts] for purpose in purposes}
+        given = to_device({**noise, "images": [job.image for job in jobs], "keep": keep}, self._device)
+        rgb_images = given["images"].permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        repaint_mask = 1.0 - given["keep"].float().unsqueeze(1)
 
-        start = self._encode(rgb_images, self._noise(attempts, keep.shape[1:], "vae noise"))
+        start = self._encode(rgb_images, given["vae noise"])
         mask_channels = None
         if self.model.inpainting:
             hole = repaint_mask.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
-            around = self._encode(rgb_images * (1.0 - hole), self._noise(attempts, keep.shape[1:], "vae noise, masked"))
+            around = self._encode(rgb_images * (1.0 - hole), given["vae noise, masked"])
             mask_channels = torch.cat((repaint_mask, around), dim=1)
 
         prompts = ["" if options.no_captions else job.prompt for job in jobs]
@@ -74,19 +76,15 @@ class DiffusionRepainter(BatchedRepainter):
                 predict,
                 self.schedule,
                 start,
-                self._noise(attempts, keep.shape[1:], "latent noise"),
+                given["latent noise"],
                 repaint_mask=repaint_mask,
                 text=text,
                 empty_text=empty,
                 guidance=options.guidance if options.guided else 0.0,
                 guided_calls=guided_calls(options, len(self.schedule.calls)),
-                fresh_noise=lambda i: self._noise(attempts, keep.shape[1:], f"resampling noise {i}"),
+                fresh_noise=lambda i: self._noise(attempts, size, f"resampling noise {i}"),
             )
-        decoded = self._decode(latents)
-        return [
-            None if is_spoilt(rgb, finite, job.content) else rgb
-            for rgb, finite, job in zip(*decoded, jobs, strict=True)
-        ]
+        return Painted(*self._decode(latents))
 
     def _encode(self, rgb_images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         parts = []
@@ -95,13 +93,14 @@ class DiffusionRepainter(BatchedRepainter):
             parts.append(mean + deviation * noise[rows])
         return torch.cat(parts)
 
-    def _decode(self, latents: torch.Tensor) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Images as uint8 (B, H, W, 3), and which of them are finite."""
+    def _decode(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images as uint8 (B, H, W, 3), and which of them are finite, on the device."""
         parts = [rounded(self.model.decode_latents(latents[rows])) for rows in _vae_rows(len(latents))]
-        return tuple(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
+        rgb_images, finite = zip(*parts, strict=True)
+        return torch.cat(rgb_images), torch.cat(finite)
 
     def _noise(self, attempts: Sequence[Attempt], size: tuple[int, ...], purpose: str) -> torch.Tensor:
-        return torch.from_numpy(np.stack([attempt.noise(size, purpose) for attempt in attempts])).to(self._device)
+        return to_device({purpose: [attempt.noise(size, purpose) for attempt in attempts]}, self._device)[purpose]
 
     def _probe(self, bucket: Bucket, size: int) -> None:
         """Encode, one U-Net call and decode, at a batch size that may be too large for memory."""

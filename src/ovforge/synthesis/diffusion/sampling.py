@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ovforge.synthesis.diffusion.schedule import Call, Combination, Level, Schedule
+from ovforge.synthesis.diffusion.transfer import sent
 
 NoisePredictor = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """predict(latents (B, 4, h, w) float32, timestep (0-d, int64), text (B, tokens, width)) -> prediction, float32."""
@@ -63,7 +64,7 @@ def sample_latents(
 
     device = start_latents.device
     # One transfer for all timesteps, so that the loop never waits for the device.
-    timesteps = torch.tensor([call.timestep for call in schedule.calls], device=device)
+    timesteps = sent(torch.tensor([call.timestep for call in schedule.calls]), device)
     keep_mask = 1.0 - repaint_mask
     latents = _at_level(schedule.start, start_latents, noise)
     saved = latents

@@ -21,7 +21,7 @@ SEARCH_SCALES = (0.8, 0.9, 1.0, 1.1, 1.25)
 _GREY_FLOOR = 2.0
 """Grey levels of gradient that are noise."""
 _EDGE_FLOOR = 8.0
-"""Grey levels of difference across a contour that are no edge."""
+"""Grey levels of difference across a contour that are not edges."""
 _ACROSS = 2.0
 """Pixels from the contour at which its two sides are looked at."""
 _CHROMA_RANGE = 40.0

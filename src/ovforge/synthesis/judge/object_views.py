@@ -49,7 +49,8 @@ def object_views(
 ) -> ObjectViews:
     """The objects that a second view's record names.
 
-    Masks are the record's where it has them; else the annotation file's polygons, moved. Ignore regions are no objects.
+    Masks are the record's where it has them; else the annotation file's polygons, moved. Ignore regions are not
+    objects.
 
     Raises:
         ImageError: the second view has another size than the first.

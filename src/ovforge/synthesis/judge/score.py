@@ -22,12 +22,12 @@ from ovforge.files.atomic import check_output, temporary_path, write_bytes
 from ovforge.options.judge import ScoreOptions
 from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.reporting import Progress, StepSummary, no_progress
-from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, run_command
+from ovforge.records.run_layout import check_run_name, merged_files, run_command
 from ovforge.records.scores import FORMAT, Scores, ViewScores
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.in_process import InProcessExecutor
-from ovforge.runs.plan import Plan, input_file, load_plan
-from ovforge.runs.run import RunResult, ShardSelection, run
+from ovforge.runs.plan import Plan, input_file, plan_if_any
+from ovforge.runs.run import RunResult, ShardSelection, run_plan
 from ovforge.synthesis.image_table import ImageTable, read_images
 from ovforge.synthesis.judge.score_task import ScoreTask
 from ovforge.synthesis.pair_file import read_about, read_lines
@@ -78,7 +78,7 @@ def score_pairs(
             )
     models = _models(options)
     run_folder = options.folder / options.name
-    made_by = load_plan(run_folder)[0] if (run_folder / MANIFEST).is_file() else None
+    made_by = plan_if_any(run_folder)
     annotations = planned_annotations(options.annotations, made_by, run_folder)
     check_annotations(annotations, made_by)
     about = read_about(merged.pairs)
@@ -111,7 +111,7 @@ def score_pairs(
             inputs={"pairs": input_file(merged.pairs), "annotations": input_file(annotations)},
             versions={"ovforge": __version__, "opencv": str(cv2.__version__)},
         )
-        result = run(
+        result = run_plan(
             _run_folder(out),
             plan,
             task,
