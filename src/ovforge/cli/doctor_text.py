@@ -52,6 +52,12 @@ def _lines(report: DoctorReport, *, verbose: bool) -> Iterator[str]:
         yield "runs of pairs"
         for run in report.runs:
             yield f"  {run.name}: {run.describe()}"
+    if report.engine_models:
+        yield ""
+        yield "models for --engine diffusion"
+        for found in report.engine_models:
+            problem = f" ({found.problem})" if found.problem else ""
+            yield f"  [{'!' if problem else 'x'}] {found.what or 'not run'}{problem}: --model {found.place}"
     if report.vision_models:
         yield ""
         yield "vision models"

@@ -52,8 +52,8 @@ class EngineChoice(Options):
 
     engine: EngineName = option(
         EngineName.FILL,
-        "fill: the moved image stays, its completed background is seen around it; needs no model. diffusion: Stable "
-        "Diffusion repaints all but the objects. warp: a preview, not to train on; objects may be seen twice, the "
+        "fill: the moved image stays, its completed background is seen around it; needs no model. diffusion: a model "
+        "of diffusers repaints all but the objects. warp: a preview, not to train on; objects may be seen twice, the "
         "second time without a label.",
         panel=ENGINE,
     )

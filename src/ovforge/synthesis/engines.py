@@ -33,7 +33,10 @@ def engine_of_run(plan: Plan, run_folder: Path, *, model: Path | None = None, de
         case "warp":
             return WarpEngine()
         case "diffusion":
-            changes: dict[str, Any] = {"model": model or find_model(plan, run_folder)}
+            changes: dict[str, Any] = {
+                "model": model or find_model(plan, run_folder),
+                "lora": _found_loras(plan, run_folder),
+            }
             if device:
                 changes["device"] = device
             return engine_from_description(described, **changes)
@@ -49,7 +52,7 @@ def with_run_diffusion_options(
     model = options.model if "model" in given else find_model(plan, run_folder)
     given_fields = set(given) | ({"width", "height"} if "working_size" in given else set())  # one option
     values = {field.name: getattr(options, field.name) for field in fields(options) if field.name in given_fields}
-    return replace(own, **{**values, "model": model})
+    return replace(own, **{"lora": _found_loras(plan, run_folder), **values, "model": model})
 
 
 def pinned(engine: Engine, described: dict[str, Any]) -> Engine:
@@ -69,3 +72,15 @@ def find_model(plan: Plan, run_folder: Path) -> Path:
     noted = str(plan.options["engine"]["model"])
     places = possible_places(plan, noted, run_folder, DEFAULT_MODEL)
     return next((place for place in places if place.exists()), places[0])
+
+
+def _found_loras(plan: Plan, run_folder: Path) -> tuple[str, ...]:
+    """The LoRA files of a run with their weights, where they are now: where they were, or where they went with the
+    run's folder."""
+    described = plan.options["engine"]
+    found = []
+    for noted, one in zip(described.get("lora_files", ()), described.get("lora", ()), strict=True):
+        places = possible_places(plan, str(noted), run_folder)
+        place = next((place for place in places if place.exists()), places[0])
+        found.append(f"{place}:{one['weight']}")
+    return tuple(found)

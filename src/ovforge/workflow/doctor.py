@@ -31,6 +31,15 @@ class VisionModelState(msgspec.Struct, frozen=True):
     problem: str
 
 
+class EngineModelState(msgspec.Struct, frozen=True):
+    """A model below `saved_models` that `--engine diffusion --model PLACE` may be given."""
+
+    place: str
+    what: str
+    """Its family; empty if it is of none that is run."""
+    problem: str
+
+
 class DoctorReport(msgspec.Struct, frozen=True):
     """What `doctor` found."""
 
@@ -43,6 +52,7 @@ class DoctorReport(msgspec.Struct, frozen=True):
     """The files that the reader's configuration names; empty where no reader was named."""
     runs: tuple[PairsRun, ...]
     environment: Environment
+    engine_models: tuple[EngineModelState, ...]
     vision_models: tuple[VisionModelState, ...]
     jobs: tuple[str, ...]
     """The jobs that have something here; both where nothing is here at all."""
@@ -78,6 +88,7 @@ def doctor(options: WorkflowOptions) -> DoctorReport:
         files=look_up(options),
         runs=runs,
         environment=read_environment(options.root),
+        engine_models=_engine_models(options),
         vision_models=_vision_models(options),
         jobs=jobs,
         next_command=_next_command([step for step in steps if step.job in jobs], options)
@@ -102,6 +113,17 @@ def _model(options: WorkflowOptions) -> InputState:
         site=MODEL_SITE,
         download="the whole repository, safetensors",
     )
+
+
+def _engine_models(options: WorkflowOptions) -> tuple[EngineModelState, ...]:
+    """The folders of diffusers below `saved_models`, but for the default one, which is an input."""
+    states = []
+    for path in sorted((options.root / layout.SAVED_MODELS).glob("*/model_index.json")):
+        place = path.parent.relative_to(options.root)
+        if place != layout.DIFFUSION_MODEL:
+            found = inspect_model_folder(path.parent)
+            states.append(EngineModelState(str(place), found.title, "; ".join(found.problems)))
+    return tuple(states)
 
 
 def _vision_models(options: WorkflowOptions) -> tuple[VisionModelState, ...]:

@@ -15,12 +15,14 @@ import pytest
 import torch
 
 from ovforge.errors import InputError
-from ovforge.options.diffusion import Cache, DiffusionOptions, Foreground, Preset, Sampler
+from ovforge.options.diffusion import Cache, DiffusionOptions, Foreground, Precision, Preset, Sampler
+from ovforge.options.workflow import WorkflowOptions
 from ovforge.synthesis.diffusion import DiffusionEngine, engine_from_description, inspect_model_folder
 from ovforge.synthesis.diffusion.attempts import GIVEN_UP, Attempt
 from ovforge.synthesis.diffusion.latents import FEATHER, kept_pixels
 from ovforge.synthesis.diffusion.pipeline_repainter import PipelineRepainter
 from ovforge.synthesis.repaint import RepaintJob
+from ovforge.workflow.doctor import doctor
 
 MakeJob = Callable[..., RepaintJob]
 KINDS = [
@@ -138,7 +140,7 @@ def test_kept_regions_come_through(kind: str, open_kind, make_job: MakeJob) -> N
     job = make_job(1, 128, 128)
     job.keep_mask[:] = False
     job.keep_mask[20:90, 20:90] = True
-    exact = open_kind(kind, foreground=Foreground.EXACT).repaint([job])[0].image
+    exact = open_kind(kind, foreground=Foreground.EXACT, vae_tiling=True).repaint([job])[0].image
     inner = slice(20 + FEATHER, 90 - FEATHER)
     np.testing.assert_array_equal(exact[inner, inner], job.image[inner, inner])
     assert not np.array_equal(exact[~job.keep_mask], job.image[~job.keep_mask])
@@ -149,6 +151,16 @@ def test_without_captions_the_prompt_is_empty(kind: str, open_kind, make_job: Ma
     one, other = engine.repaint([make_job(1)])[0], engine.repaint([make_job(1, prompt=PROMPTS[1])])[0]
     np.testing.assert_array_equal(one.image, other.image)
     assert one.prompt == ""
+
+
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
+def test_half_precision_stays_close(kind: str, open_kind, make_job: MakeJob, precision: Precision) -> None:
+    """Of noise, texture and weights alike: that it runs, and paints the same image."""
+    job = make_job(1)
+    (whole,), (half,) = open_kind(kind).repaint([job]), open_kind(kind, precision=precision).repaint([job])
+    assert not half.drops
+    difference = np.abs(whole.image.astype(int) - half.image)
+    assert 0 < difference.mean() < 12
 
 
 def test_a_spoilt_image_is_given_up_after_another_try(kind: str, open_kind, make_job: MakeJob) -> None:
@@ -273,6 +285,33 @@ def test_a_missing_component_of_a_family_is_named(tiny_family: Callable[[str], P
     assert "text_encoder_2/model.safetensors" in missing and "tokenizer_2/spiece.model" in missing
     (folder / "model_index.json").unlink()  # known by its transformer
     assert inspect_model_folder(folder).title == "FLUX.1 dev"
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"_class_name": "FlowMatchHeunDiscreteScheduler"}, "FlowMatchHeunDiscreteScheduler is not run with FLUX.1"),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "stochastic_sampling": True}, "stochastic_sampling"),
+    ],
+)
+def test_schedulers_that_are_not_run(
+    tiny_family: Callable[[str], Path], tmp_path: Path, config: dict[str, Any], named: str
+) -> None:
+    folder = Path(shutil.copytree(tiny_family("flux-dev"), tmp_path / "flux"))
+    (folder / "scheduler/scheduler_config.json").write_text(json.dumps(config))
+    (problem,) = inspect_model_folder(folder).problems
+    assert named in problem
+
+
+def test_doctor_lists_the_models_that_the_engine_may_be_given(
+    tiny_family: Callable[[str], Path], tmp_path: Path
+) -> None:
+    for name, kind in (("fast", "flux-schnell"), ("cut", "z-image")):
+        shutil.copytree(tiny_family(kind), tmp_path / "saved_models" / name)
+    shutil.rmtree(tmp_path / "saved_models/cut/vae")
+    cut, fast = doctor(WorkflowOptions(root=tmp_path)).engine_models
+    assert (fast.place, fast.what, fast.problem) == ("saved_models/fast", "FLUX.1 schnell", "")
+    assert cut.what == "Z-Image" and "vae/config.json" in cut.problem
 
 
 def test_stable_diffusion_3_without_t5(tmp_path: Path, tiny_family_builder, make_job: MakeJob) -> None:

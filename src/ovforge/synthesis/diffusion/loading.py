@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.metadata
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,6 @@ def load_component(
         "ignore_mismatched_sizes": True,
         "output_loading_info": True,
     }
-    if part.library == "diffusers":
-        options["low_cpu_mem_usage"] = False
     with _explained(folder):
         model, info = kind.from_pretrained(folder, **options)
     # The libraries fill what is missing with random numbers and go on; an image made with those is worthless.
@@ -69,7 +68,8 @@ def pipeline_class(report: ModelReport) -> Any:
 
     assert report.family is not None  # noqa: S101  # a folder that is loaded is of a family
     name = report.family.pipeline(report.configs)
-    kind = getattr(diffusers, name, None)
+    with quiet_libraries():  # diffusers imports a pipeline when it is asked for, and what that imports has remarks
+        kind = getattr(diffusers, name, None)
     if kind is None:
         raise InputError(
             f"{report.folder}: {report.family.title} needs {name}, which diffusers {diffusers.__version__} has not",
@@ -155,12 +155,15 @@ def quiet_libraries() -> Iterator[None]:
 
     before = []
     for module in (diffusers.utils.logging, transformers.utils.logging):
-        before.append((module, module.get_verbosity()))
+        before.append((module, module.get_verbosity(), module.is_progress_bar_enabled()))
         module.set_verbosity_error()
         module.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # what diffusers says to itself, on every call
+            yield
     finally:
-        for module, verbosity in before:
+        for module, verbosity, has_bars in before:
             module.set_verbosity(verbosity)
-            module.enable_progress_bar()
+            if has_bars:
+                module.enable_progress_bar()
