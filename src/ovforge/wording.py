@@ -15,6 +15,8 @@ _OPTION = re.compile(
     r"(?:=(?P<value>\S*?)(?=[,;:.)]*(?:\s|$))| (?P<metavar>[A-Z][A-Z_/]+)\b| (?P<number>-?\d[\d.,/]*\d|-?\d))?"
 )
 _QUOTED = re.compile(r"(`[^`]*`)")
+_COMPARED = re.compile(r": [^;]* in the run, ")
+"""Behind an option whose values of then and of now are named."""
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z_/]+")
 
@@ -88,11 +90,15 @@ def for_python(text: str) -> str:
 
     >>> for_python("give --overwrite, --ann=FILE, --device=cpu or --batch-size 1; `git --version` stays")
     "give overwrite=True, annotations=..., device='cpu' or batch_size=1; `git --version` stays"
+    >>> for_python("started differently: --batch-size: 2 in the run, 1 now")
+    'started differently: batch_size: 2 in the run, 1 now'
     >>> for_python("`ovforge pairs merge shop --folder 'my runs'` makes it")
     "`ovforge.pairs.merge('shop', folder='my runs')` makes it"
     """
 
     def keyword(match: re.Match[str]) -> str:
+        if _COMPARED.match(match.string, match.end()):
+            return PYTHON_NAMES.get(match[1], match[1].replace("-", "_"))
         value = _value(match) if match["number"] or match["metavar"] or match["value"] is not None else None
         return _keyword(match[1], "" if match["value"] == "" else value)
 
