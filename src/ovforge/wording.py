@@ -1,7 +1,7 @@
 """Texts that name options and commands, said to the command line or to a Python caller.
 
 Texts are written once, with options as the command line has them: `--overwrite` for a switch, `--out=PATH` or
-`--out PATH` for an option with a value, and whole commands between backquotes.
+`--out PATH` for an option with a value; whole commands, and options whose value is not the point, between backquotes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ _OPTION = re.compile(
     r"(?<![\w-])--([a-z][a-z0-9_-]*)"
     r"(?:=(?P<value>\S*?)(?=[,;:.)]*(?:\s|$))| (?P<metavar>[A-Z][A-Z_/]+)\b| (?P<number>-?\d[\d.,/]*\d|-?\d))?"
 )
+_OPTION_NAME = re.compile(r"--([a-z][a-z0-9_-]*)")
 _QUOTED = re.compile(r"(`[^`]*`)")
-_COMPARED = re.compile(r": [^;]* in the run, ")
-"""Behind an option whose values of then and of now are named."""
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z_/]+")
 
@@ -90,15 +89,11 @@ def for_python(text: str) -> str:
 
     >>> for_python("give --overwrite, --ann=FILE, --device=cpu or --batch-size 1; `git --version` stays")
     "give overwrite=True, annotations=..., device='cpu' or batch_size=1; `git --version` stays"
-    >>> for_python("started differently: --batch-size: 2 in the run, 1 now")
-    'started differently: batch_size: 2 in the run, 1 now'
     >>> for_python("`ovforge pairs merge shop --folder 'my runs'` makes it")
     "`ovforge.pairs.merge('shop', folder='my runs')` makes it"
     """
 
     def keyword(match: re.Match[str]) -> str:
-        if _COMPARED.match(match.string, match.end()):
-            return PYTHON_NAMES.get(match[1], match[1].replace("-", "_"))
         value = _value(match) if match["number"] or match["metavar"] or match["value"] is not None else None
         return _keyword(match[1], "" if match["value"] == "" else value)
 
@@ -108,13 +103,17 @@ def for_python(text: str) -> str:
 
 
 def as_call(command: str) -> str:
-    """A command of ovforge as the call of its function; the command itself if there is none.
+    """A command of ovforge as the call of its function, an option alone as its keyword; else the text itself.
 
     >>> as_call("ovforge exemplars crop --exemplars 'a b.json' --overwrite --quality 90")
     "ovforge.exemplars.crop_exemplars(exemplars='a b.json', overwrite=True, quality=90)"
     >>> as_call("ovforge pairs view shop")
     'ovforge pairs view shop'
+    >>> as_call("--batch-size")
+    'batch_size'
     """
+    if alone := _OPTION_NAME.fullmatch(command):
+        return PYTHON_NAMES.get(alone[1], alone[1].replace("-", "_"))
     try:
         words = shlex.split(command)
     except ValueError:

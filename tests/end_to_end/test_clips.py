@@ -351,13 +351,13 @@ def test_diffusion_repaints_one_background_for_all_frames(
     from ovforge.synthesis.diffusion.repainter import DiffusionRepainter
 
     repainted = []
-    original = DiffusionRepainter.repaint
+    original = DiffusionRepainter.start
 
     def counted(self: Any, jobs: Any) -> Any:
         repainted.extend(jobs)
         return original(self, jobs)
 
-    monkeypatch.setattr(DiffusionRepainter, "repaint", counted)
+    monkeypatch.setattr(DiffusionRepainter, "start", counted)
     options = GenerateOptions(
         "painted",
         Path("out"),

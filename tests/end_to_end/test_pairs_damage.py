@@ -237,12 +237,12 @@ def test_python_callers_get_a_type(root: Path) -> None:
 def test_a_difference_is_called_as_the_command_line_calls_it(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert pairs("generate", "a", "--partitions", 3, "--seed", 4, "--limit", 4, "--variants", 2) == 2
     said = capsys.readouterr().err
-    for text in ("--partitions: 2 in the run, 3 now", "--seed: 0 in the run, 4 now", "images: 8 in the run, 4 now",
-                 "--limit: None in the run, 4 now", "--variants: 1 in the run, 2 now"):  # fmt: skip
+    for text in ("`--partitions`: 2 in the run, 3 now", "`--seed`: 0 in the run, 4 now", "images: 8 in the run, 4 now",
+                 "`--limit`: None in the run, 4 now", "`--variants`: 1 in the run, 2 now"):  # fmt: skip
         assert text in said
     assert "groups" not in said
     assert pairs("generate", "a", "--engine", "fill") == 2
-    assert "--engine: warp in the run, fill now" in capsys.readouterr().err
+    assert "`--engine`: warp in the run, fill now" in capsys.readouterr().err
 
 
 def test_options_that_were_not_given_are_taken_silently(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,7 +121,7 @@ def test_workers_and_shards_change_no_pixel(root: Path) -> None:
 
 def test_another_batch_size_is_another_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generate("demo", "--batch-size", 1, code=2)
-    assert "--batch-size: 2 in the run, 1 now" in capsys.readouterr().err
+    assert "`--batch-size`: 2 in the run, 1 now" in capsys.readouterr().err
 
 
 def test_refusals_before_any_work(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

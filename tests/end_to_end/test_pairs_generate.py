@@ -300,7 +300,7 @@ def test_a_second_call_has_nothing_to_do_and_another_plan_is_refused(
     assert files("demo") == before
     assert "done by an earlier call" in capsys.readouterr().out
     generate("demo", "--limit", 10, "--seed", 5, code=2)
-    assert "seed: 0 in the run, 5 now" in capsys.readouterr().err
+    assert "seed`: 0 in the run, 5 now" in capsys.readouterr().err
     assert files("demo") == before
     generate("demo", "--limit", 10, "--seed", 5, "--overwrite")
     assert files("demo").keys() == before.keys()

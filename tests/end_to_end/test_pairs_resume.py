@@ -318,7 +318,7 @@ def test_a_resume_takes_the_run_s_own_options(root: Path, capsys: pytest.Capture
     assert "--seed 5: as the run was started" in told(capsys)
     assert published(RUNS / "a") == published(RUNS / "whole")
     pairs("generate", "a", "--seed", 0, code=2)
-    assert "seed: 5 in the run, 0 now" in told(capsys)
+    assert "seed`: 5 in the run, 0 now" in told(capsys)
 
 
 def test_no_captions_can_be_asked_for(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -444,7 +444,7 @@ def test_a_check_of_a_run_that_is_there(root: Path, capsys: pytest.CaptureFixtur
     pairs("check", "a")
     assert "the run that is there would be resumed" in told(capsys)
     pairs("check", "a", "--seed", 4, code=2)
-    assert "seed: 3 in the run, 4 now" in told(capsys)
+    assert "seed`: 3 in the run, 4 now" in told(capsys)
     correct(lambda content: content["annotations"][0].update(note="new"))
     pairs("check", "a")
     assert "no image has to be made again" in told(capsys)

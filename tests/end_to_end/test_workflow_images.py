@@ -149,7 +149,7 @@ def test_an_archive_and_images_that_are_pages_are_told_by_their_content(root: Pa
         path.write_bytes(page)
     report = doctor(WorkflowOptions(root=root))
     assert "is a web page" in found(report, "imagenet-archive").problem
-    assert "no images" in found(report, "coco-val-images").problem
+    assert "its files are not images" in found(report, "coco-val-images").problem
     assert "web page" in found(report, "coco-val-images").problem
 
 

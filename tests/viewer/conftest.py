@@ -179,6 +179,40 @@ def clips(serve_all: Callable[..., str], clips_folder: Path) -> str:
     return serve_all("pairs", "view", "clips", "--folder", clips_folder)
 
 
+@pytest.fixture(scope="session")
+def _judged(
+    serve_all: Callable[..., str], pairs_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("judged") / "pairs"
+    shutil.copytree(pairs_folder, folder)
+    return folder, serve_all("pairs", "view", "demo", "--folder", folder)
+
+
+@pytest.fixture
+def run_folder(_judged: tuple[Path, str]) -> Path:
+    """A folder with the run `demo` that may be judged; nobody has yet."""
+    (_judged[0] / "demo.review.json").unlink(missing_ok=True)
+    return _judged[0]
+
+
+@pytest.fixture
+def to_judge(_judged: tuple[Path, str], run_folder: Path) -> str:
+    """The address of the run in `run_folder`."""
+    del run_folder
+    return _judged[1]
+
+
+@pytest.fixture(scope="session")
+def many_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the run `many`: 1,000 pairs with two objects each."""
+    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+    from many_pairs import make_pairs
+
+    folder = tmp_path_factory.mktemp("many")
+    make_pairs(folder, 1000, objects=2)
+    return folder
+
+
 @contextmanager
 def _servers(cache: Path) -> Iterator[Callable[..., str]]:
     started: list[subprocess.Popen[str]] = []

@@ -62,6 +62,17 @@ def test_one_tile_for_each_clip(page: Any, clips: str, written: dict[str, Any]) 
     page.wait_for_function("() => document.getElementById('state').textContent.startsWith('1 clip of')")
 
 
+def test_an_own_data_set_has_nothing_of_lvis(page: Any, clips: str) -> None:
+    for place in ("", f"#pair={CLIP}", "statistics"):
+        page.goto("about:blank")
+        page.goto(clips + place)
+        page.wait_for_selector("#view-1 .box" if place.startswith("#") else ".tile[data-name], .statistics")
+        text = page.locator("body").inner_text().lower()
+        assert "clip" in text
+        for word in ("frequen", "rare", "common", "caption", "lvis", "synset"):
+            assert word not in text, (place, word)
+
+
 def test_boxes_follow_by_track_with_one_colour_and_number(page: Any, clips: str, written: dict[str, Any]) -> None:
     opened(page, f"{clips}#pair={CLIP}")
     images = frames_of(written, CLIP)
@@ -81,8 +92,12 @@ def test_boxes_follow_by_track_with_one_colour_and_number(page: Any, clips: str,
         for track, number, colour, box in drawn:
             assert box == pytest.approx(expected[track], abs=2)
             looks.setdefault(track, set()).add((number, colour))
-        name = page.locator("#frame-fact").inner_text()
-        assert name == image["file_name"]
+        assert page.locator("#frame-fact").inner_text() == image["file_name"]
+        labels = page.locator("#view-1 .label:not([hidden])").evaluate_all(
+            "all => all.map(l => l.getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom])"
+        )
+        for a, b in itertools.combinations(labels, 2):
+            assert a[0] >= b[2] - 0.6 or b[0] >= a[2] - 0.6 or a[1] >= b[3] - 0.6 or b[1] >= a[3] - 0.6
         page.keyboard.press("ArrowRight")
     assert all(len(seen) == 1 for seen in looks.values())
     assert len({next(iter(seen)) for seen in looks.values()}) == len(looks)
@@ -218,6 +233,16 @@ def test_a_clip_is_judged_as_a_whole(page: Any, serve: Any, clips_folder: Path, 
     page.keyboard.press("k")
     page.wait_for_function("() => document.getElementById('pair-review').textContent === 'kept · odd'")
     assert {name: one.verdict for name, one in read_review(path).pairs.items()} == {CLIP: "keep"}
+    # What is exported of a filter: a frame of each clip for `pairs export --only`, all frames as COCO.
+    page.keyboard.press("PageDown")
+    page.wait_for_function("() => document.getElementById('pair-name').textContent === '000000000002.jpg'")
+    page.keyboard.press("r")
+    page.wait_for_function("() => document.getElementById('pair-review').textContent === 'rejected'")
+    listed = page.evaluate("() => fetch('export/list.txt').then(a => a.text())").split()
+    assert [name[:12] for name in listed] == ["000000000001", "000000000003"]
+    images = page.evaluate("() => fetch('export/coco.json').then(a => a.json())")["images"]
+    assert len(images) == 2 * FRAMES
+    assert not [image for image in images if image["file_name"].startswith("000000000002")]
 
 
 def test_an_unfinished_run_says_why_an_object_is_not_seen(
@@ -246,7 +271,7 @@ def test_the_exported_file_plays(page: Any, clips_folder: Path, tmp_path: Path) 
     from ovforge.viewer.export import export_pairs
 
     out = tmp_path / "clips.html"
-    made = export_pairs(PairsExportOptions(PairsViewOptions("clips", clips_folder), out, count=2))
+    made = export_pairs(PairsViewOptions("clips", clips_folder), PairsExportOptions(out, count=2))
     assert made.counts["pairs"] == 2
     page.goto(out.as_uri())
     page.wait_for_selector(".tile[data-name]")

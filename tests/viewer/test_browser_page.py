@@ -250,6 +250,109 @@ def test_every_bar_opens_its_pairs(page: Any, demo: str) -> None:
     assert "motion" not in page.url
 
 
+def test_pointing_at_an_object_in_the_list_picks_it_out(page: Any, demo: str) -> None:
+    opened(page, f"{demo}#pair={CUP}")
+    strong = "() => [...document.querySelectorAll('.box.strong')].map(b => b.closest('.view').id + b.dataset.track)"
+    row = page.locator(".objects tbody tr:not(.more)").nth(1)
+    track = row.locator("td").first.get_attribute("title").split()[1]
+    row.hover()
+    assert page.evaluate(strong) == [f"view-0{track}", f"view-1{track}"]
+    assert "faded" in page.locator("#stage").get_attribute("class")
+    page.locator("#pair-name").hover()
+    assert page.evaluate(strong) == []
+    row.get_by_role("button").focus()  # the keyboard's way
+    assert page.evaluate(strong) == [f"view-0{track}", f"view-1{track}"]
+
+
+STATE = """() => ({
+  form: Object.fromEntries([...document.querySelectorAll('#query [name]')].map(f => [f.name + f.type + (f.type ===
+    'checkbox' ? f.value : ''), f.type === 'checkbox' ? f.checked : f.value])),
+  shown: document.getElementById('state').textContent, tiles: document.getElementById('tiles').checked,
+  pair: document.getElementById('pair-name').textContent, place: document.getElementById('pair-place').textContent,
+  toggles: ['boxes', 'labels', 'outlines', 'mask'].map(id => document.getElementById(id).checked),
+  mode: document.getElementById('stage').dataset.mode, divide: document.getElementById('divide').value,
+  zoom: document.querySelector('#view-1 .zoom').style.transform.replace(/[\\d.]+(?=%)/g, n => (+n).toFixed(1)),
+  chips: [...document.querySelectorAll('.chip')].map(c => c.textContent),
+})"""
+
+
+def test_every_state_is_in_the_address(page: Any, chromium: Any, demo: str) -> None:
+    """Everything is set by hand; whoever opens the address sees the same."""
+    page.goto(f"{demo}#scale_from=0.1&motion=affine")
+    page.wait_for_function(NAMED)
+    for label, value in (("File name", "9000"), ("Class", "u"), ("Object size from, pixels", "5"),
+                         ("Object size to, pixels", "900"), ("Number of objects from", "1"),
+                         ("Number of objects to", "9")):  # fmt: skip
+        page.get_by_label(label, exact=True).fill(value)
+    page.get_by_label("frequent").check(force=True)
+    page.get_by_text("Scores", exact=True).click()
+    for name in ("Fidelity", "Visibility"):
+        page.get_by_label(f"{name} from").fill("0.01")
+        page.get_by_label(f"{name} to").fill("1")
+    page.get_by_label("Sort").select_option("shrunk")
+    page.locator("select[name=verdict]").select_option("none")
+    page.get_by_role("group", name="Tiles").get_by_label("Boxes").uncheck(force=True)
+    page.wait_for_function("() => location.hash.includes('verdict=none') && location.hash.includes('sort=shrunk')")
+    page.wait_for_function(NAMED)
+    page.locator(".tile[data-name]").nth(1).click()
+    page.wait_for_selector("#view-1 .box")
+    for key in ("l", "o", "m", "b", "s", "+", "+"):
+        page.keyboard.press(key)
+    page.locator("#divide").fill("30")
+    page.keyboard.press("Shift+ArrowRight")
+    before = page.evaluate(STATE)
+    assert before["mode"] == "slider"
+    assert before["toggles"] == [False, False, True, True]
+    other = chromium.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    opened(other, page.url)
+    assert other.evaluate(STATE) == before
+    other.context.close()
+
+
+@pytest.mark.parametrize("what", ["grid", "pair", "clip", "statistics"])
+def test_every_control_is_reached_by_keyboard(page: Any, demo: str, clips: str, what: str) -> None:
+    place, loaded = {
+        "grid": (f"{demo}#name=900002&motion=affine", ".tile[data-name]"),
+        "pair": (f"{demo}#pair={CUP}&mode=slider", "#view-1 .box"),
+        "clip": (f"{clips}#pair=000000000001_v0_f001.jpg&frame=1", "#view-1 .box"),
+        "statistics": (f"{demo}statistics", ".drops"),
+    }[what]
+    page.goto(place)
+    page.wait_for_selector(loaded)
+    if what in ("grid", "pair"):
+        page.evaluate("() => document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    # One of a group of radio buttons, the tile that is chosen and the frame that is seen stand for all of theirs.
+    wanted = page.evaluate(
+        """() => { const root = document.querySelector('dialog[open]') || document; window.met = new Set();
+        const all = [...root.querySelectorAll('button, input, select, a[href], summary, main')].filter(c => !c.disabled
+          && c.checkVisibility({ visibilityProperty: true }) && c.tabIndex >= 0
+          && !(c.type === 'radio' && !c.checked));
+        document.addEventListener('focusin', e => window.met.add(e.target)); document.activeElement.blur();
+        window.wanted = all; return all.length; }"""
+    )
+    assert wanted > 8
+    for _ in range(wanted + 40):
+        page.keyboard.press("Tab")
+    missed = page.evaluate("() => window.wanted.filter(c => !window.met.has(c)).map(c => c.outerHTML.slice(0, 120))")
+    assert missed == []
+
+
+def test_works_under_a_path_of_a_proxy(page: Any, serve: Any, pairs_folder: Path) -> None:
+    address = serve("pairs", "view", "demo", "--folder", pairs_folder, "--read-only", "--base-path", "/user/me/proxy")
+    inside = f"{address}user/me/proxy/"
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    opened(page, f"{inside}#pair={CUP}&mask=1")
+    page.wait_for_function("() => document.querySelector('.shade')?.naturalWidth > 0")
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Statistics").click()
+    page.locator(".drops a").first.click()
+    page.wait_for_function("() => document.querySelector('.still img')?.naturalWidth > 0")
+    page.get_by_role("link", name="its pairs").first.click()
+    page.wait_for_function(NAMED)
+    assert {url for url in asked if not url.startswith((inside, "data:"))} == set()
+
+
 @pytest.fixture(scope="module")
 def reviewed(serve_all: Any, pairs_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of a run that somebody has judged a part of."""
@@ -269,7 +372,7 @@ def reviewed(serve_all: Any, pairs_folder: Path, tmp_path_factory: pytest.TempPa
     return str(serve_all("pairs", "view", "demo", "--folder", folder))
 
 
-@pytest.mark.parametrize("width", [420, 1440, 2560])
+@pytest.mark.parametrize("width", [390, 1440, 2560])
 def test_axe_finds_nothing(chromium: Any, reviewed: str, clips: str, width: int) -> None:
     """Every page in light, then its contrast in dark: no other rule depends on the scheme, no colour on more width."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
@@ -282,6 +385,7 @@ def test_axe_finds_nothing(chromium: Any, reviewed: str, clips: str, width: int)
         (f"{reviewed}#pair={CUP}&mode=slider", ".handle"),
         (f"{reviewed}statistics", ".drops"),
         (f"{reviewed}skipped?{SKIPPED}", ".still"),
+        (f"{reviewed}nothing", "main"),
         (f"{clips}#name=0001", ".length"),
         (f"{clips}#pair=000000000001_v0_f001.jpg&frame=4&outlines=1", "#view-1 polygon"),
     ):
@@ -289,14 +393,14 @@ def test_axe_finds_nothing(chromium: Any, reviewed: str, clips: str, width: int)
         page.emulate_media(color_scheme="light")
         page.goto(place)
         page.wait_for_selector(loaded)
-        if not place.startswith(f"{reviewed}s"):
-            page.evaluate("() => { document.getElementById('filters').open = true; }")
+        page.evaluate("() => document.getElementById('filters')?.setAttribute('open', '')")
         for scheme in ("light", "dark")[: 1 if width == 2560 else 2]:
             page.emulate_media(color_scheme=scheme)
-            options = {"runOnly": rules if scheme == "light" else ["color-contrast"]}
+            options = {"runOnly": rules if scheme == "light" else ["color-contrast"], "resultTypes": ["violations"]}
             found = axe.Axe().run(page, options=options).response
             assert "color-contrast" in {one["id"] for one in found["passes"]}
             told = [(one["id"], [node["html"][:150] for node in one["nodes"][:3]]) for one in found["violations"]]
             assert told == [], (place, scheme)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, place
+        assert page.evaluate("(document.querySelector('dialog[open]') ?? document.body).scrollWidth") <= width, place
     context.close()

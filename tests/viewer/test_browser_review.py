@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ovforge.files.review_file import read_review
@@ -15,15 +15,8 @@ CUP = "000000900002_v0.jpg"
 
 
 @pytest.fixture
-def run_folder(pairs_folder: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "pairs"
-    shutil.copytree(pairs_folder, folder)
-    return folder
-
-
-@pytest.fixture
-def demo(serve: Any, run_folder: Path) -> str:
-    return str(serve("pairs", "view", "demo", "--folder", run_folder))
+def demo(to_judge: str) -> str:
+    return to_judge
 
 
 def review(folder: Path) -> Review:
@@ -176,6 +169,11 @@ def test_the_filter_is_exported_from_the_page(page: Any, demo: str, run_folder: 
     rejected = review(run_folder).rejected
     assert (len(listed), len(rejected)) == (7, 1)
     assert not rejected & set(listed)
+    with page.expect_download() as started:
+        page.get_by_role("link", name="COCO").click()
+    started.value.save_as(path)
+    seconds = {image["file_name"] for image in msgspec.json.decode(path.read_bytes())["images"]} & set(listed)
+    assert len(seconds) == 7
     with page.expect_download() as started:
         page.get_by_role("link", name="HTML").click()
     html = tmp_path / "some.html"

@@ -178,7 +178,7 @@ def test_templates_and_descriptions(tiny: Tiny, embedded_world: World) -> None:
     with pytest.raises(InputError, match="describes 1 of 3 classes, not dog, cup"):
         make_classifier(options(world, tiny("clip"), descriptions=path))
     path.write_text("[1]")
-    with pytest.raises(InputError, match="no JSON object from class name"):
+    with pytest.raises(InputError, match="not a JSON object from class name"):
         make_classifier(options(world, tiny("clip"), descriptions=path))
     with pytest.raises(InputError, match=r"has no \{\} for the class name"):
         options(world, tiny("clip"), template=("a photo",))

@@ -150,7 +150,7 @@
 
   function layout() {
     const width = grid.clientWidth - 20;
-    columns = Math.max(1, Math.floor(width / 300));
+    columns = Math.max(1, Math.floor(width / (width > 2000 ? 380 : 300)));
     tileWidth = Math.floor(width / columns);
     tileHeight = Math.round((tileWidth - 12) / 2 * 0.75) + 36;
     const rows = Math.ceil(total / columns);
@@ -582,7 +582,7 @@
       ...fact(plural(rows.length, "object"), rows.length ? objectTable(["class", "area", "visible"], rows) : el("p", { class: "note" }, "none")),
       ...(text ? fact("Motion", el("p", {}, text)) : []),
       ...fact("Camera", el("p", { id: "camera-fact" })),
-      ...fact("Caption", clip.caption ? el("p", {}, clip.caption) : el("p", { class: "note" }, "none")),
+      ...(clip.caption ? fact("Prompt", el("p", {}, clip.caption)) : []),
       ...fact("Seed", el("p", {}, clip.seed === null ? "not noted" : String(clip.seed))),
       ...engineFact(clip),
       ...fact("Image id", el("p", { id: "id-fact" })));
@@ -677,7 +677,7 @@
     const table = objectTable(["class", "area", "fidelity"], rows);
     const found = pair.views[1].extra || [];
     facts.replaceChildren(
-      ...fact("Caption", pair.caption ? el("p", {}, pair.caption) : el("p", { class: "note" }, "none")),
+      ...(pair.caption ? fact("Prompt", el("p", {}, pair.caption)) : []),
       ...fact("Motion", el("p", {}, pair.motion || "not noted"),
         ...(pair.matrix ? [el("details", {}, el("summary", {}, "matrix"), el("pre", {}, pair.matrix.map((row) => row.map((n) => n.toPrecision(5).padStart(11)).join("")).join("\n")))] : [])),
       ...fact("Seed", el("p", {}, pair.seed === null ? "not noted" : String(pair.seed))),
@@ -725,20 +725,21 @@
     fetchOutlines();
   }
 
-  // Images as large as their place allows, proportions kept, small ones at most doubled.
+  // Images as large as their place allows, proportions kept, small ones at most doubled, on a large screen tripled.
   function fit() {
     if (!shown) return;
+    const most = $("stage").clientWidth > 1600 ? 3 : 2;
     const stage = $("stage"), narrow = matchMedia("(max-width: 899px)").matches, side = state.mode === "side" && !shown.clip;
     const whole = [stage.clientWidth, narrow ? innerHeight * 0.6 : stage.clientHeight - (side ? 26 : 0)];
     const row = [(stage.clientWidth - 10) / 2, whole[1]], column = [stage.clientWidth, (stage.clientHeight - 62) / 2];
     const scaled = ([w, h]) => Math.min(w / shown.views[1].width, h / shown.views[1].height);
     // Wide images stand one above the other where they are larger so.
-    const stacked = side && !narrow && scaled(column) > 1.15 * scaled(row) && scaled(row) < 2;
+    const stacked = side && !narrow && scaled(column) > 1.15 * scaled(row) && scaled(row) < most;
     const [wide, high] = !side || narrow ? whole : stacked ? column : row;
     stage.dataset.layout = stacked ? "stack" : "row";
     for (const index of [0, 1]) {
       const view = shown.views[index], holder = $(`view-${index}`).firstElementChild;
-      const scale = Math.min(wide / view.width, high / view.height, 2);
+      const scale = Math.min(wide / view.width, high / view.height, most);
       holder.style.width = Math.floor(view.width * scale) + "px";
       holder.style.height = Math.floor(view.height * scale) + "px";
     }
