@@ -67,7 +67,7 @@ def _make_trouble(trouble: str) -> None:
         case "exception":
             raise ValueError("a bad item")
         case "bracket":
-            raise OSError(5, "[/odd] name")
+            raise ValueError("[/odd] name")
         case "exit":
             os._exit(7)
         case "segfault":

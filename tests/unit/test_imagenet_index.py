@@ -29,6 +29,7 @@ from ovforge.errors import (
 from ovforge.imagenet import index
 from ovforge.options.imagenet import IndexOptions
 from ovforge.records.reporting import StepSummary
+from ovforge.runs import worker
 from ovforge.runs.executors.base import Executor, Outcome
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor
@@ -347,6 +348,7 @@ class TestGoingOn:
 
         with monkeypatch.context() as patch:
             patch.setattr(ImageNet21k, "read_size", read_size)
+            patch.setattr(worker, "STORAGE_PAUSE_SECONDS", 0.01)
             with pytest.raises(WorkError, match="failed 3 times and was given up"):
                 run_index(mini, root, tmp_path)
         run_index(mini, root, tmp_path)

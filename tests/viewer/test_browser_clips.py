@@ -58,6 +58,20 @@ def test_one_tile_for_each_clip(page: Any, clips: str, written: dict[str, Any]) 
     assert tile.locator(".length").inner_text() == "▶ 5 frames"
     assert tile.locator("b").inner_text() == "000000000001.jpg"
     assert tile.locator("img").count() == 2
+    # Over the tile the pointer goes through the frames.
+    place = tile.bounding_box()
+    second = tile.locator("img").nth(1)
+    before = second.get_attribute("src")
+    seen = []
+    for frame in range(FRAMES):
+        page.mouse.move(place["x"] + place["width"] * (frame + 0.5) / FRAMES, place["y"] + 40)
+        assert tile.locator(".length").inner_text() == f"frame {frame} / 4"
+        seen.append(second.get_attribute("src"))
+    assert len(set(seen)) == FRAMES
+    assert seen[0] == tile.locator("img").nth(0).get_attribute("src")
+    page.mouse.move(place["x"], place["y"] - 60)
+    assert tile.locator(".length").inner_text() == "▶ 5 frames"
+    assert second.get_attribute("src") == before
     page.get_by_label("File name").fill("0001")
     page.wait_for_function("() => document.getElementById('state').textContent.startsWith('1 clip of')")
 

@@ -374,7 +374,7 @@ def reviewed(serve_all: Any, pairs_folder: Path, tmp_path_factory: pytest.TempPa
 
 @pytest.mark.parametrize("width", [390, 1440, 2560])
 def test_axe_finds_nothing(chromium: Any, reviewed: str, clips: str, width: int) -> None:
-    """Every page in light, then its contrast in dark: no other rule depends on the scheme, no colour on more width."""
+    """Every page in light, then its contrast in dark: no other rule depends on the scheme. The widest only fits."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme="light", bypass_csp=True)
     page = context.new_page()
@@ -394,7 +394,7 @@ def test_axe_finds_nothing(chromium: Any, reviewed: str, clips: str, width: int)
         page.goto(place)
         page.wait_for_selector(loaded)
         page.evaluate("() => document.getElementById('filters')?.setAttribute('open', '')")
-        for scheme in ("light", "dark")[: 1 if width == 2560 else 2]:
+        for scheme in ("light", "dark") if width < 2560 else ():
             page.emulate_media(color_scheme=scheme)
             options = {"runOnly": rules if scheme == "light" else ["color-contrast"], "resultTypes": ["violations"]}
             found = axe.Axe().run(page, options=options).response

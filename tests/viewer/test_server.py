@@ -124,6 +124,7 @@ def test_nothing_else_can_be_read(demo: str, path: str) -> None:
         "/api/pairs?objects_to=1e999",
         "/api/pair?pair=..%2f..%2fdemo.pkl",
         "/api/pair?pair=%00",
+        "/still?kind=image&reason=..%2f..%2fdemo.pkl",
         "/api/pair",
     ],
 )

@@ -310,7 +310,8 @@ def differences(
 
 def _differences(frozen: Plan, now: Plan, accepted: Collection[str], names: Mapping[str, str]) -> Iterator[str]:
     def called(name: str) -> str:
-        return f"`{names[name]}`" if name in names else f"option {name}"
+        own = names.get(name) or f"option {name}"
+        return f"`{own}`" if own.startswith("--") else own
 
     for name in ("task", "items", "shard_size", "seed"):
         yield from _compare(called(name), getattr(frozen, name), getattr(now, name))

@@ -30,6 +30,7 @@ def item(arrays: PairArrays, pair: int) -> dict[str, Any]:
         "frames": len(frames := arrays.frames_of(pair)) + 1,
         "frame": frames.index(pair) + 1,
         "rows": [first, second],
+        "strip": [first, *arrays.pairs[frames, 1].tolist()] if arrays.frame[pair] else [],
         "width": width,
         "height": height,
         "objects": int(arrays.pair_objects[pair]),

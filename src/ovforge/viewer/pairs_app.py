@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -33,6 +34,7 @@ SKIPPED_PAGE = 60
 PAGE = 120
 """Most tiles that are handed out at once."""
 FIRST_TILES = 60
+_KEPT_SECONDS = 5.0
 
 
 def pairs_app(source: PairSource, review: ReviewPages, access: Access, *, read_only: bool = False) -> Starlette:
@@ -75,6 +77,7 @@ class PairPages:
         self._selector = Selector()
         self._skipped = SkippedThings(source.run_folder)
         self._rows: tuple[str, dict[str, int]] = ("", {})
+        self._drops: tuple[float, tuple[Drop, ...]] = (float("-inf"), ())
         self._thumbnails = ByteCache()
         self._classes: tuple[tuple[str, int], list[dict[str, Any]]] = (("", -1), [])
 
@@ -261,7 +264,10 @@ class PairPages:
     def _drop(self, request: Request) -> Drop:
         asked = request.query_params
         key = asked.get("kind", ""), asked.get("reason", ""), asked.get("kept") == "1"
-        for drop in self._source.drops() or ():
+        # A page of them asks for sixty images: the reports of all shards are not read for each.
+        if time.monotonic() - self._drops[0] > _KEPT_SECONDS:
+            self._drops = time.monotonic(), self._source.drops() or ()
+        for drop in self._drops[1]:
             if (drop.kind, drop.reason, drop.kept) == key:
                 return drop
         raise BadAddressError(f"{self._source.name} skipped nothing for this reason", hint="look at its statistics")

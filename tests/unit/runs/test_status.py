@@ -217,7 +217,7 @@ def test_the_command_shows_a_table(tmp_path: Path, capsys: pytest.CaptureFixture
     assert run_app(pairs_app(), ["status", "my", "--folder", str(tmp_path)]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "4 of 5 done, 0 running, 0 waiting, 1 failed" in out
-    assert "failed: shard 000001: OSError: [Errno 5] [/odd] name" in out
+    assert "failed: shard 000001: ValueError: [/odd] name" in out
     assert "run the same command again" in out
 
 

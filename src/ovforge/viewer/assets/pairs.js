@@ -85,6 +85,7 @@
     },
     list: (query, offset, limit, signal) => server.ask("pairs", { ...query, offset, limit }, signal),
     pair: (name, query, outlines) => server.ask("pair", { ...query, pair: name, ...(outlines ? { outlines: 1 } : {}) }),
+    tileFrame: (item, k) => `thumb/${item.strip[k]}?${generation}`,
     frame: (pair, k) => `image/${pair.views[k].row}?${generation}`,
     frameThumb: (pair, k) => `thumb/${pair.views[k].row}?${generation}`,
     thumb: (item, side) => `thumb/${item.rows[side]}?${generation}`,
@@ -133,6 +134,7 @@
       return { ...pair, place: place < 0 ? null : place, among: selected.length };
     },
     thumb: (item, side) => data.images[item.views[side ? item.frame : 0].name],
+    tileFrame: (item, k) => data.images[item.views[k].name],
     frame: (pair, k) => data.images[pair.views[k].name],
     frameThumb: (pair, k) => data.images[pair.views[k].name],
     image: (pair, side) => data.images[pair.views[side].name],
@@ -1120,6 +1122,25 @@
       return;
     }
     openPlace(place);
+  });
+
+  // Over a clip's tile the pointer goes through its frames; what the tile shows else is there again when it leaves.
+  canvas.addEventListener("pointermove", (event) => {
+    const tile = event.target.closest(".tile"), item = tile?.dataset.name ? known(+tile.dataset.place) : null;
+    if (!item?.strip.length || event.pointerType === "touch") return;
+    const place = tile.getBoundingClientRect(), share = (event.clientX - place.left) / place.width;
+    const k = Math.min(item.frames - 1, Math.max(0, Math.floor(share * item.frames)));
+    if (tile.dataset.frame === String(k)) return;
+    tile.dataset.frame = k;
+    tile.querySelectorAll(".small img")[1].src = source.tileFrame(item, k);
+    tile.querySelector(".length").textContent = `frame ${k} / ${item.frames - 1}`;
+  });
+  canvas.addEventListener("pointerout", (event) => {
+    const tile = event.target.closest(".tile");
+    if (tile?.dataset.frame === undefined || tile.contains(event.relatedTarget)) return;
+    delete tile.dataset.frame;
+    const item = known(+tile.dataset.place);
+    if (item) fill(tile, item, +tile.dataset.place);
   });
 
   // ---- beginning
