@@ -131,3 +131,14 @@ def test_the_example_of_the_page_runs(
     assert sum(len(one["annotations"]) for one in written) == names["summary"].counts["annotations"] > 0
     assert "pairs annotate: done" in capsys.readouterr().out
     assert (tmp_path / "datasets/lvis/lvis_v1_train_norare.json").is_file()
+
+
+def test_the_architecture_page_draws_every_room() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    rooms = {path.parent.name for path in (ROOT / "src/ovforge").glob("*/__init__.py")}
+    assert {room for room in rooms if f"`{room}`" not in page} == set()
+    named = [name for name in re.findall(r"`(\w+\.[a-z_]+)[.`]", page) if name.partition(".")[0] in rooms]
+    assert len(named) > 20
+    for name in named:
+        path = ROOT / "src/ovforge" / name.replace(".", "/")
+        assert path.is_dir() or path.with_suffix(".py").is_file(), f"{name} is not there"

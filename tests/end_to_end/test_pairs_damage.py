@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,14 @@ from ovforge.cli.common import run_app
 from ovforge.cli.main import app as main_app
 from ovforge.cli.pairs import app
 from ovforge.errors import LostPlanError
+from ovforge.options.diffusion import DiffusionOptions
+from ovforge.options.pairs import GenerateOptions
 from ovforge.records.run_layout import PartitionFiles, find_partitions
 from ovforge.runs.executors.in_process import InProcessExecutor
+from ovforge.runs.plan import Plan
+from ovforge.synthesis.diffusion import DiffusionEngine
 from ovforge.synthesis.pair_file import PublishedPair, read_pairs
+from ovforge.synthesis.run_inputs import with_run_values
 from ovforge.synthesis.verify import find_damage
 
 COUNT, PARTITIONS = 8, 2
@@ -166,6 +172,18 @@ def test_a_damaged_shard_that_waits_for_its_partition(root: Path) -> None:
     assert shard.read_bytes() == whole
 
 
+def test_a_check_refuses_images_that_may_not_be_read(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, access = sorted(path.name for path in Path("images").iterdir())[0], os.access
+    monkeypatch.setattr(os, "access", lambda path, mode, **more: name not in str(path) and access(path, mode, **more))
+    (root / "images/dead.jpg").symlink_to("nowhere.jpg")  # says nothing about permissions
+    assert pairs("check", "a") == 2
+    said = capsys.readouterr().err
+    assert f"images: 1 of 8 images may not be read: permission denied ({name})" in said
+    assert "`chmod -R u+rX" in said
+
+
 # A lost plan
 
 
@@ -232,3 +250,13 @@ def test_options_that_were_not_given_are_taken_silently(root: Path, capsys: pyte
     out = capsys.readouterr().out
     assert "--partitions 2: as the run was started" in out  # a new run would have one
     assert out.count("as the run was started") == 1
+
+
+def test_a_repainting_run_s_own_defaults_are_no_news() -> None:
+    described = {"engine": {"engine": "diffusion"}, "variants": 2, "min_area": 4096.0, "outside": "completed",
+                 "masks": True, "quality": 95, "limit": None, "labels": "kept"}  # fmt: skip
+    plan = Plan(task="pairs", items=4, shard_size=2, groups=(4,), options=described)
+    given = {"annotations": Path("a.json"), "images": Path("images"), "no_captions": True}
+    options, notes = with_run_values(GenerateOptions("a", **given), plan, DiffusionEngine(DiffusionOptions()), given)
+    assert (options.min_area, options.variants) == (4096, 2)
+    assert notes == ["--variants 2: as the run was started"]

@@ -52,7 +52,7 @@ def read_members(path: Path, offset: int = 0, size: int | None = None) -> list[M
         size: its length in bytes; None for the rest of the file.
 
     Raises:
-        ArchiveError: the archive is not a tar, cut short, damaged, goes on behind its end, or has a member that is no
+        ArchiveError: the archive is not a tar, cut short, damaged, continues beyond its end, or has a member that is no
             plain file or has an absolute path or `..` in it; names the archive and the byte. Nothing of it is used.
         StorageError: the disk or network file system failed.
     """
@@ -272,7 +272,7 @@ def _check_rest(path: Path, pieces: Iterator[bytes], position: int, last: str) -
             byte = (position + found) // _BLOCK * _BLOCK
             raise ArchiveError(
                 path,
-                "goes on behind its end",
+                "continues beyond its end",
                 byte=byte,
                 detail=f"zeros stand before it{_behind(last)}: a hole in the file, or archives joined into one",
                 hint=f"{_CHECKSUM_HINT}; archives that were joined are given one by one",
@@ -424,7 +424,7 @@ def _behind(last: str) -> str:
 
 
 def _goes_on_behind(path: Path, name: str, byte: int) -> ArchiveError:
-    return ArchiveError(path, "is cut short: it goes on behind the end", member=name, byte=byte, hint=_CHECKSUM_HINT)
+    return ArchiveError(path, "is cut short: it continues beyond the end", member=name, byte=byte, hint=_CHECKSUM_HINT)
 
 
 def _damaged(path: Path, error: tarfile.TarError, byte: int, last: str) -> ArchiveError:

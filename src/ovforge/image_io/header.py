@@ -289,7 +289,7 @@ def _png(source: Source) -> Header:
             raise CutShortError(f"a PNG of {source.length:,} bytes without its last chunk")
         size, kind = int.from_bytes(chunk[:4], "big"), chunk[4:]
         if position + 12 + size > source.length:
-            raise CutShortError(f"a PNG whose chunk at byte {position:,} goes on behind the end")
+            raise CutShortError(f"a PNG whose chunk at byte {position:,} continues beyond the end")
         if source.data is not None and kind in (b"IHDR", b"PLTE", b"IDAT"):
             stored = source.data[position + 8 + size : position + 12 + size]
             if zlib.crc32(memoryview(source.data)[position + 4 : position + 8 + size]) != int.from_bytes(stored, "big"):

@@ -93,7 +93,7 @@ def _tiff(source: Source) -> Header:
     for offsets, sizes in ((273, 279), (324, 325)):
         ends = (offset + size for offset, size in zip(fields.get(offsets, ()), fields.get(sizes, ()), strict=False))
         if max(ends, default=0) > source.length:
-            raise CutShortError(f"a TIFF of {source.length:,} bytes, whose pixels go on behind the end")
+            raise CutShortError(f"a TIFF of {source.length:,} bytes, whose pixels continue beyond the end")
     width, height = fields[256][0], fields[257][0]
     if valid_orientation(fields.get(274, [1])[0]) >= 5:
         width, height = height, width
@@ -180,6 +180,6 @@ def _boxes(source: Source, start: int, stop: int) -> Iterator[tuple[bytes, int, 
         if size < header:
             raise DamagedError(f"box at byte {start:,} has length {size}")
         if start + size > stop:
-            raise CutShortError(f"an AVIF whose box at byte {start:,} goes on behind the end")
+            raise CutShortError(f"an AVIF whose box at byte {start:,} continues beyond the end")
         yield kind, start + header, start + size
         start += size

@@ -7,6 +7,7 @@ A name is a key, never a path that leads anywhere: in a folder only files inside
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -103,6 +104,11 @@ class FolderStore(_Closing):
             if deeper is None:
                 raise
             return read_image_file(f"{self.path}/{deeper}", name)
+
+    def forbidden(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that are files right in the folder and may not be read; asks the system about each."""
+        paths = ((name, f"{self.path}/{name}") for name in names)
+        return [name for name, path in paths if not os.access(path, os.R_OK) and Path(path).exists()]
 
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str) or not is_plain_name(name):

@@ -208,7 +208,7 @@ def _begin(options: PrepareOptions, plan: Plan) -> Path:
     try:
         freeze(plan, state)
     except InputError as error:
-        hint = f"go on with the run's own options and source, or give another --out=PATH, or remove {options.out}"
+        hint = f"resume with the run's own options and source, or give another --out=PATH, or remove {options.out}"
         raise error.with_hint(hint) from error
     (options.out / REPORT).unlink(missing_ok=True)  # from here on the tree is unfinished
     return state

@@ -212,7 +212,7 @@ def freeze(
             )
         else:
             hint = (
-                "go on with the run's own options and inputs (leave out an option to take the run's), "
+                "resume with the run's own options and inputs (leave out an option to take the run's), "
                 "or give --overwrite to throw the run away, or choose another name"
             )
         raise PlanMismatchError(f"{path}: the run there was started differently: {'; '.join(found)}", hint=hint)
@@ -268,7 +268,7 @@ def load_plan(folder: Path) -> tuple[Plan, str]:
     if manifest.format != _FORMAT:
         raise InputError(
             f"{path}: written in the format '{manifest.format}', this release knows '{_FORMAT}'",
-            hint="go on with the release that started the run, or give --overwrite to start over",
+            hint="use the release that started the run, or give --overwrite to start over",
         )
     plan = msgspec.structs.replace(manifest.plan, inputs={**manifest.plan.inputs, **_corrected_inputs(folder)})
     return plan, _hash(data)

@@ -6,10 +6,11 @@ steps after it. `check_pairs` also says what will be skipped and why, and makes 
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from ovforge.annotation_io.door import open_annotations
-from ovforge.errors import InputError
-from ovforge.image_io.store import open_image_store
+from ovforge.errors import InputError, Place
+from ovforge.image_io.store import FolderStore, ImageStore, open_image_store
 from ovforge.options.labels import Labels
 from ovforge.options.pairs import DEFAULT_ANNOTATIONS, PAIR_FRAMES, GenerateOptions
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
@@ -33,6 +34,7 @@ from ovforge.synthesis.repaint import Engine
 from ovforge.synthesis.run_inputs import PLAN_NAMES, binding_plan, missing_images, with_run_values
 from ovforge.synthesis.verify import find_damage
 
+_SHOWN = 3
 SAMPLED = 6
 """So many images are made to estimate time and disk; the first one, which warms up, does not count for the time."""
 
@@ -128,6 +130,8 @@ def _skipped(options: GenerateOptions, prepared: PairRun) -> tuple[Drops, dict[s
     table = prepared.task.table
     with open_image_store(prepared.task.images) as store:
         missing = missing_images(store, table.names)
+        absent = set(missing)
+        _require_permission(store, [name for name in table.names if name not in absent])
     drops.add_all("image", "is missing", missing, place=prepared.task.images)
     annotations = options.annotations or DEFAULT_ANNOTATIONS
     min_area = prepared.task.settings.min_area
@@ -150,6 +154,23 @@ def _skipped(options: GenerateOptions, prepared: PairRun) -> tuple[Drops, dict[s
             else:
                 drops.add("image", NO_CLIP, name)
     return drops, {"images that are there": len(table) - len(missing), "objects to follow": int(followed.sum())}
+
+
+def _require_permission(store: ImageStore, names: Sequence[str]) -> None:
+    """Refuse images that may not be read: a run would fail at their shards, and trying again would not help.
+
+    Raises:
+        InputError: names some, and the command that allows it.
+    """
+    forbidden = store.forbidden(names) if isinstance(store, FolderStore) else []
+    if forbidden:
+        more = ", ..." if len(forbidden) > _SHOWN else ""
+        raise InputError(
+            f"{len(forbidden):,} of {len(names):,} images may not be read: permission denied "
+            f"({', '.join(forbidden[:_SHOWN])}{more})",
+            place=Place(str(store.path)),
+            hint=f"allow it, as with `{shlex.join(['chmod', '-R', 'u+rX', str(store.path)])}`, or ask their owner",
+        )
 
 
 def _sample(
