@@ -359,6 +359,11 @@ def report(by_seed: dict[int, list[dict[str, Any]]]) -> None:
         numbers = sorted({row["image"] for row in rows})
         first = set(np.random.default_rng(seed).permutation(numbers)[: len(numbers) // 2].tolist())
         halves = [row for row in rows if row["image"] in first], [row for row in rows if row["image"] not in first]
+        lacking = [kind for half in halves for kind in ("good", *KINDS) if not any(row["kind"] == kind for row in half)]
+        if lacking:
+            raise SystemExit(
+                f"a half of the images has no objects of the kind {lacking[0]}: give more images or --variants"
+            )
         outcomes += [evaluate(chosen, held_out) for chosen, held_out in (halves, halves[::-1])]
     objects = {kind: mean_of(outcome.objects[kind] for outcome in outcomes) for kind in ("good", *KINDS)}
     print("held out, on average: " + ", ".join(f"{count:.0f} {kind}" for kind, count in objects.items()))
