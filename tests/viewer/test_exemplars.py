@@ -319,13 +319,20 @@ def test_axe_finds_nothing(chromium: Any, checked: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     context = chromium.new_context(bypass_csp=True)
     page = context.new_page()
-    for place in ("#class=cup&q=cup", "#class=cup&q=cup&open=1", "#q=cup&check=across", "#q=cup&check=accuracy"):
+    narrow, usual = 420, 1440
+    places = {
+        "#class=cup&q=cup": ((usual, "dark"), (narrow, "light")),
+        "#class=cup&q=cup&open=1": ((narrow, "dark"),),
+        "#q=cup&check=across": ((usual, "light"),),
+        "#q=cup&check=accuracy": ((narrow, "dark"),),
+    }
+    for place, looks in places.items():
         page.goto("about:blank")
         page.goto(checked + place)
         page.wait_for_load_state("networkidle")
         page.set_viewport_size({"width": 2560, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= 2560, place
-        for width, scheme in ((1440, "dark"), (420, "light")):
+        for width, scheme in looks:
             page.set_viewport_size({"width": width, "height": 900})
             page.emulate_media(color_scheme=scheme)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (place, width)

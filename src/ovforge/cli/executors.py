@@ -84,5 +84,7 @@ def select_shards(text: str | None) -> ShardSelection | None:
 
 
 def executor_of(options: ExecutorOptions, *, device: str | None = None) -> Executor:
-    """`make_executor` of the options."""
+    """`make_executor` of the options; on Ray, the device `auto` is a GPU only where the cluster has one."""
+    if device is not None and options.executor is ExecutorName.RAY:
+        device = resolve_auto(options.executor, options.address, device)
     return make_executor(options.executor, workers=options.workers, address=options.address, device=device)

@@ -113,13 +113,12 @@ def _prepare(
 def sheet(console: Console, options: SheetOptions) -> StepSummary:
     """Draw pairs side by side, or clips as strips, on one sheet, boxes and labels coloured by track."""
     del console
-    from ovforge.records.run_layout import check_run_name
+    from ovforge.records.run_layout import require_tracks
     from ovforge.synthesis.contact_sheet import contact_sheet
 
-    check_run_name(options.folder, options.name)
     drawn = contact_sheet(
         options.folder / f"{options.name}.h5",
-        options.folder / "annotations" / f"{options.name}.json",
+        require_tracks(options.folder, options.name),
         options.output,
         count=options.count,
         seed=options.seed,

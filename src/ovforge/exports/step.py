@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ovforge.errors import InputError, MissingInputError, Place
+from ovforge.errors import InputError, Place
 from ovforge.exports.run import ExportRun
 from ovforge.exports.selection import selected
 from ovforge.exports.videos import VideoFile
@@ -20,7 +20,7 @@ from ovforge.options.exports import ExportFormat, ExportOptions
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress
 from ovforge.records.review import REJECTED
-from ovforge.records.run_layout import check_run_name, merged_files, review_file, run_command, tracks_file
+from ovforge.records.run_layout import merged_files, require_tracks, review_file, run_command
 
 MARK = "ovforge-export.json"
 """Says what a folder is, so that `--overwrite` replaces nothing else."""
@@ -46,13 +46,8 @@ def export_pairs(options: ExportOptions, *, progress: Progress = no_progress) ->
         InputError: one of them cannot be used, or the format needs what the run does not have; says what.
         OutputExistsError: the folder is there and `overwrite` is false.
     """
-    pairs_json = options.annotations or tracks_file(options.folder, options.name)
+    pairs_json = options.annotations or require_tracks(options.folder, options.name)
     images = options.images or merged_files(options.folder, options.name).h5
-    annotate = run_command("annotate", options.folder, options.name)
-    if options.annotations is None:
-        check_run_name(options.folder, options.name)
-        if not pairs_json.is_file():
-            raise MissingInputError(pairs_json, what="the pairs JSON", hint=f"`{annotate}` writes it")
     drops = Drops()
     with contextlib.ExitStack() as stack:
         # Before a gigabyte is read: whether the place is free.
@@ -72,6 +67,7 @@ def export_pairs(options: ExportOptions, *, progress: Progress = no_progress) ->
                 hint="export them all the same with --no-review",
             )
         if not len(numbers):
+            annotate = run_command("annotate", options.folder, options.name)
             raise InputError(
                 "has no video of more than one frame to export",
                 place=Place(str(pairs_json)),

@@ -203,7 +203,7 @@ class GenerateOptions(Options):
 class OnlyCheck(Options):
     """Whether `pairs generate` makes anything."""
 
-    check: bool = option(False, "Only check, as `pairs check` does; nothing is written.")
+    check: bool = option(False, "Only check, as `pairs check` does; nothing is written.", panel=RUN)
 
 
 @dataclass(frozen=True)

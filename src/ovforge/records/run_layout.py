@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from ovforge.errors import InputError
+from ovforge.errors import InputError, MissingInputError
 from ovforge.options.layout import PAIRS_DIR
 from ovforge.options.pairs import PAIR_FRAMES
 from ovforge.records.reporting import shell_command
@@ -186,6 +186,22 @@ def run_command(step: str, folder: Path, name: str, *words: str, **options: obje
     elsewhere = None if folder == PAIRS_DIR else folder
     where = {"out" if step == "generate" else "folder": elsewhere}
     return shell_command("ovforge", "pairs", step, name, *words, **where, **options)
+
+
+def require_tracks(folder: Path, name: str) -> Path:
+    """The annotation file of the run `name` in `folder`, which must be there.
+
+    Raises:
+        InputError: there is no run of this name; names those that are there.
+        MissingInputError: it is not annotated yet; names the command that comes next.
+    """
+    check_run_name(folder, name)
+    path = tracks_file(folder, name)
+    if not path.is_file():
+        steps = ["annotate"] if merged_files(folder, name).h5.is_file() else ["merge", "annotate"]
+        commands = [f"`{run_command(step, folder, name)}`" for step in steps]
+        raise MissingInputError(path, what="the pairs JSON", hint=f"{', then '.join(commands)} writes it")
+    return path
 
 
 def check_run_name(folder: Path, name: str) -> Path:

@@ -4,6 +4,7 @@ around the object within it moves along, and counts as the object."""
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import msgspec
 
@@ -21,10 +22,21 @@ NOTE = (
 def with_box_mask(record: bytes | memoryview) -> bytes | memoryview:
     """The annotation with a rounded box as its mask, if it has none and its box is a pixel wide and high."""
     fields = decode_record(record)
+    polygons = _polygons(fields)
+    return record if polygons is None else msgspec.json.encode({**fields, "segmentation": polygons})
+
+
+def box_mask(record: bytes | memoryview) -> bytes | None:
+    """The rounded box that stands for the annotation's mask, as JSON; None if it has a mask or no box."""
+    polygons = _polygons(decode_record(record))
+    return None if polygons is None else msgspec.json.encode(polygons)
+
+
+def _polygons(fields: dict[str, Any]) -> list[list[float]] | None:
     box = fields.get("bbox")
     if fields.get("segmentation") or fields.get("iscrowd") or not box or min(box[2:]) < 1:
-        return record
-    return msgspec.json.encode({**fields, "segmentation": [rounded_box(*box)]})
+        return None
+    return [rounded_box(*box)]
 
 
 def rounded_box(x: float, y: float, width: float, height: float) -> list[float]:

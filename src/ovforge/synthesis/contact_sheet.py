@@ -271,5 +271,5 @@ def _grid(cells: Sequence[NDArray[np.uint8]], columns: int, title: str) -> NDArr
 
 
 def _title(name: str, drawn: int, total: int, *, is_clips: bool) -> str:
-    what = "clips" if is_clips else "pairs of original and second view"
-    return f"{name}: {drawn:,} of {total:,} {what}; an object has one number and one colour in all its images"
+    what = "clips" if is_clips else "pairs"
+    return f"{name}: {drawn:,} of {total:,} {what}; same number and colour: same object"

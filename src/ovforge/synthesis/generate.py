@@ -30,7 +30,7 @@ from ovforge.options.pairs import (
     GenerateOptions,
 )
 from ovforge.records.pairs import visibility_text
-from ovforge.records.reporting import Progress, StepSummary, no_progress, require_some
+from ovforge.records.reporting import Drop, Progress, StepSummary, no_progress, require_some
 from ovforge.records.run_layout import (
     CORRECTIONS,
     MANIFEST,
@@ -51,6 +51,7 @@ from ovforge.synthesis.corrections import make_again, relabel, skipped_images, t
 from ovforge.synthesis.engines import pinned
 from ovforge.synthesis.fingerprints import reads_prompts
 from ovforge.synthesis.image_table import read_images
+from ovforge.synthesis.masks import TOO_SMALL
 from ovforge.synthesis.pair_task import PairTask
 from ovforge.synthesis.pairs import PairSettings
 from ovforge.synthesis.partitions import adopt_partitions, check_published, partition_sizes, publish_partitions
@@ -148,7 +149,9 @@ def generate_pairs(
     result.check()
     if result.complete:
         check_published(options.folder)
-        require_some(result.counts.get("images", 0), "image", prepared.task.images, "that can be used")
+        require_some(
+            result.counts.get("images", 0), "image", prepared.task.images, "that can be used", hint=_lost(result)
+        )
         require_some(
             result.counts.get("objects", 0),
             "object",
@@ -398,6 +401,16 @@ def _captions(options: GenerateOptions, engine: Engine) -> tuple[Path | None, li
     return None, [f"{DEFAULT_CAPTIONS} is not there: prompts are made from class names (--captions gives another file)"]
 
 
+def _lost(result: RunResult) -> str:
+    """Why images could not be used, the most frequent reasons with some names."""
+    lost = sorted(
+        (drop for drop in result.drops if drop.kind == "image" and not drop.kept),
+        key=lambda drop: -drop.count,
+    )
+    shown = [", ".join([*drop.examples[:3], *["..."] * (drop.count > len(drop.examples[:3]))]) for drop in lost[:3]]
+    return "; ".join(f"{drop} ({names})" for drop, names in zip(lost, shown, strict=False))
+
+
 def _check_enough_images(options: GenerateOptions, result: RunResult) -> None:
     """A run that could not use most of its images has not done its work, although it has come to its end.
 
@@ -408,13 +421,9 @@ def _check_enough_images(options: GenerateOptions, result: RunResult) -> None:
     used += sum(drop.count for drop in result.drops if drop.reason == NO_CLIP)  # which says nothing against them
     if not result.items or used * 2 >= result.items:
         return
-    lost = sorted(
-        (drop for drop in result.drops if drop.kind == "image" and not drop.kept),
-        key=lambda drop: -drop.count,
-    )
-    reasons = "; ".join(f"{drop} ({', '.join(drop.examples[:3])}, ...)" for drop in lost[:3])
     raise WorkError(
-        f"{options.folder}: {f'only {used:,}' if used else 'none'} of {result.items:,} images could be used: {reasons}",
+        f"{options.folder}: {f'only {used:,}' if used else 'none'} of {result.items:,} images could be used: "
+        f"{_lost(result)}",
         hint="are these the images of the annotation file? when they are in place, run the same command again with "
         "--retry-skipped: it makes only those that are lacking",
     )
@@ -430,11 +439,25 @@ def library_versions() -> dict[str, str]:
     }
 
 
+def _small_text(settings: PairSettings, drops: Sequence[Drop], objects: int) -> str:
+    """How many objects are too small to be kept, and what share that is; empty where there is none."""
+    small = sum(drop.count for drop in drops if drop.reason.startswith(TOO_SMALL))
+    if not small:
+        return ""
+    total = small + round(objects / settings.variants)
+    return (
+        f"{small:,} of {total:,} objects ({small / total:.0%}) have an area of {settings.min_area:,.0f} square pixels "
+        "or less: they are not kept and not labelled; --min-area=0 keeps all"
+    )
+
+
 def _summary(
     options: GenerateOptions, prepared: PairRun, result: RunResult, resume_notes: Sequence[str]
 ) -> StepSummary:
     counts: dict[str, Any] = {"images planned": prepared.plan.items, **result.counts}
     notes = [*resume_notes, *prepared.notes]
+    if small := _small_text(prepared.task.settings, result.drops, result.counts.get("objects", 0)):
+        notes.append(small)
     if seen := visibility_text(result.counts):
         notes.append(seen)
     total = len(prepared.plan.shards())

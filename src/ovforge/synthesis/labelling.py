@@ -18,7 +18,7 @@ from pycocotools import mask as coco_mask
 
 from ovforge.annotation_io.record_edit import decode_record
 from ovforge.options.labels import Labels
-from ovforge.synthesis.masks import Rle, UnusableMaskError, degenerate_polygons, rasterise, usable_objects
+from ovforge.synthesis.masks import TOO_SMALL, Rle, UnusableMaskError, degenerate_polygons, rasterise, usable_objects
 
 SHOWN_ON_KEPT = 0.1
 """An object that is not kept is seen on kept ones if they cover more than this share of it."""
@@ -105,7 +105,7 @@ def label_objects(
         if index not in small:
             objects.append(LabelledObject(one.annotation, rle, one.is_region))
             continue
-        reason = f"area not above {min_area:g} square pixels"
+        reason = f"{TOO_SMALL} {min_area:g} square pixels"
         if together is not None and _share_on(rle, together) > SHOWN_ON_KEPT:
             warnings.append((f"{reason}, on a kept object: an ignore region", one.name))
             objects.append(LabelledObject(one.annotation, rle, is_region=True))

@@ -22,6 +22,7 @@ from ovforge.annotation_io.record_edit import decode_record
 from ovforge.annotation_io.segmentation import Rle, UnusableMaskError, degenerate_polygons, rasterise
 
 __all__ = [
+    "TOO_SMALL",
     "LabelMaps",
     "Rle",
     "UnusableMaskError",
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 OUTSIDE, BACKGROUND, FIRST_LABEL, LAST_LABEL = 0, 1, 2, 255
+
+TOO_SMALL = "area not above"
+"""Begins the reason why a small object is not kept; how many square pixels comes after it."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,7 @@ def usable_objects(
             continue
         area = annotation.get("area")
         if isinstance(area, int | float) and not area > min_area:
-            dropped.append((f"area not above {min_area:g} square pixels", name))
+            dropped.append((f"{TOO_SMALL} {min_area:g} square pixels", name))
             continue
         segmentation = annotation.get("segmentation")
         try:
@@ -189,7 +193,7 @@ def usable_objects(
             dropped.append((str(error), name))
             continue
         if not isinstance(area, int | float) and not coco_mask.area(rle) > min_area:
-            dropped.append((f"area not above {min_area:g} square pixels", name))
+            dropped.append((f"{TOO_SMALL} {min_area:g} square pixels", name))
             continue
         if degenerate_polygons(segmentation):
             dropped.append(("part of a mask: polygon of fewer than three points", name))

@@ -19,6 +19,7 @@ from ovforge.annotation_io.edited_records import KEEP, Choice, Conversion, Edite
 from ovforge.records.reporting import Progress
 from ovforge.records.run_layout import view_name
 from ovforge.synthesis.annotated_columns import Classes, ImageColumns, ObjectColumns
+from ovforge.synthesis.box_masks import box_mask
 from ovforge.synthesis.clear_objects import clear_objects
 from ovforge.synthesis.followed_objects import Tracks
 from ovforge.synthesis.image_table import LISTS
@@ -64,6 +65,8 @@ class PairRecords:
     """More fields of each second view of the run; empty if nothing is known of them."""
     first_track: int = 0
     first_video: int = 0
+    box_masks: bool = False
+    """Whether objects without a mask have their rounded box, as the run has moved it."""
     score_tails: list[bytes] = field(default_factory=list)
     """More fields of each second view's object: its scores; empty if there are none."""
 
@@ -198,6 +201,13 @@ class PairRecords:
             more["removed"] = (*masks.get("removed", ()), "image_name")
             if not self.masks:
                 more["renamed"] = {}
+        texts = {
+            name: _scattered(values, is_original)
+            for name, values in self.objects.file.filled_in(tracks.row[is_original]).items()
+        }
+        if self.box_masks and self.masks:
+            masks_of = [box_mask(table.raw(row)) for row in tracks.row[is_original].tolist()]
+            texts["segmentation"] = _scattered(masks_of, is_original)
         if self.score_tails:
             rows = zip(tracks.row.tolist(), is_original.tolist(), strict=True)
             more["tails"] = [b"" if original else self.score_tails[row] for row, original in rows]
@@ -207,10 +217,7 @@ class PairRecords:
             column(table.starts, entries.start),
             column(table.stops, entries.stop),
             numbers=numbers,
-            texts={
-                field: _scattered(values, is_original)
-                for field, values in self.objects.file.filled_in(tracks.row[is_original]).items()
-            },
+            texts=texts,
             appended=appended,
             stage="pairs",
             progress=self.progress,

@@ -29,14 +29,22 @@ from ovforge.options.rejection import RejectAs
 from ovforge.options.tracks import AnnotateOptions, PairObjects
 from ovforge.parallel import Workers
 from ovforge.records.reporting import Drops, Progress, StepSummary, no_progress, require_some
-from ovforge.records.run_layout import check_run_name, merged_files, review_file, run_command, tracks_file
-from ovforge.runs.plan import plan_if_any
+from ovforge.records.run_layout import (
+    PartitionFiles,
+    check_run_name,
+    merged_files,
+    review_file,
+    run_command,
+    tracks_file,
+)
+from ovforge.runs.plan import Plan, plan_if_any
 from ovforge.synthesis.annotated_columns import image_columns, listed_classes, object_columns
 from ovforge.synthesis.followed_objects import MIN_MOVED_AREA, PAIR_MIN_AREA, Rejected, Rules, follow
 from ovforge.synthesis.image_table import open_for_pairs
 from ovforge.synthesis.judge import scores_path
 from ovforge.synthesis.judge.judged_objects import JudgedObjects, judged_objects
 from ovforge.synthesis.judge.rejection import broken_rules
+from ovforge.synthesis.pair_file import read_about
 from ovforge.synthesis.run_inputs import check_annotations, check_labels, planned_annotations
 from ovforge.synthesis.second_views import SecondViews, open_second_views, without_rejected
 from ovforge.synthesis.track_records import PairRecords, class_lists, image_tails
@@ -44,6 +52,8 @@ from ovforge.synthesis.track_records import PairRecords, class_lists, image_tail
 STILLS = "stills/"
 """Begins the names of the videos of one frame where they stand in one file with the pairs."""
 NO_MASKS = "objects have no segmentation: the run did not keep the masks of second views (`pairs generate --masks`)"
+
+BOX_MASKS = "objects without a segmentation have their rounded box as mask, in both views: the run moved these boxes"
 
 Sections = dict[str, bytes | FileRange | Iterable[Records]]
 
@@ -106,9 +116,12 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
                 has_masks = bool(views.entries.has_mask[tracks.row[~tracks.is_original]].all())
                 if options.masks and not has_masks:
                     notes.append(NO_MASKS)
+                box_masks = _moved_boxes(merged, plan)
+                if box_masks and options.masks and has_masks:
+                    notes.append(BOX_MASKS)
                 records = replace(
                     records, lists=lists, masks=options.masks and has_masks, tail=tail, tails=tails, first_track=1,
-                    first_video=1,
+                    first_video=1, box_masks=box_masks,
                 )  # fmt: skip
                 sections = _sections(file.file, records, stills=stills_out == out, pairs=True)
             write_annotation_file(out, sections, overwrite=options.overwrite)
@@ -132,6 +145,12 @@ def annotate_pairs(options: AnnotateOptions, *, progress: Progress = no_progress
             "view", options.folder, options.name, annotations=None if options.out is None else out
         ),
     )
+
+
+def _moved_boxes(merged: PartitionFiles, plan: Plan | None) -> bool:
+    """Whether the run has moved rounded boxes in the place of masks."""
+    of_run = plan.options if plan is not None else read_about(merged.pairs).options if merged.pairs.is_file() else {}
+    return bool(of_run.get("boxes_as_masks"))
 
 
 def _rules(options: AnnotateOptions, views: SecondViews, judged: JudgedObjects) -> Rules:

@@ -106,6 +106,7 @@ def check_exemplars(options: CheckOptions, *, progress: Progress = no_progress) 
         },
         drops=drops.freeze(),
         notes=() if options.vision is not None else ("without --vision no texts are compared",),
+        next_command=shell_command("ovforge", "exemplars", "view", options.exemplars, check=options.out),
     )
 
 

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from ovforge.cli.executors import ExecutorName, make_executor
+from ovforge.cli.executors import ExecutorName, executor_of, make_executor
 from ovforge.errors import InputError
-from ovforge.runs.executors import local
+from ovforge.options.executors import ExecutorOptions
+from ovforge.runs.executors import local, ray
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.executors.ray import RayExecutor
 
@@ -31,6 +32,18 @@ def test_ray():
     assert make_executor(ExecutorName.RAY, address="auto") == RayExecutor("auto")
     assert make_executor(ExecutorName.RAY, workers=3, device="auto") == RayExecutor(None, 3, gpus_per_worker=1.0)
     assert make_executor(ExecutorName.RAY, device="cpu") == RayExecutor()
+
+
+def test_auto_on_ray_is_what_the_cluster_has(monkeypatch: pytest.MonkeyPatch):
+    """A model on a cluster without GPUs works on its cores; nobody waits for a GPU that will never come."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    options = ExecutorOptions(executor=ExecutorName.RAY, workers=1)
+    assert executor_of(options, device="auto") == RayExecutor(None, 1)
+    assert executor_of(options, device="cuda") == RayExecutor(None, 1, gpus_per_worker=1.0)
+    for gpus in (True, False):
+        monkeypatch.setattr(ray, "cluster_has_gpu", lambda address, gpus=gpus: gpus)
+        far = executor_of(ExecutorOptions(executor=ExecutorName.RAY, address="head:6379"), device="auto")
+        assert far == RayExecutor("head:6379", gpus_per_worker=1.0 if gpus else 0.0)
 
 
 def test_an_address_is_for_ray():

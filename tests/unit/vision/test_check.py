@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,14 @@ def test_the_report_speaks_of_every_class(tiny: Tiny, big_world: World) -> None:
         assert each.synset != each.nearest and each.similarity > each.own_similarity and each.own_rank > 1
     # Three classes and one random model: at most one text can be right for all.
     assert report.exemplars == 9
+
+
+def test_the_next_command_shows_what_was_found(big_world: World) -> None:
+    options = CheckOptions(big_world.drawn(), features=big_world.root / "features", categories=big_world.categories)
+    assert check_exemplars(options).next_command == f"ovforge exemplars view {options.exemplars}"
+    report = big_world.root / "report.json"
+    summary = check_exemplars(replace(options, out=report))
+    assert summary.next_command == f"ovforge exemplars view {options.exemplars} --check {report}"
 
 
 def test_what_is_missing_is_said(tiny: Tiny, big_world: World) -> None:
