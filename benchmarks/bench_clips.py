@@ -6,8 +6,8 @@ DATA is a folder with `lvis/lvis_v1_train.json` and `coco/train2017`. Prints mar
 
 - for 5, 15 and 30 video frames between two frames of a clip: the 10th, 50th and 90th percentile of the absolute log
   area ratio and of the shift of the box's centre (share of the diagonal), from one frame to the next, of the visible
-  masks above 64x64 pixels in both; of the objects that move by themselves, in every other photograph (on which the
-  distributions were fitted) and in the rest of them (on which they were not), and of all objects; beside what DAVIS
+  masks above 64x64 pixels in both; of the objects that move by themselves, in every other photograph and in the
+  rest of them, and of all objects; beside what DAVIS
   sequences have for their (moving) objects. VIDEO is a folder of `frames/NAME/KKKKK.jpg` and `masks/NAME/KKKKK.png`:
   the same measured on it, and on clips that are made of its first frames.
 - in how many clips something moves by itself, and why objects do not.
@@ -153,13 +153,13 @@ def print_motion(data: Path, motion: str, seeds: range, frames: int, video: Path
         steps = steps_of_clips(stills(data), motion, gap, seeds, frames)
         print(f"| {gap} | DAVIS, as given | | {_three(areas)} | {_three(shifts)} |")
         rows = {
-            "clips, moving by themselves, photographs fitted on": [s for s in steps if s[2] and s[3] % 2 == 0],
-            "clips, moving by themselves, other photographs": [s for s in steps if s[2] and s[3] % 2],
+            "clips, objects that move by themselves, first half": [s for s in steps if s[2] and s[3] % 2 == 0],
+            "clips, objects that move by themselves, second half": [s for s in steps if s[2] and s[3] % 2],
             "clips, all objects": steps,
         }
         if video is not None:
             own = steps_of_clips(stills_of_video(video), motion, gap, seeds, frames)
-            rows["clips of the first frames of VIDEO, moving by themselves"] = [s for s in own if s[2]]
+            rows["clips of the first frames of VIDEO, objects that move by themselves"] = [s for s in own if s[2]]
             rows = {"the sequences of VIDEO themselves": steps_of_video(video, gap), **rows}
         for name, some in rows.items():
             if not some:

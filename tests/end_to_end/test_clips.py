@@ -206,7 +206,8 @@ def test_another_seed_makes_other_clips(mini: Path, tmp_path: Path, monkeypatch:
 
 
 def test_replay_makes_the_same_frames(content: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    image = content["images"][0]["file_name"]
+    image = content["images"][2]["file_name"]
+    assert image.endswith("_v0_f002.jpg")
     assert run_app(app, ["replay", "clips", image, "--folder", "out", "--out", "again", "--json"]) == 0
     counts = json.loads(capsys.readouterr().out)["counts"]
     assert counts["equal to the run's, byte for byte"] == counts["second views"] == FRAMES - 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovforge.cli.common import run_app
-from ovforge.options.pairs import GenerateOptions
+from ovforge.options.pairs import PAIR_FRAMES, GenerateOptions
 from ovforge.options.tracks import AnnotateOptions, MergeOptions
 from ovforge.runs.plan import file_sha256
 from ovforge.synthesis.generate import generate_pairs
@@ -27,7 +27,7 @@ NAME = "pairs"
 
 @dataclass(frozen=True)
 class PairsSubject:
-    """40 photographs with `variants` second views each, in 20 shards and 2 partitions.
+    """40 photographs with `variants` second views each, in 20 shards and 2 partitions; or clips of `frames` frames.
 
     With the engine `diffusion` a tiny model of the real classes repaints them; it is built once, beside the runs.
     """
@@ -36,10 +36,13 @@ class PairsSubject:
     workers: int = 2
     engine: str = "warp"
     variants: int = 2
+    frames: int = PAIR_FRAMES
+    limit: int | None = None
 
     @property
     def name(self) -> str:
-        return f"pairs generate, 40 photographs, {self.variants} second views each, engine {self.engine}"
+        each = f"{self.variants} second views" if self.frames == PAIR_FRAMES else f"{self.frames} frames"
+        return f"pairs generate, {self.limit or 40} photographs, {each} each, engine {self.engine}"
 
     def command(self, folder: Path) -> list[str]:
         if self.engine == "diffusion" and not model(folder).exists():
@@ -47,7 +50,8 @@ class PairsSubject:
 
             build_tiny_stable_diffusion(model(folder))
         options = ["--executor", self.executor, "--workers", str(self.workers), "--engine", self.engine]
-        options += ["--variants", str(self.variants)]
+        options += ["--variants", str(self.variants), "--frames", str(self.frames)]
+        options += ["--limit", str(self.limit)] if self.limit else []
         return [sys.executable, "-m", "tests.faults.pairs", str(folder), *options]
 
     def run_folder(self, folder: Path) -> Path:
@@ -68,7 +72,7 @@ def model(folder: Path) -> Path:
     return folder.parent / "tiny-model"
 
 
-def options(folder: Path, variants: int = 2) -> GenerateOptions:
+def options(folder: Path, variants: int = 2, frames: int = PAIR_FRAMES, limit: int | None = None) -> GenerateOptions:
     """The run's options."""
     return GenerateOptions(
         NAME,
@@ -78,6 +82,8 @@ def options(folder: Path, variants: int = 2) -> GenerateOptions:
         captions=DATA / "mini/coco/annotations/captions_train2017.json",
         partitions=2,
         variants=variants,
+        frames=frames,
+        limit=limit,
         shard_size=2,
     )
 
@@ -89,9 +95,11 @@ def main(args: list[str] | None = None, standalone_mode: bool = False) -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--engine", default="warp")
     parser.add_argument("--variants", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=PAIR_FRAMES)
+    parser.add_argument("--limit", type=int)
     given = parser.parse_args(args)
     generate_pairs(
-        options(given.folder, given.variants),
+        options(given.folder, given.variants, given.frames, given.limit),
         _engine(given.engine, given.folder),
         executor_of(given.executor, given.workers),
     )
@@ -104,9 +112,9 @@ def _engine(name: str, folder: Path) -> Engine:
 
         small = {"batch_size": 2, "steps": 4, "width": 192, "height": 128, "cpu_threads": 1}
         return DiffusionEngine(DiffusionOptions(model(folder), device="cpu", **small))  # type: ignore[arg-type]
-    from ovforge.synthesis.warp import WarpEngine
+    from ovforge.synthesis.warp import FillEngine, WarpEngine
 
-    return WarpEngine()
+    return FillEngine() if name == "fill" else WarpEngine()
 
 
 if __name__ == "__main__":

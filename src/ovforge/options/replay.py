@@ -14,7 +14,7 @@ class ReplayOptions(Options):
     """Options of `replay_pair`."""
 
     name: str = option(help="The run's name.", argument=True)
-    image: str = option(help="An image id, or a file name.", argument=True)
+    image: str = option(help="An image id, or the file name of an image or of a view of it.", argument=True)
     folder: Path = option(layout.PAIRS_DIR, "The folder that holds the run's folder.")
     out: Path | None = option(None, "The folder to write.", shown="replay in the run's folder")
     model: Path | None = option(None, "Where the model is now, if it has moved.")

@@ -30,7 +30,7 @@ from ovforge.synthesis.generate import library_versions, settings_from_descripti
 from ovforge.synthesis.image_table import ImageTable, read_images
 from ovforge.synthesis.pair_file import PublishedPair
 from ovforge.synthesis.pair_task import finish_views, prepare_image
-from ovforge.synthesis.pairs import jobs_of
+from ovforge.synthesis.pairs import PairSettings, jobs_of
 from ovforge.synthesis.partitions import partition_problem
 from ovforge.synthesis.repaint import Engine
 
@@ -68,7 +68,7 @@ def replay_pair(options: ReplayOptions, *, progress: Progress = no_progress) -> 
         box_masks=plan.options.get("boxes_as_masks", False),
     )
     try:
-        index = _position(table, options)
+        index = _position(table, options, settings)
         return _replay(
             table,
             index,
@@ -206,15 +206,18 @@ def _differences(plan: Plan, engine: Engine, places: _Places) -> Iterator[str]:
             yield f"{name} {plan.versions.get(name)} in the run, {versions.get(name)} now"
 
 
-def _position(table: ImageTable, options: ReplayOptions) -> int:
+def _position(table: ImageTable, options: ReplayOptions, settings: PairSettings) -> int:
     if options.image in table.names:
         return table.names.index(options.image)
     ids = table.ids.tolist()
     if options.image.isdecimal() and int(options.image) in ids:
         return int(ids.index(int(options.image)))
+    for index, name in enumerate(table.names):
+        if options.image in view_names(name, settings.views, settings.frames):
+            return index
     raise InputError(
         f"{options.image}: the run {options.name} has no image of this id or file name",
-        hint=f"give an image id of the annotation file, or a file name such as {table.names[0]}",
+        hint=f"give an image id of the annotation file, a file name such as {table.names[0]}, or that of a view of it",
     )
 
 

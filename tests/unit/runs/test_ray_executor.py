@@ -21,11 +21,14 @@ from ovforge.errors import InputError, MissingExtraError, WorkError
 from ovforge.files.atomic import is_temporary
 from ovforge.imagenet import index
 from ovforge.options.imagenet import IndexOptions
+from ovforge.options.pairs import GenerateOptions
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor
 from ovforge.runs.executors.ray import RayExecutor
 from ovforge.runs.plan import Plan
 from ovforge.runs.run import run_plan
+from ovforge.synthesis.generate import generate_pairs
+from ovforge.synthesis.warp import FillEngine
 from tests.faults.tasks import TextTask
 
 PLAN = Plan(task="text", items=45, shard_size=5)
@@ -88,6 +91,24 @@ def test_a_step_of_the_package_on_ray(tmp_path: Path, monkeypatch: pytest.Monkey
         made[name] = out.read_bytes()
         assert not out.with_name(f"{name}.json.run").exists()
     assert len(json.loads(made["ray"])["images"]) == 5
+    assert made["ray"] == made["here"]
+
+
+def test_clips_on_ray_are_those_of_this_process(tmp_path: Path, one_node: Any, mini: Path):
+    made = {}
+    for name, executor in (("here", InProcessExecutor()), ("ray", RayExecutor())):
+        options = GenerateOptions(
+            "clips",
+            tmp_path / name,
+            images=mini / "coco/train2017",
+            annotations=mini / "lvis/lvis_v1_train.json",
+            frames=3,
+            limit=4,
+            shard_size=2,
+        )
+        generate_pairs(options, FillEngine(), executor)
+        made[name] = {path.name: path.read_bytes() for path in (tmp_path / name / "clips").glob("*_split_*")}
+    assert len(made["here"]) == 3
     assert made["ray"] == made["here"]
 
 
