@@ -84,6 +84,7 @@ def test_coco_releases_are_told_apart(
         (layout.VISUAL_GENOME_DIR / "image_data.json", [{"image_id": 1, "url": "x"}], ""),
         (layout.VISUAL_GENOME_DIR / "image_data.json", [{"image_id": 1, "objects": []}], 'has no "url"'),
         (layout.LVIS_TRAIN, {"images": [], "categories": COCO_CLASSES[:7]}, "its categories have no frequency"),
+        (layout.LVIS_TRAIN, {"images": [], "categories": COCO_CLASSES}, "its categories have no frequency"),
         (layout.LVIS_TRAIN, {"images": [], "categories": [{"id": 1, "frequency": None}]}, "its categories have no"),
     ],
 )

@@ -32,15 +32,23 @@ def rasterise(segmentation: Any, width: int, height: int) -> Rle:
     Raises:
         UnusableMaskError: with the reason.
     """
-    if isinstance(segmentation, Mapping):
-        rle = _from_rle(segmentation, width, height)
-    elif isinstance(segmentation, Sequence) and not isinstance(segmentation, str | bytes):
-        rle = _from_polygons(segmentation, width, height)
-    else:
-        raise UnusableMaskError("no segmentation")
+    rle = checked_rle(segmentation, width, height)
     if not coco_mask.area(rle):
         raise UnusableMaskError("mask without a pixel inside the image")
     return rle
+
+
+def checked_rle(segmentation: Any, width: int, height: int) -> Rle:
+    """The mask of a COCO segmentation, which may have no pixel.
+
+    Raises:
+        UnusableMaskError: with the reason.
+    """
+    if isinstance(segmentation, Mapping):
+        return _from_rle(segmentation, width, height)
+    if isinstance(segmentation, Sequence) and not isinstance(segmentation, str | bytes):
+        return _from_polygons(segmentation, width, height)
+    raise UnusableMaskError("no segmentation")
 
 
 def degenerate_polygons(segmentation: Any) -> int:

@@ -35,7 +35,7 @@ def excluded_categories(categories: RecordTable, exclude: set[str]) -> NDArray[n
     """
     frequencies = categories["frequency"]
     for index, frequency in enumerate(frequencies):
-        if frequency not in FREQUENCIES or not frequency:
+        if frequency not in set(FREQUENCIES):  # `rc` is in the text, but no frequency
             found = f"frequency {frequency!r}, not one of r, c, f" if frequency else "no frequency"
             raise categories.error(
                 index,

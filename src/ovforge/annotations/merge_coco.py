@@ -44,17 +44,20 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
         AnnotationFileError: an input is malformed.
     """
     check_output(options.output, overwrite=options.overwrite)
+    with_masks = options.variant is MergeVariant.MASK
+    # Without a mask nobody could tell the area of a record that lacks one.
+    fields = ("bbox",) if with_masks else ("bbox", "area")
     progress("read", 0, 3)
     with (
         Workers(),
         open_annotations(
             options.lvis,
             images=("coco_name", "neg_category_ids"),
-            annotations=("bbox",),
+            annotations=fields,
             categories=("synset",),
         ) as lvis_file,
         open_annotations(
-            options.coco_file, images=("coco_name",), annotations=("bbox",), categories=("name",)
+            options.coco_file, images=("coco_name",), annotations=fields, categories=("name",)
         ) as coco_file,
     ):
         _check_coco(coco_file)
@@ -103,7 +106,7 @@ def merge_coco(options: MergeCocoOptions, *, progress: Progress = no_progress) -
                     row,
                     coco_image_id=_ids_at(lvis_file.images, coco_image),
                     coco_category_id=_ids_at(lvis_file.categories, coco_category),
-                    with_masks=options.variant is MergeVariant.MASK,
+                    with_masks=with_masks,
                 )
             ],
             "categories": (
@@ -300,14 +303,20 @@ def _merged(
             numbers[field][is_theirs] = values[rows]
     tables = (lvis_file.annotations, coco_file.annotations)
     starts, stops = np.empty(len(source), np.int64), np.empty(len(source), np.int64)
-    for number, table in enumerate(tables):
+    texts: dict[str, list[bytes | None]] = {}
+    for number, (file, table) in enumerate(zip((lvis_file, coco_file), tables, strict=True)):
         mine = source == number
         starts[mine], stops[mine] = table.starts[row[mine]], table.stops[row[mine]]
+        for name, found in file.filled_in(row[mine]).items():
+            column = texts.setdefault(name, [None] * len(source))
+            for place, text in zip(np.flatnonzero(mine).tolist(), found, strict=True):
+                column[place] = text
     return EditedRecords(
         (lvis_file.path, coco_file.path),
         source,
         starts,
         stops,
         numbers=numbers,
+        texts=texts,
         removed=() if with_masks else ("segmentation",),
     )

@@ -222,7 +222,7 @@ def _without(records: list[ExemplarRecord], excluded: Excluded, drops: Drops) ->
 
 def _excluded(path: Path, options: SampleOptions, notes: list[str]) -> Excluded:
     """Whether an exemplar's image is in the excluded file, also where Visual Genome has it under its own name."""
-    names = set(read_table(path, "images", "name")["name"])
+    names = set(read_table(path, "images", "frame_name")["frame_name"])  # one name in two folders excludes both
     if not names:
         raise AnnotationFileError(path, "names no images, so it excludes nothing")
     coco_ids = _coco_ids(options, notes)

@@ -124,7 +124,7 @@ def _lvis(path: Path, *, split: str) -> ProbeResult:
         splits = _splits(opened)
     releases = {1203: "LVIS v1", 1230: "LVIS v0.5", 80: "COCO instances"}
     name = releases.get(count, f"{count:,} classes, no release known here")
-    if count != 80 and not frequencies:
+    if not frequencies:
         return ProbeResult(looks_like=name, problem="its categories have no frequency (r, c, f): not an LVIS file")
     # LVIS's val file has images of COCO's train2017, too; its train file has none of val2017.
     of_val = sum(number for (_, part), number in splits.items() if part == "val")

@@ -92,6 +92,24 @@ def test_tao_keeps_videos_tracks_and_paths(tmp_path: Path):
     assert any("rectangles" in note for note in summary.notes)
 
 
+def test_a_box_that_is_missing_is_that_of_the_mask(tmp_path: Path):
+    path = release.lvis_minival(tmp_path)
+    data = json.loads(path.read_text())
+    data["annotations"][0].update(bbox=None, area=None)
+    release.write(path, data)
+    imported_data, _ = imported(ImportKind.LVIS_MINIVAL, path)
+    assert (imported_data["annotations"][0]["bbox"], imported_data["annotations"][0]["area"]) == ([1, 1, 10, 10], 100)
+
+
+def test_an_image_of_objects365_without_a_name_gets_none(tmp_path: Path):
+    path = release.objects365(tmp_path)
+    data = json.loads(path.read_text())
+    data["images"][0].update(file_name=None, coco_url="http://host/patch8/a.jpg")
+    release.write(path, data)
+    imported_data, _ = imported(ImportKind.OBJECTS365, path)
+    assert imported_data["images"][0] == data["images"][0]
+
+
 @pytest.mark.parametrize("kind", [ImportKind.YOUTUBE_VIS, ImportKind.LV_VIS])
 def test_youtube_vis_tracks_become_annotations_of_frames(tmp_path: Path, kind: ImportKind):
     path, masks = release.youtube_vis(tmp_path)
@@ -281,6 +299,32 @@ class TestRefusals:
         release.write(path, data)
         self.refused(ImportKind.LV_VIS, path, r"annotation 1, frame 2: not a mask: its size \[30, 41\]")
 
+    @pytest.mark.parametrize(
+        ("mask", "words"),
+        [
+            ({"size": None, "counts": "a"}, "its size None"),
+            ({"size": [30, 40], "counts": [5, 6]}, "do not fill the image"),
+            ({"size": [30, 40], "counts": ["5"]}, "do not fill the image"),
+            ({"size": [30, 40], "counts": "\u20ac"}, "RLE"),
+            ({"size": [30, 40]}, "RLE without counts"),
+            ([5], "polygon that is not a list"),
+        ],
+    )
+    def test_what_is_no_mask(self, tmp_path: Path, mask: Any, words: str):
+        path, _ = release.youtube_vis(tmp_path)
+        data = json.loads(path.read_text())
+        data["annotations"][0]["segmentations"][2] = mask
+        release.write(path, data)
+        self.refused(ImportKind.LV_VIS, path, f"annotation 1, frame 2: not a mask: .*{words}")
+
+    def test_an_entry_of_burst_that_is_no_object(self, tmp_path: Path):
+        path, _ = release.burst(tmp_path)
+        data = json.loads(path.read_text())
+        frame = data["sequences"][0]["segmentations"][0]
+        frame[next(iter(frame))] = "rle"
+        release.write(path, data)
+        self.refused(ImportKind.BURST, path, "sequence .*, frame 0, track .*: it needs")
+
     def test_nothing_left(self, tmp_path: Path):
         path = release.objects365(tmp_path)
         data = json.loads(path.read_text())
@@ -302,6 +346,8 @@ class TestRefusals:
             ("000002b66c9c498e,x,/m/011k07,1,10,20,10,20", "line 6: the corners .* are not shares"),
             ("000002b66c9c498e,x,/m/011k07,1,a,0.2,0.1,0.2", "line 6: the corners are not numbers"),
             ("000002b66c9c498e,x,/m/0", "line 6: too few columns"),
+            ("000002b66c9c498e,x,/m/011k07,1,0.1,0.2,0.1,0.2,yes,0,0,0,0", "line 6: IsOccluded is 'yes'"),
+            ('000002b66c9c498e,"' + "x" * 200_000, "is not a CSV file as OpenImages has them"),
         ],
     )
     def test_a_bad_row_of_open_images(self, tmp_path: Path, row: str, words: str):
@@ -311,6 +357,13 @@ class TestRefusals:
         with pytest.raises(AnnotationFileError, match=words):
             imported(ImportKind.OPEN_IMAGES, **files)
         assert not (tmp_path / "own.json").exists()
+
+    def test_a_label_of_open_images_without_a_number(self, tmp_path: Path):
+        files = release.open_images(tmp_path)
+        with files["image_labels"].open("a") as file:
+            file.write("000002b97e5471a0,verification,/m/011k07,\n")
+        with pytest.raises(AnnotationFileError, match="line 4: Confidence is ''"):
+            imported(ImportKind.OPEN_IMAGES, **files)
 
     def test_open_images_in_the_wrong_folder(self, tmp_path: Path):
         files = release.open_images(tmp_path)

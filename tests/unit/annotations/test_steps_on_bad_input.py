@@ -12,7 +12,13 @@ import pytest
 
 from ovforge.annotations import base_classes, category_info, merge_coco, remove_rare
 from ovforge.errors import AnnotationFileError, InputError, NothingDoneError, OutputExistsError
-from ovforge.options.annotations import BaseClassesOptions, CategoryInfoOptions, MergeCocoOptions, RemoveRareOptions
+from ovforge.options.annotations import (
+    BaseClassesOptions,
+    CategoryInfoOptions,
+    MergeCocoOptions,
+    MergeVariant,
+    RemoveRareOptions,
+)
 
 LVIS: dict[str, Any] = {
     "info": {},
@@ -137,6 +143,24 @@ def test_odd_numbers_unknown_fields_and_decoys_come_through_the_editing_steps(tm
     assert json.loads(text)["images"][0]["neg_category_ids"] == [1]
 
 
+def test_boxes_and_areas_that_masks_tell_outlive_the_masks(tmp_path: Path) -> None:
+    lvis, coco, out = tmp_path / "a.json", tmp_path / "coco.json", tmp_path / "b.json"
+    square = [[1, 1, 4, 1, 4, 4, 1, 4]]
+    data = copy.deepcopy(LVIS)
+    data["annotations"][0].update(bbox=None, area=None, segmentation=square)
+    data["images"][2]["neg_category_ids"] = []
+    lvis.write_text(json.dumps(data))
+    theirs = copy.deepcopy(COCO)
+    theirs["annotations"][0] = {"id": 4, "image_id": 9, "category_id": 18, "segmentation": square}
+    coco.write_text(json.dumps(theirs))
+    for variant in MergeVariant:
+        merge_coco(MergeCocoOptions(lvis, coco, out, variant=variant, overwrite=True))
+        annotations = json.loads(out.read_bytes())["annotations"]
+        assert [a["bbox"] for a in annotations] == [[1, 1, 3, 3], [0, 0, 4, 4], [0, 0, 4, 4], [1, 1, 3, 3]]
+    assert not any("segmentation" in a for a in annotations)
+    assert [a["area"] for a in annotations] == [9, 3, 16, 9]
+
+
 def test_merge_counts_what_it_cannot_place_and_fills_images_without_annotations(tmp_path: Path) -> None:
     lvis, coco, out = tmp_path / "a.json", tmp_path / "coco.json", tmp_path / "b.json"
     lvis.write_bytes(changed(lambda d: [image.update(neg_category_ids=[]) for image in d["images"]]))
@@ -183,11 +207,14 @@ def test_merging_with_a_file_without_images_is_refused(tmp_path: Path, empty: st
     assert not out.exists()
 
 
-def test_categories_without_frequency_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("frequency", "problem"), [(None, "has no frequency"), ("", "has no frequency"), ("rc", "has frequency 'rc'")]
+)
+def test_categories_without_frequency_are_named(tmp_path: Path, frequency: str | None, problem: str) -> None:
     path = tmp_path / "a.json"
-    path.write_bytes(changed(lambda d: d["categories"][1].pop("frequency")))
+    path.write_bytes(changed(lambda d: d["categories"][1].update(frequency=frequency)))
     for step in ("remove-rare", "base-classes"):
-        with pytest.raises(AnnotationFileError, match=r"category number 2 .* has no frequency"):
+        with pytest.raises(AnnotationFileError, match=rf"category number 2 .* {problem}"):
             STEPS[step](path, tmp_path / "b.json", False)
     assert {one.name for one in tmp_path.iterdir()} == {"a.json"}
 

@@ -208,6 +208,11 @@ class TestExclude:
         assert summary.drops[0].reason == "its image is in the excluded file"
         assert summary.drops[0].count == 2
 
+    def test_one_name_in_two_folders_excludes_both(self, files: Files) -> None:
+        images = [{"id": n, "file_name": f"{folder}/000000000009.jpg"} for n, folder in enumerate(("a", "b"))]
+        sample_exemplars(self.options(files, images))
+        assert "train2017/000000000009.jpg" not in {each["file_name"] for each in files.drawn()[0]}
+
     def test_without_visual_genomes_list_it_says_what_it_cannot_see(self, files: Files) -> None:
         image = {"id": 9, "file_name": "000000000009.jpg"}
         summary = sample_exemplars(self.options(files, [image]))

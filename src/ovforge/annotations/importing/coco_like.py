@@ -14,6 +14,7 @@ from ovforge.annotation_io.annotation_file import read_records
 from ovforge.annotation_io.door import open_annotations
 from ovforge.annotation_io.image_names import bare_name
 from ovforge.annotation_io.schema import needed
+from ovforge.annotation_io.segmentation import mask_extent
 from ovforge.annotations.importing.imported import Imported, encode
 from ovforge.errors import AnnotationFileError
 from ovforge.options.importing import ImportKind
@@ -32,7 +33,9 @@ def read_coco_like(kind: ImportKind, path: Path) -> Imported:
             this one would refuse: ids twice, annotations of unknown images or classes.
     """
     imported = Imported()
-    with open_annotations(path, images=(), annotations=(), categories=("name",), spans=()) as opened:
+    with open_annotations(
+        path, images=("file_name", "coco_url"), annotations=(), categories=("name",), spans=()
+    ) as opened:
         require_some(len(opened.categories), "class", path)
         classes = Counter(opened.categories["name"].tolist())
         names = opened.file.sections
@@ -61,6 +64,7 @@ def _images(path: Path, edit: Edit, imported: Imported) -> Iterator[bytes]:
 def _annotations(path: Path, imported: Imported) -> Iterator[bytes]:
     with_masks = False
     for record in read_records(path, "annotations", dict):
+        _take_box_from_mask(record)
         box = _box_of(path, record)
         if box[2] <= 0 or box[3] <= 0:
             imported.drops.add("annotation", "its box has no area", record.get("id"))
@@ -73,6 +77,16 @@ def _annotations(path: Path, imported: Imported) -> Iterator[bytes]:
         yield encode(record)
     if not with_masks:
         imported.notes.append("it has boxes and no masks: `pairs generate` needs --boxes-as-masks for it")
+
+
+def _take_box_from_mask(record: dict[str, Any]) -> None:
+    """Give a record without a box that of its mask, and the mask's area where it has none."""
+    if record.get("bbox") is not None or not record.get("segmentation"):
+        return
+    if (extent := mask_extent(record["segmentation"])) is not None:
+        record["bbox"] = list(extent.box)
+        if record.get("area") is None:
+            record["area"] = extent.area
 
 
 def _box_of(path: Path, record: dict[str, Any]) -> list[float]:
@@ -114,7 +128,9 @@ def _bare_coco_name(record: dict[str, Any]) -> None:
 
 def _objects365_name(record: dict[str, Any]) -> None:
     # `images/v1/patch8/objects365_v1_00420917.jpg` lies at `patch8/objects365_v1_00420917.jpg` of a split's folder.
-    parts = str(record.get("file_name", "")).split("/")
+    if not record.get("file_name"):  # its coco_url is its name
+        return
+    parts = record["file_name"].split("/")
     record["file_name"] = "/".join(parts[-2:]) if parts[0] == "images" else "/".join(parts)
 
 

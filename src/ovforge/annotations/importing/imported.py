@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from pycocotools import mask as coco_mask
 
+from ovforge.annotation_io.segmentation import UnusableMaskError, checked_rle
 from ovforge.records.reporting import Drops
 
 
@@ -38,22 +39,19 @@ def compressed_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]
         NotAMaskError: neither polygons nor an RLE, or one of another size than (height, width).
     """
     if isinstance(segmentation, dict):
-        if list(segmentation.get("size", ())) != [height, width]:
+        if segmentation.get("size") != [height, width]:
             raise NotAMaskError(f"its size {segmentation.get('size')} is not the image's [{height}, {width}]")
-        counts = segmentation.get("counts")
-        if isinstance(counts, list):
-            rle = coco_mask.frPyObjects(segmentation, height, width)
-        elif isinstance(counts, str):
-            rle = {"size": [height, width], "counts": counts.encode("ascii")}
-        else:
-            raise NotAMaskError("it has no counts")
     elif isinstance(segmentation, list):
-        polygons = [points for points in segmentation if len(points) >= 6]
-        if not polygons:
+        # A polygon of fewer than three points has no pixel.
+        segmentation = [points for points in segmentation if not isinstance(points, list) or len(points) >= 6]
+        if not segmentation:
             return None
-        rle = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
     else:
         raise NotAMaskError(f"it is {type(segmentation).__name__}, not polygons or an RLE")
+    try:
+        rle = checked_rle(segmentation, width, height)
+    except UnusableMaskError as error:
+        raise NotAMaskError(str(error)) from None
     if not int(coco_mask.area(rle)):
         return None
     return {"size": [height, width], "counts": rle["counts"].decode("ascii")}

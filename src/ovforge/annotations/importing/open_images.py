@@ -28,6 +28,7 @@ from ovforge.options.importing import ImportOptions
 
 _BOX_COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
 _MASK_COLUMNS = ("MaskPath", "ImageID", "LabelName", "BoxXMin", "BoxXMax", "BoxYMin", "BoxYMax")
+_FLAGS = ("IsOccluded", "IsTruncated", "IsDepiction", "IsInside")
 _LABEL_COLUMNS = ("ImageID", "LabelName", "Confidence")
 _CORNER_TOLERANCE = 2e-3
 """Corners of a mask's box and of the box differ by rounding only: the two files give 6 and 4 to 6 digits."""
@@ -147,8 +148,10 @@ def _image_rows(
             hint="give the folder that holds the images of this split, named by their ids",
         )
     if options.image_labels is not None:
-        for _, row in _rows(options.image_labels, _LABEL_COLUMNS):
-            if row["ImageID"] in images and row["LabelName"] in classes and float(row["Confidence"]) == 0:
+        for number, row in _rows(options.image_labels, _LABEL_COLUMNS):
+            if row["ImageID"] not in images or row["LabelName"] not in classes:
+                continue
+            if _is_absent(options.image_labels, number, row):
                 images[row["ImageID"]].negative.append(classes[row["LabelName"]][0])
     return images
 
@@ -167,7 +170,7 @@ def _annotation(
     box = [left * image.width, top * image.height, (right - left) * image.width, (bottom - top) * image.height]
     if box[2] <= 0 or box[3] <= 0:
         return None
-    flags = {name: int(row[name]) for name in ("IsOccluded", "IsTruncated", "IsDepiction", "IsInside") if row.get(name)}
+    flags = {name: _flag(options.annotations, place, row, name) for name in _FLAGS if row.get(name)}
     return {
         "image_id": image.id,
         "category_id": classes[row["LabelName"]][0],
@@ -176,6 +179,23 @@ def _annotation(
         "iscrowd": int(row.get("IsGroupOf") == "1"),
         **flags,
     }
+
+
+def _flag(path: Path, place: str, row: dict[str, str], name: str) -> int:
+    try:
+        return int(row[name])
+    except ValueError:
+        raise AnnotationFileError(path, f"{place}: {name} is {row[name]!r}: it needs 0, 1, or -1 for unknown") from None
+
+
+def _is_absent(path: Path, number: int, row: dict[str, str]) -> bool:
+    """Whether somebody has looked for the class of an image label and not found it."""
+    try:
+        return float(row["Confidence"]) == 0
+    except ValueError:
+        raise AnnotationFileError(
+            path, f"line {number}: Confidence is {row['Confidence']!r}: it needs a number from 0 to 1, such as 0"
+        ) from None
 
 
 def _corners(path: Path, place: str, row: dict[str, str], names: tuple[str, ...]) -> list[float]:
@@ -300,6 +320,8 @@ def _open_csv(path: Path) -> Iterator[Any]:
         raise MissingInputError(path, what="CSV file") from None
     except IsADirectoryError:
         raise AnnotationFileError(path, "is a folder, not a CSV file") from None
+    except csv.Error as error:
+        raise AnnotationFileError(path, "is not a CSV file as OpenImages has them", detail=str(error)) from None
     except UnicodeDecodeError as error:
         raise AnnotationFileError(
             path, f"is not UTF-8 text (byte {error.start:,} of a block)", hint="is it packed? Unpack it first"

@@ -181,6 +181,8 @@ def read_burst(path: Path) -> Imported:
                     place = f"sequence {sequence.id}, frame {index}, track {name}"
                     if name not in ids:
                         raise AnnotationFileError(path, f"{place}: it is not in track_category_ids")
+                    if not isinstance(entry, dict):
+                        raise AnnotationFileError(path, f'{place}: it needs {{"rle": "..."}}, an object')
                     mask = {"size": [sequence.height, sequence.width], "counts": entry.get("rle")}
                     if (record := _annotation(path, place, mask, sequence.height, sequence.width)) is None:
                         imported.drops.add("mask", "is empty", place)
