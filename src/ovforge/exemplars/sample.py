@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from ovforge.annotation_io.door import read_table
+from ovforge.annotation_io.record_edit import edit_record
 from ovforge.annotation_io.schema import needed
 from ovforge.errors import AnnotationFileError, InputError, ShortageError
 from ovforge.exemplars.draw import draw, draw_nested, usable_weights
@@ -59,7 +61,7 @@ def sample_exemplars(options: SampleOptions, *, progress: Progress = no_progress
     excluded = None if options.exclude is None else _excluded(options.exclude, options, notes)
     features = None if options.pick is Pick.AREA or options.features is None else FeatureFolder(options.features)
 
-    drawn: list[list[dict[str, Any]]] = []
+    drawn: list[list[str]] = []
     short: dict[str, int] = {}
     for number, category in enumerate(categories):
         progress("classes", number, len(categories))
@@ -78,9 +80,19 @@ def sample_exemplars(options: SampleOptions, *, progress: Progress = no_progress
     progress("classes", len(categories), len(categories))
 
     _report_short(short, options, notes)
-    require_some(sum(map(len, drawn)), "exemplar", options.exemplars, f"of the classes of {options.categories}")
-    named = {category.synset: records for category, records in zip(categories, drawn, strict=True)}
-    text = json.dumps(named if options.with_names else drawn)
+    require_some(
+        sum(map(len, drawn)),
+        "exemplar",
+        options.exemplars,
+        f"of the classes of {options.categories}",
+        hint="" if options.exclude is None else f"exemplars from the images of {options.exclude} do not count",
+    )
+    lists = [f"[{', '.join(records)}]" for records in drawn]
+    if options.with_names:
+        named = zip((json.dumps(category.synset) for category in categories), lists, strict=True)
+        text = f"{{{', '.join(f'{synset}: {records}' for synset, records in named)}}}"
+    else:
+        text = f"[{', '.join(lists)}]"
     write_bytes(options.output, text.encode(), overwrite=options.overwrite)
     return StepSummary(
         step="exemplars sample",
@@ -177,10 +189,14 @@ def _with_feature(records: list[ExemplarRecord], features: FeatureFolder, drops:
     return kept
 
 
-def _drawn(record: ExemplarRecord) -> dict[str, Any]:
-    fields = record.fields()
+def _drawn(record: ExemplarRecord) -> str:
+    """The record as JSON, with the area that it was drawn by."""
+    try:
+        fields = record.fields()
+    except msgspec.ValidationError:  # a number that no float can hold, in a field that nobody uses: its bytes stay
+        return edit_record(record.raw, {"area": json.dumps(record.key.area).encode()}).decode()
     fields["area"] = record.key.area
-    return fields
+    return json.dumps(fields)
 
 
 def _count_usable(records: list[ExemplarRecord], drops: Drops) -> int:

@@ -13,6 +13,7 @@ from ovforge.errors import (
     AnnotationFileError,
     InputError,
     MissingInputError,
+    NothingDoneError,
     OutputExistsError,
     ShortageError,
 )
@@ -169,6 +170,15 @@ def test_with_names_is_keyed_by_synset(files: Files) -> None:
         sample_exemplars(files.options({"a.n.01": [lvis(1)]}, twice, k=1, with_names=True, overwrite=True))
 
 
+def test_a_number_that_no_float_holds_keeps_its_bytes(files: Files) -> None:
+    options = files.options({"a.n.01": [{**lvis(1), "note": "@"}]}, k=1)
+    options.exemplars.write_text(options.exemplars.read_text().replace('"@"', "1e400"))
+    sample_exemplars(options)
+    text = options.output.read_text()
+    assert '"note": 1e400' in text
+    assert json.loads(text)[0][0]["area"] == json.loads(text)[0][0]["bbox"][2] * json.loads(text)[0][0]["bbox"][3]
+
+
 class TestExclude:
     """No image of the excluded file becomes an exemplar."""
 
@@ -218,6 +228,12 @@ class TestExclude:
         summary = sample_exemplars(self.options(files, [image]))
         assert len(files.drawn()[0]) == 4
         assert any("--visual-genome-dir" in note for note in summary.notes)
+
+    def test_where_nothing_is_left_the_excluded_file_is_named(self, files: Files) -> None:
+        path = files.folder / "val.json"
+        path.write_text(json.dumps({"images": [{"id": 9, "file_name": "000000000009.jpg"}]}))
+        with pytest.raises(NothingDoneError, match=r"from the images of .*val\.json do not count"):
+            sample_exemplars(files.options({"a.n.01": [self.EXEMPLARS[0]]}, exclude=path))
 
     def test_an_empty_file_is_an_error(self, files: Files) -> None:
         with pytest.raises(AnnotationFileError, match="excludes nothing"):
