@@ -28,7 +28,7 @@ demo: $(VENV)/.demo-ready
 	$(BIN)/python tools/demo.py $(OVFORGE_DEMO)
 
 test: $(VENV)/.test-ready lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .
