@@ -8,19 +8,20 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ovforge.cli.common import run_app
 from ovforge.cli.main import app as main_app
 from ovforge.cli.pairs import app
-from ovforge.errors import LostPlanError
+from ovforge.errors import DamagedError, LostPlanError
 from ovforge.options.diffusion import DiffusionOptions
 from ovforge.options.pairs import GenerateOptions
 from ovforge.records.run_layout import PartitionFiles, find_partitions
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.plan import Plan
 from ovforge.synthesis.diffusion import DiffusionEngine
-from ovforge.synthesis.pair_file import PublishedPair, read_pairs
+from ovforge.synthesis.pair_file import PublishedPair, read_about, read_pairs
 from ovforge.synthesis.run_inputs import with_run_values
 from ovforge.synthesis.verify import find_damage
 
@@ -184,6 +185,40 @@ def test_a_check_refuses_images_that_may_not_be_read(
     assert "`chmod -R u+rX" in said
 
 
+@pytest.mark.parametrize("what", ["options", "end"])
+def test_a_damaged_note_of_the_run_is_no_other_run_and_no_dead_end(
+    root: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    """What a `.pairs.json` says of itself has lost a bit; its size is as it was."""
+    before = published()
+    files = first()
+    text = files.pairs.read_bytes()
+    at = text.rindex(b'"seed":') + 7 if what == "options" else len(text) - 2
+    files.pairs.write_bytes(text[:at] + bytes([text[at] ^ 1]) + text[at + 1 :])
+    assert pairs("merge", "a") == 2
+    assert "ovforge pairs generate a" in capsys.readouterr().err
+    assert pairs("generate", "a") == 0
+    assert f"{files.pairs}: " in (out := capsys.readouterr().out)
+    assert "its 2 shards are made again" in out
+    assert "2 shards were done by an earlier call" in out
+    assert published() == before
+
+
+def test_every_bit_of_what_a_pair_file_says_of_itself_counts(root: Path) -> None:
+    path = first().pairs
+    text = path.read_bytes()
+    about = read_about(path)
+    start = text.rindex(b'], "about": ') + len(b'], "about": ')
+    for at in range(start, len(text)):
+        path.write_bytes(text[:at] + bytes([text[at] ^ 1 << at % 7]) + text[at + 1 :])
+        try:
+            found = read_about(path)
+        except DamagedError:
+            continue
+        # Only the checksum's own name may be lost unseen.
+        assert msgspec.structs.replace(found, own_crc32=about.own_crc32) == about, at
+
+
 # A lost plan
 
 
@@ -212,6 +247,18 @@ def test_the_command_that_started_a_run_writes_its_plan_again(root: Path, capsys
     assert (RUN / "manifest.json").read_bytes() == manifest
     assert published() == before
     assert pairs("merge", "a") == 0
+
+
+def test_a_damaged_plan_is_no_reason_to_throw_the_work_away(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, path = published(), RUN / "manifest.json"
+    manifest = path.read_bytes()
+    flip(path, 0)
+    assert pairs("generate", "a", *OPTIONS) == 2
+    assert "move it away" in capsys.readouterr().err
+    path.rename(RUN / "manifest.damaged")
+    assert pairs("generate", "a", *OPTIONS) == 0
+    assert path.read_bytes() == manifest
+    assert published() == before
 
 
 def test_a_lost_plan_without_a_ledger(root: Path) -> None:

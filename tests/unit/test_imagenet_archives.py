@@ -154,6 +154,23 @@ def test_zeros_behind_the_end_and_several_compressed_members_are_ordinary(tmp_pa
 
 
 @pytest.mark.parametrize("pack", COMPRESSED)
+@pytest.mark.parametrize(
+    "field", [b"-0000001000\0", b"-0000010000\0", b"zzzzzzzzzzz\0", b"00000002738\0", b"\xff" * 10 + b"\xfe\0"]
+)
+def test_a_header_whose_size_is_none_is_damaged_and_never_leads_backwards(
+    tmp_path: Path, pack: Pack, field: bytes
+) -> None:
+    """Its checksum fits, as a broken writer makes it."""
+    header = bytearray(whole())
+    header[124:136] = field
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header[:512])
+    with pytest.raises(ArchiveError, match="is damaged"):
+        run(put(tmp_path / "a.tar", pack(bytes(header))), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("pack", COMPRESSED)
 def test_the_official_resized_archive_keeps_its_parts(tmp_path: Path, pack: Pack) -> None:
     files = [
         (f"imagenet21k_resized/{part}/{wnid}/{wnid}_{part[-5:]}_{i}.JPEG", IMAGE)

@@ -164,8 +164,11 @@ def checked_name(archive: Path | str, member: tarfile.TarInfo) -> str:
     """The name of a plain file or folder in an archive, if it may be used.
 
     Raises:
-        ArchiveError: `member` is a link, a device or a pipe, or its path is absolute or leads out of the archive.
+        ArchiveError: `member` is a link, a device or a pipe, or its path is absolute or leads out of the archive; or
+            its size is negative.
     """
+    if member.size < 0:
+        raise _invalid_size(archive, member.name, member.offset)
     if not (member.isreg() or member.isdir()):
         raise _refused(archive, member.name, "it is a link, a device or another special file")
     if member.sparse is not None:
@@ -188,7 +191,7 @@ def _plain_members(path: Path, descriptor: int, offset: int, end: int) -> list[M
             return members
         if kind not in (*_REGULAR, _FOLDER, _RECORDS) or header[124] & 0x80 or not _has_checksum(header):
             return None
-        size = int(header[124:136].strip(b" \0") or b"0", 8) if kind != _FOLDER else 0
+        size = _plain_size(path, header, position) if kind != _FOLDER else 0
         position += _BLOCK
         if position + size > end:
             raise _goes_on_behind(path, _field(header, 0, 100), position)
@@ -201,6 +204,20 @@ def _plain_members(path: Path, descriptor: int, offset: int, end: int) -> list[M
             members.append(Member(_safe(path, f"{prefix}/{name}" if prefix else name), position, size))
         position += -(-size // _BLOCK) * _BLOCK
     raise _without_end(path)
+
+
+def _plain_size(path: Path, header: bytes, position: int) -> int:
+    """The size in a header: octal digits and nothing else, as a sign would lead backwards."""
+    digits = header[124:136].strip(b" \0") or b"0"
+    if not digits.isdigit() or b"8" in digits or b"9" in digits:
+        raise _invalid_size(path, _field(header, 0, 100), position)
+    return int(digits, 8)
+
+
+def _invalid_size(path: Path | str, name: str, byte: int) -> ArchiveError:
+    return ArchiveError(
+        path, "is damaged", member=name, byte=byte, detail="its size is not a number of bytes", hint=_CHECKSUM_HINT
+    )
 
 
 class _DamagedHeaderError(tarfile.ReadError):

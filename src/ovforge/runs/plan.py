@@ -263,7 +263,9 @@ def load_plan(folder: Path) -> tuple[Plan, str]:
         manifest = msgspec.json.decode(data, type=_Manifest)
     except JSON_ERRORS as error:
         raise InputError(
-            f"{path}: not the manifest of a run ({error})", hint="give --overwrite to start the run over"
+            f"{path}: not the manifest of a run ({error})",
+            hint="copy it back from a backup, or move it away and give the command that started the run, with all its "
+            "options: it writes the same manifest again and resumes; --overwrite starts the run over",
         ) from None
     if manifest.format != _FORMAT:
         raise InputError(

@@ -135,12 +135,15 @@ def relabel_partitions(run_folder: Path, table: ImageTable, labels: str) -> int:
     Args:
         labels: SHA-256 of the annotation file that `table` was read from.
     """
-    plan, _ = load_plan(run_folder)
+    plan, plan_id = load_plan(run_folder)
+    ledger = Ledger(run_folder, plan_id)
     groups = plan.shards_by_group()
     count = 0
     for shards, files in zip(groups, find_partitions(run_folder, len(groups)), strict=True):
         if shards and not partition_problem(files) and read_about(files.pairs).labels != labels:
             relabel_partition(files, table, shards[0].start, labels)
+            entered = [shard for shard in shards if ledger.read(shard) is not None]
+            ledger.mark_consumed(entered, *files.paths)  # which may have other sizes now
             count += 1
     return count
 

@@ -66,6 +66,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the annotation file that the objects' fields were taken from."""
     records_crc32: int | None = None
     """Of the records' bytes, one after the other; None where an earlier release wrote them."""
+    own_crc32: int | None = None
+    """Of these fields themselves as they stand in the file, up to this one, the last; None likewise."""
 
 
 class PairFileWriter:
@@ -85,7 +87,8 @@ class PairFileWriter:
 
     def close(self, about: About) -> None:
         """End the file. It stays open."""
-        about = msgspec.structs.replace(about, records_crc32=self._crc32)
+        about = msgspec.structs.replace(about, records_crc32=self._crc32, own_crc32=None)
+        about = msgspec.structs.replace(about, own_crc32=_own_crc32(msgspec.json.encode(about)))
         self._file.write((b"" if self._empty else b"\n") + _END + msgspec.json.encode(about) + b"}\n")
 
 
@@ -158,7 +161,8 @@ def read_about(path: Path) -> About:
     """What the file says of itself.
 
     Raises:
-        DamagedError, InputError: it is cut short, or of a format that this release does not know.
+        DamagedError: it is cut short, or not as it was written.
+        InputError: it is of a format that this release does not know.
     """
     with open(path, "rb") as file:
         file.seek(_end_of_records(file, path) + len(_END))
@@ -167,9 +171,16 @@ def read_about(path: Path) -> About:
         about = msgspec.json.decode(tail[:-2], type=About)
     except JSON_ERRORS as error:
         raise DamagedError(f"{path}: cannot be read at its end ({error})", hint=_AGAIN) from error
+    if about.own_crc32 is not None and about.own_crc32 != _own_crc32(tail[:-2]):
+        raise DamagedError(f"{path}: checksum mismatch in what it says of itself at its end", hint=_AGAIN)
     if about.format != FORMAT:
         raise InputError(f"{path}: says {about.format!r} of its format, this release knows {FORMAT!r}")
     return about
+
+
+def _own_crc32(about: bytes) -> int:
+    """The checksum of an encoded `About`, without the field that holds it."""
+    return zlib.crc32(about.rpartition(b',"own_crc32":')[0])
 
 
 def _end_of_records(file: BinaryIO, path: Path) -> int:

@@ -120,10 +120,15 @@ def adopt_partitions(run_folder: Path) -> list[str]:
             _check_same_run(files, plan, sum(shard.stop - shard.start for shard in shards))
             _enter_shards(ledger, shards, files)
             continue
-        lost = [shard for shard in shards if not ledger.is_done(shard)]
+        # Entries that say "it is in the partition": sizes that fit prove nothing where the partition is not whole.
+        taken_in = [s for s in shards if ledger.is_done(s) and not ledger.shard_path(s, ".h5").is_file()]
+        if taken_in and not (problem := partition_problem(files)):
+            continue  # another process has published it just now, and taken the shards away
+        lost = [*taken_in, *(shard for shard in shards if not ledger.is_done(shard))]
         if lost and any(ledger.read(shard) is not None for shard in lost):
             again = "its shard is" if len(lost) == 1 else f"its {len(lost):,} shards are"
             notes.append(f"{files.h5.name.removesuffix('.h5')}: {problem}: {again} made again")
+        ledger.invalidate(taken_in)
     return notes
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ovforge.errors import InputError, MissingInputError, PlanMismatchError
+from ovforge.errors import InputError, MissingInputError, PlanMismatchError, WorkError
 from ovforge.files.atomic import temporary_path, write_bytes
 from ovforge.options.vision import EmbedOptions
 from ovforge.records.exemplar import IMAGENET, LVIS, VISUAL_GENOME, Exemplar
@@ -86,18 +86,26 @@ def embed_exemplars(
         return _summary(options, len(wanted), before, None)
     _check_images(missing, roots)
     task = EmbedTask(missing, roots, options.model, crop, options.threads)
-    result = run_plan(
-        folder / RUN_FOLDER,
-        plan,
-        task,
-        executor or InProcessExecutor(),
-        shards=shards,
-        raise_failed=False,
-        progress=progress,
-    )
-    result.check()
-    if result.complete:
-        _make_part(folder, result.shard_files)
+    parts = part_files(folder)
+    try:
+        result = run_plan(
+            folder / RUN_FOLDER,
+            plan,
+            task,
+            executor or InProcessExecutor(),
+            shards=shards,
+            raise_failed=False,
+            progress=progress,
+        )
+        result.check()
+        if result.complete:
+            _make_part(folder, result.shard_files)
+    except (WorkError, InputError):
+        if part_files(folder) == parts:
+            raise
+        # Another process found the run complete, and has made the part and taken the run's folder away.
+        note = "another process has put the features together"
+        return StepSummary("exemplars embed", outputs={"features": str(folder)}, notes=(note,))
     return _summary(options, len(wanted), before, result)
 
 

@@ -107,6 +107,32 @@ def test_the_same_scores_by_several_processes_and_in_parts(own_run: Run, monkeyp
     assert read_scores(path, pairs) == alone
 
 
+def test_whoever_finds_the_scores_put_together_meanwhile_is_done_too(
+    own_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last two parts end at the same moment: the other one has written the scores and taken the run away."""
+    expected = scored(own_run)
+    path, run = own_run.folder / "pairs.scores.json", own_run.folder / "pairs.scores.run"
+    content = path.read_bytes()
+    path.unlink()
+
+    def too_late(shard: Path) -> list[ViewScores]:
+        path.write_bytes(content)
+        shutil.rmtree(run)
+        return msgspec.json.decode(shard.read_bytes(), type=list[ViewScores])
+
+    monkeypatch.setattr(score, "_decode", too_late)
+    summary = score_pairs(ScoreOptions(own_run.name, folder=own_run.folder), InProcessExecutor())
+    assert summary.notes == ("another process has put the scores together",)
+    assert read_scores(path, own_run.folder / "pairs.pairs.json") == expected
+    assert not run.exists()
+
+    path.unlink()
+    monkeypatch.setattr(score, "_decode", lambda shard: Path(f"{shard}.gone").read_bytes())
+    with pytest.raises(FileNotFoundError):
+        score_pairs(ScoreOptions(own_run.name, folder=own_run.folder), InProcessExecutor())
+
+
 def test_what_is_refused(tiny: Tiny, own_run: Run) -> None:
     options = ScoreOptions(own_run.name, folder=own_run.folder)
     with pytest.raises(InputError, match="DINOv2 is good for image, not for detect"):

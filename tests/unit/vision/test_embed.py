@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,23 @@ def test_the_same_features_by_several_processes_and_in_parts(tiny: Tiny, world: 
     assert "still to be done" in first.notes[0] and not part_files(world.root / "parts")
     embedded(parts, shards=ShardSelection(2, 2))
     assert np.array_equal(FeatureFolder(world.root / "parts").take(keys_of(world)), alone)
+
+
+def test_whoever_finds_the_features_put_together_meanwhile_is_done_too(
+    tiny: Tiny, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last two parts end at the same moment: the other one has made the part and taken the run away."""
+    own = embed._make_part
+
+    def too_late(folder: Path, shard_files: Sequence[Path]) -> None:
+        own(folder, shard_files)
+        own(folder, shard_files)
+
+    monkeypatch.setattr(embed, "_make_part", too_late)
+    summary = embedded(options(world, tiny("clip")))
+    assert summary.notes == ("another process has put the features together",)
+    assert len(FeatureFolder(world.root / "features")) == 5
+    assert not (world.root / "features" / "run").exists()
 
 
 def test_a_stopped_run_goes_on(tiny: Tiny, world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovforge import __version__
-from ovforge.errors import InputError, MissingInputError
+from ovforge.errors import InputError, MissingInputError, WorkError
 from ovforge.files.atomic import check_output, temporary_path, write_bytes
 from ovforge.options.judge import ScoreOptions
 from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.reporting import Progress, StepSummary, no_progress
-from ovforge.records.run_layout import check_run_name, merged_files, run_command
+from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, run_command
 from ovforge.records.scores import FORMAT, Scores, ViewScores
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.in_process import InProcessExecutor
@@ -66,6 +66,8 @@ def score_pairs(
     """
     out = scores_path(options.folder, options.name)
     check_output(out, overwrite=options.overwrite)
+    before = _stamp(out)
+    result: RunResult | None = None
     check_run_name(options.folder, options.name)
     merged = merged_files(options.folder, options.name)
     for needed, what in ((merged.h5, "the merged images"), (merged.pairs, "the records of the merged run")):
@@ -120,11 +122,29 @@ def score_pairs(
             shards=shards,
             progress=progress,
         )
+        if result.complete:
+            _put_together(out, result, merged.pairs.stat().st_size, options)
+    except (WorkError, FileNotFoundError):
+        if _stamp(out) == before:
+            raise
+        result = None
     finally:
         table.close()
-    if result.complete:
-        _put_together(out, result, merged.pairs.stat().st_size, options)
+    if result is None or (not result.complete and _stamp(out) != before):
+        if not (_run_folder(out) / MANIFEST).exists():
+            _remove(_run_folder(out))  # what this process has left there since
+        note = "another process has put the scores together"
+        return StepSummary(step="pairs score", outputs={"scores": str(out)}, notes=(note,))
     return _summary(out, options, result)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What tells whether a file was written anew; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def read_scores(path: Path, pairs: Path) -> dict[str, ViewScores]:
@@ -184,9 +204,14 @@ def _put_together(out: Path, result: RunResult, pairs_size: int, options: ScoreO
     named = {"vision": options.vision, "detector": options.detector}
     models = {role: folder.resolve().name for role, folder in named.items() if folder is not None}
     write_bytes(out, msgspec.json.encode(Scores(FORMAT, pairs_size, models, tuple(views))), overwrite=True)
-    leaving = temporary_path(_run_folder(out))
+    _remove(_run_folder(out))
+
+
+def _remove(folder: Path) -> None:
+    """Take the run's folder away, in one step."""
+    leaving = temporary_path(folder)
     with contextlib.suppress(OSError):
-        _run_folder(out).rename(leaving)
+        folder.rename(leaving)
         shutil.rmtree(leaving)
 
 
