@@ -21,6 +21,7 @@ import numpy as np
 
 from ovforge.errors import InputError, MissingInputError, PlanMismatchError
 from ovforge.files.atomic import temporary_path, write_bytes
+from ovforge.options.base import by_keywords
 from ovforge.options.vision import EmbedOptions
 from ovforge.records.exemplar import IMAGENET, LVIS, VISUAL_GENOME, Exemplar
 from ovforge.records.features import PARTS_FOLDER, RUN_FOLDER, SETTINGS_FILE, FeatureSettings, feature_key
@@ -45,6 +46,7 @@ IMAGES_TRIED = 20
 """Images of a data set that are looked for before the work; if none is there, the folder is the wrong one."""
 
 
+@by_keywords(EmbedOptions)
 def embed_exemplars(
     options: EmbedOptions,
     executor: Executor | None = None,
