@@ -39,7 +39,7 @@ from ovforge.sources.features import FeatureFolder, add_part, part_files, read_p
 from ovforge.vision.devices import check_libraries
 from ovforge.vision.embed_task import CropSettings, EmbedTask
 from ovforge.vision.loading import describe_model
-from ovforge.vision.model_folder import IMAGE, check_vision_folder
+from ovforge.vision.model_folder import IMAGE, TEXT, VisionFolder, check_vision_folder
 
 EXEMPLARS_A_SHARD = 256
 IMAGES_TRIED = 20
@@ -85,7 +85,7 @@ def embed_exemplars(
         plan = _plan(missing, options, settings)
     before = len(wanted) - len(missing)
     if not missing:
-        return _summary(options, len(wanted), before, None)
+        return _summary(options, found, len(wanted), before, None)
     _check_images(missing, roots)
     task = EmbedTask(missing, roots, options.model, crop, options.threads)
     result = run_plan(
@@ -100,10 +100,12 @@ def embed_exemplars(
     result.check()
     if result.complete:
         _make_part(folder, result.shard_files)
-    return _summary(options, len(wanted), before, result)
+    return _summary(options, found, len(wanted), before, result)
 
 
-def _summary(options: EmbedOptions, wanted: int, before: int, result: RunResult | None) -> StepSummary:
+def _summary(
+    options: EmbedOptions, found: VisionFolder, wanted: int, before: int, result: RunResult | None
+) -> StepSummary:
     complete = result is None or result.complete
     embedded = 0 if result is None else result.counts.get("exemplars embedded", 0)
     notes = []
@@ -123,7 +125,8 @@ def _summary(options: EmbedOptions, wanted: int, before: int, result: RunResult 
                 "classifier",
                 options.exemplars,
                 features=options.folder,
-                vision=options.vision,
+                # A model that reads no texts makes a classifier from images alone.
+                **({"vision": options.vision} if TEXT in found.uses else {"kind": "image"}),
                 out="X.npy",
             )
             if complete
