@@ -174,7 +174,7 @@ def _jobs(
 
 
 def _next_of_runs(runs: tuple[PairsRun, ...], options: WorkflowOptions, *, has_jobs: bool) -> str:
-    """What the first run that is not annotated needs, unless steps have seen to it; else where to look at theirs, or the last."""
+    """What the first run that is not annotated needs, unless steps have seen to it; else where to look at one."""
     folder = options.root / layout.PAIRS_DIR
     for run in () if has_jobs else runs:
         if run.annotated or run.problem:
