@@ -17,6 +17,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from ovforge.records.scores import SCORES
 from ovforge.sources.pair_arrays import ARRAYS, MEASURES, ObjectColumns, PairArrays, arrange, motion_row
 
 VERSION = 5
+_TRIES, _PAUSE_SECONDS = 20, 0.05
 _READ_AS = "a pairs JSON is what `ovforge pairs annotate NAME` writes"
 
 
@@ -138,13 +140,17 @@ def open_pair_index(path: Path, *, progress: Progress = no_progress) -> PairInde
     header = _Header(VERSION, *stamp, categories)
     problem: OSError | None = None
     for folder in folders:
+        if (index := _load(path, folder)) is not None:  # another process has made it meanwhile
+            return index
         try:
             _write(folder, arrays, header)
         except OSError as error:
             problem = error
             continue
-        if (index := _load(path, folder)) is not None:
-            return index
+        for _ in range(_TRIES):
+            if (index := _load(path, folder)) is not None:
+                return index
+            time.sleep(_PAUSE_SECONDS)  # another process may be putting the same index there at this moment
     if _stamp(path) != stamp:
         raise AnnotationFileError(path, "changed while it was read", hint="run the same command again")
     raise WorkError(
