@@ -74,8 +74,7 @@ def test_a_default_annotation_file_that_is_missing_is_said_with_what_makes_it(
     assert run_app(app, ["pairs", "generate", "shop", "--images", ".", "--no-captions"]) == 2
     said = capsys.readouterr().err
     assert "lvis_v1_train+coco_mask_v1_base.json: annotation file not found\n" in said
-    assert "give your own with --annotations FILE\n" in said
-    assert "`ovforge prepare` makes this one from LVIS and COCO" in said
+    assert "  give your own with --annotations FILE, or `ovforge prepare` makes this one from LVIS and COCO\n" in said
     assert not Path("data").exists()
 
 

@@ -141,10 +141,7 @@ def default_annotations() -> Path:
         raise MissingInputError(
             DEFAULT_ANNOTATIONS,
             what="annotation file",
-            hint=(
-                "give your own with --annotations=FILE",
-                "`ovforge prepare` makes this one from LVIS and COCO, `ovforge doctor` shows what it needs",
-            ),
+            hint=("give your own with --annotations=FILE", "`ovforge prepare` makes this one from LVIS and COCO"),
         )
     return DEFAULT_ANNOTATIONS
 
