@@ -20,7 +20,9 @@ from ovforge.options.base import Options, describe, keyword
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 COMMON = ("--json", "--quiet", "--verbose", "--debug", "--skipped", "--help", "--version")
-ROOMS = ("lvis", "imagenet", "exemplars", "pairs", "exports", "sample_data", "workflow", "data")
+ROOMS = (
+    "lvis", "importing", "imagenet", "exemplars", "vision", "pairs", "exports", "sample_data", "workflow", "data",
+)  # fmt: skip
 
 COMMANDS = {
     "ovforge.pairs.generate": pairs.generate,

@@ -10,7 +10,10 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_ROOMS = ("annotations", "data", "exemplars", "exports", "imagenet", "lvis", "pairs", "sample_data", "workflow")
+_ROOMS = (
+    "annotations", "data", "exemplars", "exports", "imagenet", "importing", "lvis", "pairs", "sample_data", "vision",
+    "workflow",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

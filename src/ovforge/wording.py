@@ -41,11 +41,14 @@ FUNCTIONS = {
     },
     **{f"imagenet {name}": f"imagenet.{name}" for name in ("index", "prepare")},
     **{f"exemplars {name}": f"exemplars.{name}_exemplars" for name in ("collate", "crop", "index", "sample")},
+    **{f"exemplars {name}": f"vision.{name}_exemplars" for name in ("check", "embed")},
+    "exemplars classifier": "vision.make_classifier",
     **{
         f"pairs {name}": f"pairs.{name}"
         for name in ("annotate", "check", "export", "generate", "merge", "replay", "score", "sheet", "status")
     },
     "doctor": "workflow.doctor",
+    "import": "importing.import_annotations",
     "prepare": "workflow.prepare",
 }
 """Commands that are functions, too -> the function below `ovforge`."""

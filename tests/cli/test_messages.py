@@ -67,6 +67,17 @@ def test_where_no_image_can_be_used_the_reason_is_given(here: Path, capsys: pyte
     assert "  1 image is not stored as bytes (000000900001.jpg)\n" in said
 
 
+def test_a_default_annotation_file_that_is_missing_is_said_with_what_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_app(app, ["pairs", "generate", "shop", "--images", ".", "--no-captions"]) == 2
+    said = capsys.readouterr().err
+    assert "lvis_v1_train+coco_mask_v1_base.json: annotation file not found\n" in said
+    assert "  give your own with --annotations FILE, or `ovforge prepare` makes this one from LVIS and COCO\n" in said
+    assert not Path("data").exists()
+
+
 def test_small_objects_are_told_with_their_share() -> None:
     def told(reason: str, variants: int = 1) -> str:
         drops = (Drop("annotation", reason, 311), Drop("annotation", "has no box", 5))

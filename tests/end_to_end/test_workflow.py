@@ -14,7 +14,8 @@ from ovforge.cli.main import app
 from ovforge.errors import WorkError
 from ovforge.options import layout
 from ovforge.options.workflow import Reader, WorkflowOptions
-from ovforge.workflow.doctor import DoctorReport, doctor
+from ovforge.synthesis.run_list import PairsRun
+from ovforge.workflow.doctor import DoctorReport, _next_of_runs, doctor
 from ovforge.workflow.prepare import prepare
 from ovforge.workflow.steps import StepStatus
 
@@ -152,6 +153,13 @@ def test_the_commands_print_a_checklist_and_json(root: Path, capsys: pytest.Capt
     assert "prepare: done" in capsys.readouterr().out
     assert run_app(app, ["doctor", "--root", str(root / "nowhere")]) == 2
     assert "folder not found" in capsys.readouterr().err
+
+
+def test_the_run_to_look_at_next_is_the_one_that_was_prepared() -> None:
+    runs = tuple(PairsRun(name, 1, "fill", 1, 1, 0, 0, True, True) for name in ("a", "my_pairs", "shop"))
+    assert _next_of_runs(runs, WorkflowOptions(), has_jobs=True) == "ovforge pairs view my_pairs"
+    assert _next_of_runs(runs, WorkflowOptions(name="a"), has_jobs=True) == "ovforge pairs view a"
+    assert _next_of_runs(runs[::2], WorkflowOptions(), has_jobs=False) == "ovforge pairs view shop"
 
 
 def test_steps_are_typed_as_they_are_run(root: Path) -> None:

@@ -135,6 +135,8 @@ def test_options_in_text(text: str, shell: str, python: str) -> None:
             "ovforge.exemplars.index_exemplars(crops='c', split='val')",
         ),
         ("ovforge exemplars sample -k 5", "ovforge.exemplars.sample_exemplars(k=5)"),
+        ("ovforge exemplars classifier d.json --out X.npy", "ovforge.vision.make_classifier('d.json', out='X.npy')"),
+        ("ovforge import tao a --out b", "ovforge.importing.import_annotations('tao', 'a', out='b')"),
         ("ovforge prepare --for ovtrack", "ovforge.workflow.prepare(reader='ovtrack')"),
         *[(text, text) for text in ("ovforge doctor --json", "ovforge pairs view shop", "git log", "cd 'a")],
     ],

@@ -161,18 +161,26 @@ def by_keywords(kind: type[Options]) -> Callable[[Callable[..., R]], Callable[..
     """
 
     def decorate(step: Callable[..., R]) -> Callable[..., R]:
-        names = [one.name for one in fields(kind)]  # type: ignore[arg-type]
+        # As on the command line, what needs no name comes first.
+        names = [one.name for one in sorted(fields(kind), key=_has_a_name)]  # type: ignore[arg-type]
 
         @functools.wraps(step)
         def run(*arguments: Any, **given: Any) -> R:
             if "options" in given or (arguments and isinstance(arguments[0], kind)):
                 return step(*arguments, **given)
+            if len(arguments) > len(names):
+                raise TypeError(f"{step.__name__}() takes the options {', '.join(names)}")
             own = {name: given.pop(name) for name in names if name in given}
-            return step(kind(*arguments, **own), **given)
+            return step(kind(**dict(zip(names, arguments, strict=False)), **own), **given)
 
         return run
 
     return decorate
+
+
+def _has_a_name(one: Any) -> bool:
+    described = describe(one)
+    return described is None or not described.argument
 
 
 @functools.cache
@@ -192,13 +200,15 @@ def simple_type(hint: Any) -> tuple[Any, bool]:
 
 
 def convert(value: Any, kind: Any, name: str) -> Any:
-    """`value` as `kind`, where it is text for a path or for a choice; `name` is the option that it is of.
+    """`value` as `kind`, where it is text for a path, a choice or one of several; `name` is the option that it is of.
 
     Raises:
         InputError: text that is none of the choices; names the nearest one.
     """
     if kind is Path and isinstance(value, str | os.PathLike) and not isinstance(value, Path):
         return Path(value)
+    if typing.get_origin(kind) is tuple and isinstance(value, str | list):
+        return (value,) if isinstance(value, str) else tuple(value)
     if isinstance(kind, type) and issubclass(kind, Enum) and not isinstance(value, kind) and value is not None:
         return choice(kind, str(value), name)
     return value

@@ -59,6 +59,7 @@ from ovforge.synthesis.repaint import Engine
 from ovforge.synthesis.run_inputs import (
     PLAN_NAMES,
     binding_plan,
+    default_annotations,
     default_images,
     describe_images,
     require_most_images,
@@ -202,7 +203,7 @@ def plan_pairs(options: GenerateOptions, engine: Engine, *, threads: int = 1) ->
         InputError: an input is missing or malformed.
     """
     images = options.images or default_images()
-    annotations = options.annotations or DEFAULT_ANNOTATIONS
+    annotations = options.annotations or default_annotations()
     captions, notes = _captions(options, engine)
     notes = [*engine.traits.notes, *notes]
     settings = pair_settings(options, engine)

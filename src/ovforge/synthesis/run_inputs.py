@@ -131,6 +131,21 @@ def default_images() -> Path:
     return path
 
 
+def default_annotations() -> Path:
+    """The default annotation file.
+
+    Raises:
+        MissingInputError: it is not there; says what makes it.
+    """
+    if not DEFAULT_ANNOTATIONS.exists():
+        raise MissingInputError(
+            DEFAULT_ANNOTATIONS,
+            what="annotation file",
+            hint=("give your own with --annotations=FILE", "`ovforge prepare` makes this one from LVIS and COCO"),
+        )
+    return DEFAULT_ANNOTATIONS
+
+
 def missing_images(store: ImageStore, names: Sequence[str]) -> list[str]:
     """Those of `names` that the store does not have; it is listed once, and asked only for what is not listed."""
     there = set(store.names())

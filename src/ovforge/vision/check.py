@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ovforge.errors import InputError, MissingInputError
 from ovforge.files.atomic import check_output, write_bytes
+from ovforge.options.base import by_keywords
 from ovforge.options.vision import CheckOptions
 from ovforge.records.coverage import Coverage
 from ovforge.records.exemplar import Exemplar
@@ -40,6 +41,7 @@ class _Entry:
     splits: int
 
 
+@by_keywords(CheckOptions)
 def check_exemplars(options: CheckOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Look at the exemplars' features and write down what someone should look at.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ovforge.errors import ImageError, InputError, MissingInputError, PlanMismatchError, ShortageError
 from ovforge.files.atomic import check_output, write_bytes
 from ovforge.image_io.codec import decode_rgb
+from ovforge.options.base import by_keywords
 from ovforge.options.vision import (
     ClassifierKind,
     ClassifierLayout,
@@ -46,6 +47,7 @@ class _Exemplars:
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
 
+@by_keywords(ClassifierOptions)
 def make_classifier(options: ClassifierOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Write a classifier of the categories of an annotation file, in the order of their ids.
 

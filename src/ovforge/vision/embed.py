@@ -21,6 +21,7 @@ import numpy as np
 
 from ovforge.errors import InputError, MissingInputError, PlanMismatchError, WorkError
 from ovforge.files.atomic import temporary_path, write_bytes
+from ovforge.options.base import by_keywords
 from ovforge.options.vision import EmbedOptions
 from ovforge.records.exemplar import IMAGENET, LVIS, VISUAL_GENOME, Exemplar
 from ovforge.records.features import PARTS_FOLDER, RUN_FOLDER, SETTINGS_FILE, FeatureSettings, feature_key
@@ -38,13 +39,14 @@ from ovforge.sources.features import FeatureFolder, add_part, part_files, read_p
 from ovforge.vision.devices import check_libraries
 from ovforge.vision.embed_task import CropSettings, EmbedTask
 from ovforge.vision.loading import describe_model
-from ovforge.vision.model_folder import IMAGE, check_vision_folder
+from ovforge.vision.model_folder import IMAGE, TEXT, VisionFolder, check_vision_folder
 
 EXEMPLARS_A_SHARD = 256
 IMAGES_TRIED = 20
 """Images of a data set that are looked for before the work; if none is there, the folder is the wrong one."""
 
 
+@by_keywords(EmbedOptions)
 def embed_exemplars(
     options: EmbedOptions,
     executor: Executor | None = None,
@@ -83,7 +85,7 @@ def embed_exemplars(
         plan = _plan(missing, options, settings)
     before = len(wanted) - len(missing)
     if not missing:
-        return _summary(options, len(wanted), before, None)
+        return _summary(options, found, len(wanted), before, None)
     _check_images(missing, roots)
     task = EmbedTask(missing, roots, options.model, crop, options.threads)
     parts = part_files(folder)
@@ -106,10 +108,12 @@ def embed_exemplars(
         # Another process found the run complete, and has made the part and taken the run's folder away.
         note = "another process has put the features together"
         return StepSummary("exemplars embed", outputs={"features": str(folder)}, notes=(note,))
-    return _summary(options, len(wanted), before, result)
+    return _summary(options, found, len(wanted), before, result)
 
 
-def _summary(options: EmbedOptions, wanted: int, before: int, result: RunResult | None) -> StepSummary:
+def _summary(
+    options: EmbedOptions, found: VisionFolder, wanted: int, before: int, result: RunResult | None
+) -> StepSummary:
     complete = result is None or result.complete
     embedded = 0 if result is None else result.counts.get("exemplars embedded", 0)
     notes = []
@@ -129,7 +133,8 @@ def _summary(options: EmbedOptions, wanted: int, before: int, result: RunResult 
                 "classifier",
                 options.exemplars,
                 features=options.folder,
-                vision=options.vision,
+                # A model that reads no texts makes a classifier from images alone.
+                **({"vision": options.vision} if TEXT in found.uses else {"kind": "image"}),
                 out="X.npy",
             )
             if complete

@@ -10,7 +10,7 @@ import msgspec
 from ovforge.errors import MissingInputError
 from ovforge.options import layout
 from ovforge.options.base import by_keywords
-from ovforge.options.workflow import PairsEngine, WorkflowOptions
+from ovforge.options.workflow import DEFAULT_RUN, PairsEngine, WorkflowOptions
 from ovforge.records.run_layout import run_command
 from ovforge.synthesis.diffusion import inspect_model_folder
 from ovforge.synthesis.run_list import PairsRun, list_runs
@@ -174,7 +174,7 @@ def _jobs(
 
 
 def _next_of_runs(runs: tuple[PairsRun, ...], options: WorkflowOptions, *, has_jobs: bool) -> str:
-    """What the first run that is not annotated needs, unless steps have seen to it; else where to look at the last."""
+    """What the first run that is not annotated needs, unless steps have seen to it; else where to look at one."""
     folder = options.root / layout.PAIRS_DIR
     for run in () if has_jobs else runs:
         if run.annotated or run.problem:
@@ -183,7 +183,8 @@ def _next_of_runs(runs: tuple[PairsRun, ...], options: WorkflowOptions, *, has_j
             return run_command("annotate", folder, run.name)
         return run_command("generate" if run.done < run.shards else "merge", folder, run.name)
     annotated = [run.name for run in runs if run.annotated and run.merged]
-    return run_command("view", folder, annotated[-1]) if annotated else ""
+    own = options.name or DEFAULT_RUN
+    return run_command("view", folder, own if own in annotated else annotated[-1]) if annotated else ""
 
 
 def _next_command(steps: list[StepState], options: WorkflowOptions) -> str:

@@ -15,6 +15,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+import ovforge
 from ovforge.annotations.importing import import_annotations
 from ovforge.cli.common import run_app
 from ovforge.cli.main import app
@@ -42,6 +43,12 @@ def imported(kind: ImportKind, annotations: Path, **more: Any) -> tuple[dict[str
     return json.loads(out.read_text()), summary
 
 
+def imported_bytes(kind: ImportKind, annotations: Path) -> bytes:
+    out = annotations.parent / "by_options.json"
+    import_annotations(ImportOptions(kind, annotations, out))
+    return out.read_bytes()
+
+
 def pixels(segmentation: dict[str, Any]) -> np.ndarray:
     return coco_mask.decode({**segmentation, "counts": segmentation["counts"].encode()})
 
@@ -56,6 +63,15 @@ def test_lvis_minival_names_images_by_their_address(tmp_path: Path):
     assert data["categories"] == before["categories"]
     assert data["info"] == {"year": 2020}
     assert summary.counts == {"classes": 2, "images": 1, "annotations": 1}
+
+
+def test_options_are_keywords_and_paths_may_be_text(tmp_path: Path):
+    path, out = release.objects365(tmp_path), tmp_path / "own.json"
+    summary = ovforge.importing.import_annotations("objects365", str(path), out=str(out))
+    assert summary.paths["annotations"] == out
+    assert out.read_bytes() == imported_bytes(ImportKind.OBJECTS365, path)
+    with pytest.raises(InputError, match=r"kind='object365'.*\n.*did you mean objects365"):
+        ovforge.importing.import_annotations(kind="object365", annotations=path, out=out)
 
 
 def test_an_address_with_a_query_is_no_part_of_the_name(tmp_path: Path):
@@ -82,7 +98,7 @@ def test_objects365_names_lie_below_the_folder_of_a_split(tmp_path: Path):
 def test_v3det_says_that_a_name_stands_for_two_classes(tmp_path: Path):
     data, summary = imported(ImportKind.V3DET, release.v3det(tmp_path))
     assert [c["name_zh"] for c in data["categories"]] == ["老鼠", "鼠标"]
-    assert any("1 class names stand for several classes (mouse)" in note for note in summary.notes)
+    assert any("1 class name stands for several classes (mouse)" in note for note in summary.notes)
 
 
 def test_tao_keeps_videos_tracks_and_paths(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from ovforge.errors import InputError, MissingInputError, OutputExistsError
 from ovforge.options.judge import ScoreOptions
+from ovforge.records.run_layout import tracks_file
 from ovforge.records.scores import ViewScores
 from ovforge.runs.executors.in_process import InProcessExecutor
 from ovforge.runs.executors.local import LocalExecutor
@@ -57,6 +59,12 @@ def test_every_object_of_every_second_view_is_scored(own_run: Run) -> None:
                 assert each.boundary is not None and 0.7 < each.boundary < 1.3
     assert measured >= 4
     assert not (own_run.folder / "pairs.scores.run").exists()
+    assert summary.next_command == f"ovforge pairs annotate pairs --folder {own_run.folder} --reject RULE"
+    tracks = tracks_file(own_run.folder, "pairs")
+    tracks.parent.mkdir(exist_ok=True)
+    tracks.touch()
+    again = score_pairs(replace(options, overwrite=True), InProcessExecutor())
+    assert again.next_command == f"ovforge pairs annotate pairs --overwrite --folder {own_run.folder} --reject RULE"
 
 
 def test_with_a_vision_model_and_a_detector(tiny: Tiny, own_run: Run) -> None:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+import ovforge
 from ovforge.errors import InputError, MissingInputError, OutputExistsError, PlanMismatchError, ShortageError
 from ovforge.options.vision import (
     ClassifierKind,
@@ -146,6 +147,24 @@ def test_rows_are_in_the_order_of_the_category_ids(
     assert rows.dtype == np.float32 and rows.shape == (3, 16)
     assert np.abs(rows - expected).max() < 1e-5
     assert summary.counts["classes"] == 3 and summary.counts["dimension"] == 16
+
+
+def test_options_are_keywords_and_paths_may_be_text(tiny: Tiny, embedded_world: World) -> None:
+    world, model = embedded_world, str(tiny("clip"))
+    drawn, features, categories = str(world.drawn()), str(world.root / "features"), str(world.categories)
+    again = ovforge.vision.embed_exemplars(drawn, vision=model, out=features, lvis_images=str(world.coco))
+    assert again.counts["embedded"] == 0 and again.counts["exemplars"] == again.counts["had a feature"] > 0
+    out = world.root / "by_keywords.npy"
+    ovforge.vision.make_classifier(
+        drawn, kind="text", template="a red {}", vision=model, categories=categories, out=str(out)
+    )
+    assert np.abs(np.load(out) - text_rows(tiny("clip"), *[[f"a red {name}"] for name in NAMES])).max() < 1e-5
+    report = ovforge.vision.check_exemplars(drawn, features=features, categories=categories)
+    assert report.paths["report"].is_file() and report.counts["classes"] == len(NAMES)
+    with pytest.raises(InputError, match=r"kind='texts'.*\n.*did you mean text"):
+        ovforge.vision.make_classifier(drawn, kind="texts", out=out)
+    with pytest.raises(TypeError, match="exemplars"):
+        ovforge.vision.make_classifier(drawn, exemplars=drawn, out=out)
 
 
 def test_siglip(tiny: Tiny, world: World) -> None:

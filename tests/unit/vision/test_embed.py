@@ -50,6 +50,9 @@ def keys_of(world: World) -> list[str]:
 def test_a_feature_is_the_model_s_of_the_crop(tiny: Tiny, world: World, kind: str) -> None:
     summary = embedded(options(world, tiny(kind)))
     assert summary.counts == {"exemplars": 5, "had a feature": 0, "embedded": 5}
+    reads_texts = kind != "dinov2"
+    assert (f"--vision {tiny(kind)}" in summary.next_command) is reads_texts
+    assert ("--kind image" in summary.next_command) is not reads_texts
     features = FeatureFolder(world.root / "features")
     assert len(features) == 5 and features.dimension == 16
     model = FeatureModel(VisionOptions(tiny(kind)))

@@ -14,12 +14,14 @@ from ovforge.annotations.importing.open_images import read_open_images
 from ovforge.annotations.importing.video import read_burst, read_youtube_vis
 from ovforge.errors import AnnotationFileError
 from ovforge.files.atomic import check_output
+from ovforge.options.base import by_keywords
 from ovforge.options.importing import ImportKind, ImportOptions
 from ovforge.records.reporting import Progress, StepSummary, no_progress
 
 __all__ = ["import_annotations"]
 
 
+@by_keywords(ImportOptions)
 def import_annotations(options: ImportOptions, *, progress: Progress = no_progress) -> StepSummary:
     """Write the annotations of another data set as one COCO/LVIS file, with all fields that the release has.
 

@@ -112,9 +112,8 @@ def _count_classes(names: Counter[str], imported: Imported) -> None:
     imported.counts["classes"] = names.total()
     if twice := sorted(str(name) for name, count in names.items() if count > 1):
         shown = ", ".join(twice[:5]) + (", ..." if len(twice) > 5 else "")
-        imported.notes.append(
-            f"{len(twice):,} class names stand for several classes ({shown}): tell classes apart by id, not by name"
-        )
+        stand = "1 class name stands" if len(twice) == 1 else f"{len(twice):,} class names stand"
+        imported.notes.append(f"{stand} for several classes ({shown}): tell classes apart by id, not by name")
 
 
 def _unchanged(record: dict[str, Any]) -> None:

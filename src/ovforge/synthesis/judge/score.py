@@ -22,7 +22,7 @@ from ovforge.files.atomic import check_output, temporary_path, write_bytes
 from ovforge.options.judge import ScoreOptions
 from ovforge.records.json_errors import JSON_ERRORS
 from ovforge.records.reporting import Progress, StepSummary, no_progress
-from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, run_command
+from ovforge.records.run_layout import MANIFEST, check_run_name, merged_files, run_command, tracks_file
 from ovforge.records.scores import FORMAT, Scores, ViewScores
 from ovforge.runs.executors.base import Executor
 from ovforge.runs.executors.in_process import InProcessExecutor
@@ -228,6 +228,7 @@ def _summary(out: Path, options: ScoreOptions, result: RunResult) -> StepSummary
     total = len(result.plan.shards())
     if not result.complete:
         notes.append(f"{total - len(result.entries):,} of {total:,} shards are still to be done, by other parts")
+    again = ["--overwrite"] if tracks_file(options.folder, options.name).exists() else []
     return StepSummary(
         step="pairs score",
         outputs={"scores": str(out)} if result.complete else {},
@@ -235,7 +236,7 @@ def _summary(out: Path, options: ScoreOptions, result: RunResult) -> StepSummary
         drops=result.drops,
         notes=tuple(notes),
         next_command=(
-            run_command("annotate", options.folder, options.name, reject="RULE")
+            run_command("annotate", options.folder, options.name, *again, reject="RULE")
             if result.complete
             else "the same command again, when the other parts are done"
         ),
