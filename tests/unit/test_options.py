@@ -21,6 +21,7 @@ import ovforge.options.base
 from ovforge.cli import main
 from ovforge.cli.common import as_function, command, run_app
 from ovforge.errors import InputError
+from ovforge.options.annotations import RemoveRareOptions
 from ovforge.options.base import Options, describe, given_words, option, option_names
 from ovforge.wording import for_python
 
@@ -207,3 +208,14 @@ def test_every_command_takes_its_options_from_dataclasses() -> None:
         for parameter in others:
             assert isinstance(parameter.annotation, type), f"{words}: {parameter}"
             assert issubclass(parameter.annotation, Options), f"{words}: {parameter}"
+
+
+@pytest.mark.parametrize("spelling", ["in.json", "folder/../in.json", "link.json"])
+def test_an_input_is_never_an_output(tmp_path: Path, spelling: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("in.json").write_text("{}")
+    Path("link.json").symlink_to("in.json")
+    with pytest.raises(InputError, match=r"out=\S*: is the file of `annotations`, an input"):
+        RemoveRareOptions("in.json", out=spelling, overwrite=True)
+    assert RemoveRareOptions("in.json", out="out.json", overwrite=True).out == Path("out.json")

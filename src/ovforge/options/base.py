@@ -145,6 +145,28 @@ class Options:
             described = describe(one)
             if described is not None and isinstance(converted, int | float) and not isinstance(converted, bool):
                 _check_range(option_names(one)[0], converted, described)
+        _check_outputs(self)
+
+
+_OUTPUTS = frozenset({"out", "annotations_out", "class_names"})
+"""Fields that name a file to write."""
+
+
+def _check_outputs(options: Options) -> None:
+    """Refuse an output that is one of the inputs, which `--overwrite` would replace."""
+    own = {one.name: one for one in fields(options)}  # type: ignore[arg-type]
+    written = [(name, getattr(options, name)) for name in own if name in _OUTPUTS]
+    for name, path in written:
+        if not isinstance(path, Path) or not path.is_file():
+            continue
+        for other in own.keys() - _OUTPUTS:
+            given, its_option = getattr(options, other), option_names(own[other])[0]
+            for source in given if isinstance(given, tuple) else (given,):
+                if isinstance(source, Path) and source.is_file() and source.samefile(path):
+                    raise InputError(
+                        f"{option_names(own[name])[0]}={path}: is the file of `{its_option}`, an input",
+                        hint="write to another file: inputs are never changed in place",
+                    )
 
 
 def by_keywords(kind: type[Options]) -> Callable[[Callable[..., R]], Callable[..., R]]:
