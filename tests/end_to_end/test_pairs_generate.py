@@ -312,6 +312,8 @@ def test_a_second_call_has_nothing_to_do_and_another_plan_is_refused(
     [
         (["a/b"], "'a/b' is not a name for a run"),
         ([".."], "not a name for a run"),
+        (["two\nlines"], "not a name for a run"),
+        (["n" * 151], "too long a name for a run: at most 150 bytes"),
         (["demo", "--partitions", "0"], "--partitions 0: must be at least 1"),
         (["demo", "--partitions", "41"], "there are only 40 images"),
         (["demo", "--variants", "0"], "--variants 0"),

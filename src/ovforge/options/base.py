@@ -251,14 +251,20 @@ def choice(kind: type[Enum], text: str, name: str) -> Enum:
     raise InputError(f"{name}={text}: must be {any_of(values)}", hint=hint)
 
 
+LONGEST_RUN_NAME = 150
+"""Bytes. Its files are called after it, and a file that is being written has a longer name yet; 255 is the end."""
+
+
 def check_plain_name(name: str, *, hint: str) -> None:
     """Refuse a name of a run that cannot be the name of a folder.
 
     Raises:
-        InputError: it is empty, hidden, or a path.
+        InputError: it is empty, hidden, a path, has control characters, or is too long.
     """
-    if not name or Path(name).name != name or name.startswith(".") or "\0" in name:
-        raise InputError(f"'{name}' is not a name for a run", hint=hint)
+    if not name or Path(name).name != name or name.startswith(".") or any(ord(letter) < 32 for letter in name):
+        raise InputError(f"{name!r} is not a name for a run", hint=hint)
+    if len(os.fsencode(name)) > LONGEST_RUN_NAME:
+        raise InputError(f"'{name[:40]}...' is too long a name for a run: at most {LONGEST_RUN_NAME} bytes", hint=hint)
 
 
 def any_of(values: list[str]) -> str:
