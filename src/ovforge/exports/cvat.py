@@ -22,7 +22,7 @@ from ovforge.exports.videos import Frame, VideoObject
 def write(run: ExportRun) -> dict[str, int]:
     """Write the images, the XML file and a table that says which frame is which."""
     folder = run.folder_for("images")
-    names = {int(category["id"]): str(category.get("name", category["id"])) for category in run.categories}
+    names = {int(category["id"]): str(category["name"]) for category in run.categories}
     used: set[int] = set()
     frames = tracks = 0
     size = (0, 0)

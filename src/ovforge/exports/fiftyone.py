@@ -37,7 +37,7 @@ _FIELDS = "fiftyone.core.fields."
 
 def write(run: ExportRun) -> dict[str, int]:
     """Write the images, the samples and the description of the data set."""
-    names = {category["id"]: str(category.get("name", category["id"])) for category in run.categories}
+    names = {category["id"]: str(category["name"]) for category in run.categories}
     folder = run.folder_for("data")
     objects = slices = 0
     with JsonSections(run.folder / "samples.json", ("samples",)) as out:
@@ -138,7 +138,7 @@ def _data_set(run: ExportRun, slices: int) -> dict[str, Any]:
         "info": {},
         "app_config": {"grid_media_field": "filepath", "media_fields": ["filepath"], "modal_media_field": "filepath"},
         "classes": {},
-        "default_classes": [str(category.get("name", category["id"])) for category in run.categories],
+        "default_classes": [str(category["name"]) for category in run.categories],
         "mask_targets": {},
         "default_mask_targets": {},
         "skeletons": {},

@@ -27,7 +27,7 @@ FRAME_RATE = 1
 def write(run: ExportRun) -> dict[str, int]:
     """Write images, truth and `seqinfo.ini` of every video, and the list of videos."""
     benchmark = f"{run.name}-train"
-    names = {category["id"]: category.get("name", "") for category in run.categories}
+    names = {category["id"]: category["name"] for category in run.categories}
     lines = images = 0
     with open(run.folder_for("seqmaps") / f"{benchmark}.txt", "w", encoding="utf-8") as sequences:
         sequences.write("name\n")

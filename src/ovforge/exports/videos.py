@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ovforge.annotation_io.annotation_file import AnnotationFile, RecordTable
 from ovforge.annotation_io.record_edit import decode_record
-from ovforge.records.lvis import Category
+from ovforge.annotation_io.schema import Fields
 
 READ_AS = "a pairs JSON is what `ovforge pairs annotate NAME` writes"
 OCCLUDED_BELOW = 0.7
@@ -120,6 +120,12 @@ class _ImageFields(msgspec.Struct, frozen=True):
     not_exhaustive_category_ids: list[int] = []
 
 
+def _named(category: dict[str, Any]) -> dict[str, Any]:
+    """A class without what is null in it; one without a name is called by its id, as no step before needs a name."""
+    known = {field: value for field, value in category.items() if value is not None}
+    return known if known.get("name") else {**known, "name": str(known["id"])}
+
+
 class VideoFile:
     """An open pairs JSON.
 
@@ -141,10 +147,8 @@ class VideoFile:
             self._images.check_unique()
             self._images.check_known("video_id", videos["id"], "videos")
             self._objects.check_known("image_id", self._images["id"], "images")
-            categories = self._file.table("categories", Category)
-            self.categories: list[dict[str, Any]] = [
-                decode_record(categories.raw(row)) for row in range(len(categories))
-            ]
+            categories = self._file.table("categories", Fields("categories", ("id",)))
+            self.categories = [_named(decode_record(categories.raw(row))) for row in range(len(categories))]
             self._arrange(videos)
         except BaseException:
             self._file.close()

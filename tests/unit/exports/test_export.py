@@ -218,3 +218,22 @@ def test_the_command_line(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert run_app(app, ["export", "mini", "--to", "mot", "--folder", str(tmp_path)]) == 2
     assert "mini: there is no run of this name" in capsys.readouterr().err
     assert run_app(app, ["export", "mini", "--to", "xyz"]) == 2
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_class_without_a_name_is_called_by_its_id(
+    to: str, export: Export, content: Callable[[str], dict[str, Any]], tmp_path: Path
+) -> None:
+    data = content("clips")
+    data["categories"][0] |= {"name": None, "synset": None}
+    del data["categories"][1]["name"]
+    path = tmp_path / "clips.json"
+    path.write_text(json.dumps(data))
+    out = export("clips", to, annotations=path)
+    lists = [json.loads(file.read_bytes()) for file in out.rglob("*.json")]
+    found = [one.get("categories") if isinstance(one, dict) else one for one in lists]
+    for category in (category for classes in found for category in classes or () if isinstance(category, dict)):
+        if "name" in category and "id" in category:
+            assert category["name"] == {1: "1", 2: "2"}.get(category["id"], "x")
+            assert "synset" not in category
+    assert b"None" not in b"".join(file.read_bytes() for file in out.rglob("*.xml"))

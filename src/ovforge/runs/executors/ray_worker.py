@@ -43,11 +43,15 @@ class RayShardWorker:
         Raises:
             FatalError: it cannot be opened.
         """
+        self._ready()
+
+    def _ready(self) -> tuple[Job, Worker, Heartbeat]:
         if self._opened is None:
             job, worker = _open(self._packed, self._cores, device="cuda:0", report=self._advance)
             heartbeat = Heartbeat(job.folder, 0)
             heartbeat.__enter__()  # left when the actor ends: its file is then recognised as stale
             self._opened = (job, worker, heartbeat)
+        return self._opened
 
     def _advance(self, items: int) -> None:
         if self._opened is not None:
@@ -59,9 +63,7 @@ class RayShardWorker:
         Raises:
             FatalError: no shard can be done.
         """
-        self.get_ready()
-        assert self._opened is not None  # noqa: S101 - for the type checker
-        job, worker, heartbeat = self._opened
+        job, worker, heartbeat = self._ready()
         heartbeat.start(shard)
         try:
             return do_shard(job, worker, shard, self._name)

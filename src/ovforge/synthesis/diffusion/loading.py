@@ -62,11 +62,12 @@ def pipeline_class(report: ModelReport) -> Any:
     """The pipeline of a folder's family.
 
     Raises:
-        InputError: the installed diffusers has none of this name.
+        InputError: the folder is of no family that is run, or the installed diffusers has no such pipeline.
     """
     import diffusers
 
-    assert report.family is not None  # noqa: S101  # a folder that is loaded is of a family
+    if report.family is None:
+        raise InputError(f"{report.folder}: not a model of a family that is run", hint="`ovforge doctor` names it")
     name = report.family.pipeline(report.configs)
     with quiet_libraries():  # diffusers imports a pipeline when it is asked for, and what that imports has remarks
         kind = getattr(diffusers, name, None)

@@ -131,7 +131,8 @@ def add_loras(components: Mapping[str, torch.nn.Module], loras: Sequence[LoraFil
     for lora in loras:
         for name, layer in reader.read(lora, shape_of).items():
             weights = weights_of(*name.split(".", 1))
-            assert weights is not None  # noqa: S101  # the reader found its shape
+            if weights is None:  # the reader found its shape, so this is a fault of ours
+                raise RuntimeError(f"{name}: the weights went between two looks")
             changed = weights.data.float() + layer.scale * (layer.up @ layer.down).reshape(weights.shape)
             weights.data = changed.to(weights.dtype)
 
